@@ -1,0 +1,274 @@
+"""The settings of a run: frozen dataclasses, TOML in and out, no unknown keys.
+
+Each field's default is what the command line uses; ``RECIPE`` files and ``config.toml`` hold the
+same tables. A value that is not allowed is a ConfigError that says what is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+
+from edgecell.errors import ConfigError
+
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
+SIZES = (28, 64, 128, 224)
+
+InputType = Literal["uint8", "int8", "float32"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images: a MedMNIST name, an .npz path, an image folder, or "synthetic"."""
+
+    source: str = "synthetic"
+    size: int = 28
+    root: str = "~/.medmnist"
+    val_fraction: float = 0.1
+    test_fraction: float = 0.2
+    seed: int = 0
+    strict_splits: bool = False
+    limit: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("data.size", self.size, SIZES)
+        _between("data.val_fraction", self.val_fraction, 0.01, 0.9)
+        _between("data.test_fraction", self.test_fraction, 0.01, 0.9)
+        _between("data.limit", self.limit, 0, 10_000_000)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Which network. ``weights`` is "imagenet", "none" or the path of a backbone's .h5 file."""
+
+    name: str = "mobilenet_v2"
+    alpha: float = 0.35
+    image_size: int = 96
+    weights: str = "imagenet"
+    dropout: float = 0.2
+    fit: Literal["stretch", "crop"] = "stretch"
+
+    def __post_init__(self) -> None:
+        _one_of("model.alpha", self.alpha, ALPHAS)
+        _between("model.image_size", self.image_size, 32, 512)
+        _between("model.dropout", self.dropout, 0.0, 0.9)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes of training images; each magnitude 0 switches its change off.
+
+    ``brightness`` is the largest added offset as a fraction of 255; ``contrast`` and ``saturation``
+    the largest relative change; ``shift`` the largest move as a fraction of the side.
+    """
+
+    flip: bool = True
+    quarter_turns: bool = True
+    brightness: float = 0.06
+    contrast: float = 0.1
+    saturation: float = 0.1
+    shift: float = 0.06
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation", "shift"):
+            _between(f"augment.{name}", getattr(self, name), 0.0, 0.9)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train: a frozen stage for the head, then fine-tuning of the last layers or of all."""
+
+    head_epochs: int = 1
+    epochs: int = 29
+    batch_size: int = 128
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    head_learning_rate: float = 3e-3
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    fine_tune_layers: int = 0
+    class_weights: bool = True
+    label_smoothing: float = 0.05
+    patience: int = 0
+    batchnorm_momentum: float = 0.9
+    seed: int = 0
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        _between("train.head_epochs", self.head_epochs, 0, 1000)
+        _between("train.epochs", self.epochs, 0, 10_000)
+        if self.head_epochs + self.epochs == 0:
+            raise ConfigError("train.head_epochs and train.epochs are both 0; at least 1 epoch is needed")
+        _between("train.batch_size", self.batch_size, 1, 8192)
+        for name in ("head_learning_rate", "learning_rate"):
+            _between(f"train.{name}", getattr(self, name), 1e-8, 10.0)
+        _between("train.weight_decay", self.weight_decay, 0.0, 1.0)
+        _between("train.momentum", self.momentum, 0.0, 0.9999)
+        _between("train.fine_tune_layers", self.fine_tune_layers, 0, 10_000)
+        _between("train.label_smoothing", self.label_smoothing, 0.0, 0.5)
+        _between("train.patience", self.patience, 0, 10_000)
+        _between("train.batchnorm_momentum", self.batchnorm_momentum, 0.0, 0.999)
+
+
+@dataclass(frozen=True)
+class QuantizeConfig:
+    """Which files to make, and from how many training images the int8 ranges are measured."""
+
+    precisions: tuple[str, ...] = ("float16", "int8")
+    input_type: InputType = "uint8"
+    calibration_images: int = 512
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.precisions:
+            raise ConfigError(f"no precision asked for; allowed: {', '.join(PRECISIONS)}")
+        for precision in self.precisions:
+            _one_of("quantize.precisions", precision, PRECISIONS)
+        _between("quantize.calibration_images", self.calibration_images, 8, 100_000)
+
+
+@dataclass(frozen=True)
+class VerifyConfig:
+    """Budgets of the parity gate, as fractions; a drop is reference minus converted."""
+
+    max_accuracy_drop: float = 0.005
+    max_f1_drop: float = 0.02
+
+    def __post_init__(self) -> None:
+        _between("verify.max_accuracy_drop", self.max_accuracy_drop, 0.0, 1.0)
+        _between("verify.max_f1_drop", self.max_f1_drop, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """How long to measure. ``runs`` and ``seconds`` are both minima, per model and thread count."""
+
+    runs: int = 200
+    seconds: float = 2.0
+    warmup_runs: int = 20
+
+    def __post_init__(self) -> None:
+        _between("bench.runs", self.runs, 10, 1_000_000)
+        _between("bench.seconds", self.seconds, 0.0, 3600.0)
+        _between("bench.warmup_runs", self.warmup_runs, 1, 100_000)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run is made from; ``expected`` is a recipe's promise and changes nothing."""
+
+    name: str = "run"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    verify: VerifyConfig = field(default_factory=VerifyConfig)
+    bench: BenchConfig = field(default_factory=BenchConfig)
+    expected: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name or any(c in self.name for c in '/\\\0<>:"|?*') or self.name.startswith("."):
+            raise ConfigError(f"name {self.name!r} cannot be a folder name; use letters, digits, - and _")
+
+
+def to_toml(config: Config) -> str:
+    """The config as TOML text that :func:`from_toml` reads back to an equal config."""
+    data = asdict(config)
+    data["quantize"]["precisions"] = list(config.quantize.precisions)
+    if not data["expected"]:
+        del data["expected"]
+    return tomli_w.dumps(data)
+
+
+def from_toml(text: str, where: str) -> Config:
+    """Parse a recipe or a ``config.toml``; ``where`` names it in errors.
+
+    Raises:
+        ConfigError: not TOML, an unknown key (the nearest valid one is named), a wrong type or value.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where} is not valid TOML: {error}") from error
+    built: Config = _build(Config, data, where, "")
+    return built
+
+
+def load_config(path: Path) -> Config:
+    """Read a config file.
+
+    Raises:
+        ConfigError: missing, unreadable, or not a valid config.
+    """
+    try:
+        return from_toml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"cannot read the recipe {path}: {reason}") from error
+
+
+def _build(kind: type, data: dict[str, Any], where: str, prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    values = {}
+    for key, value in data.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean '{prefix}{near[0]}'?" if near else f"allowed: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key '{prefix}{key}'; {hint}")
+        if is_dataclass(hints[key]):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}: '{prefix}{key}' must be a table [{prefix}{key}]")
+            values[key] = _build(typing.cast(type, hints[key]), value, where, f"{prefix}{key}.")
+        else:
+            values[key] = _coerce(hints[key], value, f"{where}: '{prefix}{key}'")
+    return kind(**values)
+
+
+def _coerce(hint: Any, value: Any, what: str) -> Any:
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        allowed = typing.get_args(hint)
+        if value not in allowed:
+            raise ConfigError(f"{what} is {value!r}; allowed: {', '.join(map(str, allowed))}")
+        return value
+    if origin is tuple:
+        item = typing.get_args(hint)[0]
+        if not isinstance(value, list) or not all(isinstance(v, item) for v in value):
+            raise ConfigError(f"{what} must be a list of {item.__name__}")
+        return tuple(value)
+    if origin in (dict, types.GenericAlias) or hint is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{what} must be a table")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{what} is {value!r}; it must be {_type_name(hint)}")
+    return value
+
+
+def _type_name(hint: type) -> str:
+    return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[hint]
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} is {value}; allowed: {low} to {high}")
+
+
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"{name} is {value}; allowed: {', '.join(map(str, allowed))}{hint}")

@@ -1,0 +1,120 @@
+"""The nouns of data: an image source, a split, a data set of three disjoint splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from os import cpu_count
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.errors import DataError
+from edgecell.preprocess import PreprocessSpec, resize
+
+SPLITS = ("train", "val", "test")
+
+
+class ImageSource(Protocol):
+    """Images by position, decoded when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> NDArray[np.uint8]:
+        """Image ``index`` as RGB uint8 (h, w, 3); DataError when it cannot be decoded."""
+        ...
+
+    def name(self, index: int) -> str:
+        """A name a person can find the image by."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: images and their labels, int64 (N,), values 0 … classes − 1."""
+
+    name: str
+    source: ImageSource
+    labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if len(self.source) != len(self.labels):
+            raise DataError(
+                f"split '{self.name}' has {len(self.source)} images and {len(self.labels)} labels;"
+                " each image needs one label"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Three disjoint splits with one list of class names.
+
+    ``origin`` says where it came from (kind, source as typed, fingerprint) in JSON types; ``notes``
+    are lines a user should see (a split that was made, duplicates across splits).
+    """
+
+    name: str
+    task: str
+    class_names: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    origin: dict[str, Any]
+    notes: tuple[str, ...] = field(default=())
+
+    def split(self, name: str) -> Split:
+        """The split called ``name``; DataError when there is none."""
+        if name not in SPLITS:
+            raise DataError(f"no split '{name}'; allowed: {', '.join(SPLITS)}")
+        found: Split = getattr(self, name)
+        return found
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the content, as the loader computed it."""
+        return str(self.origin["fingerprint"])
+
+
+def materialize(
+    split: Split,
+    spec: PreprocessSpec,
+    progress: Callable[[int], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Decode and resize a whole split: uint8 (N, spec.height, spec.width, 3).
+
+    Pillow releases the interpreter lock, so threads help. ``progress`` gets the number done so far.
+
+    Raises:
+        DataError: an image cannot be decoded.
+    """
+    out = np.empty((len(split), spec.height, spec.width, 3), np.uint8)
+    read_into(out, split.source, np.arange(len(split)), spec, progress)
+    return out
+
+
+def read_into(
+    out: NDArray[np.uint8],
+    source: ImageSource,
+    indices: NDArray[np.int64],
+    spec: PreprocessSpec,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Fill ``out`` (len(indices), spec.height, spec.width, 3) with the images at ``indices``."""
+    chunk = 64
+
+    def fill(start: int) -> int:
+        for row in range(start, min(start + chunk, len(indices))):
+            out[row] = resize(source.read(int(indices[row])), spec)
+        return min(chunk, len(indices) - start)
+
+    done = 0
+    with ThreadPoolExecutor(max_workers=cpu_count() or 1) as pool:
+        for count in pool.map(fill, range(0, len(indices), chunk)):
+            done += count
+            if progress is not None:
+                progress(done)

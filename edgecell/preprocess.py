@@ -1,0 +1,130 @@
+"""The one way from an image file to the model's input: decode → RGB → resize → scale.
+
+Training, calibration, evaluation, benchmark and the app all follow this spec, so that a pixel means
+the same everywhere. Resizing is Pillow's: bilinear with half-pixel centres, the kernel widened when
+shrinking (antialias), horizontal pass first, each pass rounded to uint8.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from edgecell.errors import ConfigError, DataError
+
+MAX_PIXELS = 100_000_000
+"""Larger images are refused before they are decoded (decompression bombs)."""
+
+Fit = Literal["stretch", "crop"]
+
+
+@dataclass(frozen=True)
+class PreprocessSpec:
+    """From decoded RGB uint8 of any size to the model's input.
+
+    ``fit`` "stretch" ignores the aspect ratio, "crop" takes the largest centred rectangle of the
+    target's aspect ratio first. The model sees ``(pixel - offset) / divisor``: with 128 and 128 the
+    int8 input has scale 1/128 and zero point 0, so that quantizing the input loses nothing.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "stretch"
+    kernel: Literal["bilinear"] = "bilinear"
+    offset: float = 128.0
+    divisor: float = 128.0
+
+    def __post_init__(self) -> None:
+        if not (8 <= self.height <= 1024 and 8 <= self.width <= 1024):
+            raise ConfigError(f"image size {self.height}×{self.width} is out of range; allowed: 8 to 1024")
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as a JSON object."""
+        return asdict(self)
+
+
+def to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint8 (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) → uint8 (h, w, 3).
+
+    Grey is repeated; alpha is laid over black, as the transparent border of a scan is.
+
+    Raises:
+        DataError: another dtype or shape.
+    """
+    if array.dtype != np.uint8:
+        raise DataError(f"image has dtype {array.dtype}; allowed: uint8 with values 0 to 255")
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise DataError(f"image has shape {array.shape}; allowed: (h, w), (h, w, 1), (h, w, 3), (h, w, 4)")
+    if array.shape[2] == 1:
+        return np.repeat(array, 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.uint16)
+        return ((array[..., :3] * alpha + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(array)
+
+
+def decode_file(path: Path) -> NDArray[np.uint8]:
+    """Decode an image file to RGB uint8 (h, w, 3), turned upright by its EXIF orientation.
+
+    16-bit grey is scaled to 8 bits. Of an animation or a multi-page file the first frame is read.
+
+    Raises:
+        DataError: missing, unreadable, corrupt, not an image, or more than MAX_PIXELS pixels.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(
+                        f"{path} has {image.width}×{image.height} pixels;"
+                        f" allowed: {MAX_PIXELS:,} pixels; shrink it first"
+                    )
+                upright = ImageOps.exif_transpose(image)
+                if upright.mode.startswith("I") or upright.mode == "F":
+                    return to_rgb(_eight_bits(np.asarray(upright), upright.mode))
+                if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+                    return to_rgb(np.asarray(upright.convert("RGBA")))
+                return np.array(upright.convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(f"no image at {path}") from error
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path} is not an image that Pillow can read; remove it or convert it") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is a corrupt image ({error}); remove or replace it") from error
+
+
+def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    if mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    if array.size and (array.min() < 0 or array.max() > 65535):
+        raise ValueError(f"pixel values {array.min()} to {array.max()}, allowed 0 to 65535")
+    return (array.astype(np.uint32) // 257).astype(np.uint8)
+
+
+def resize(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
+    """uint8 RGB (h, w, 3) → uint8 (spec.height, spec.width, 3)."""
+    height, width = image.shape[:2]
+    if spec.fit == "crop":
+        side = min(height / spec.height, width / spec.width)
+        crop_h = min(height, max(1, round(side * spec.height)))
+        crop_w = min(width, max(1, round(side * spec.width)))
+        top, left = (height - crop_h) // 2, (width - crop_w) // 2
+        image = image[top : top + crop_h, left : left + crop_w]
+    if image.shape[:2] == (spec.height, spec.width):
+        return np.ascontiguousarray(image)
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR))
+
+
+def scale(images: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """uint8 pixels → float32 ``(u - offset) / divisor``, the values that the first layer sees."""
+    return ((images.astype(np.float32) - spec.offset) / spec.divisor).astype(np.float32)

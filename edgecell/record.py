@@ -1,0 +1,117 @@
+"""What a stage leaves behind: measurements with units, in a versioned JSON envelope."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgecell.errors import ArtifactError
+
+SCHEMA_VERSION = 1
+UNITS = ("fraction", "ms", "s", "bytes", "nat", "quanta", "count", "1")
+
+Kind = Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number with its unit, sample size and interval, or the reason why there is none.
+
+    Exactly one of ``value`` and ``reason`` is set. ``low`` and ``high`` are the ends of a 95 %
+    interval in the same unit; ``n`` is the number of images or runs behind the value.
+
+    Raises:
+        ValueError: neither or both of value and reason, a non-finite value, an unknown unit.
+    """
+
+    value: float | None
+    unit: str
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    kind: Kind = "measured"
+    reason: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a measurement has a value or a reason, exactly one of them")
+        if self.unit not in UNITS:
+            raise ValueError(f"unknown unit {self.unit!r}; allowed: {', '.join(UNITS)}")
+        for number in (self.value, self.low, self.high):
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"a measurement must be finite, got {number}")
+
+    @classmethod
+    def missing(cls, unit: str, reason: str) -> Measurement:
+        """A measurement that could not be made, with the reason a reader will see."""
+        return cls(None, unit, reason=reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object; absent fields are left out, so that none is ever null by accident."""
+        if self.reason is not None:
+            return {"reason": self.reason, "unit": self.unit}
+        out: dict[str, Any] = {"value": self.value, "unit": self.unit, "kind": self.kind}
+        for key in ("n", "low", "high"):
+            if getattr(self, key) is not None:
+                out[key] = getattr(self, key)
+        return out
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Measurement:
+        """The inverse of :meth:`to_json`; ArtifactError when the object is not a measurement."""
+        try:
+            return cls(
+                data.get("value"),
+                data["unit"],
+                data.get("n"),
+                data.get("low"),
+                data.get("high"),
+                data.get("kind", "measured"),
+                data.get("reason"),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactError(f"not a measurement: {data!r} ({error})") from error
+
+
+def envelope(
+    verb: str,
+    *,
+    created: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+    environment: dict[str, Any],
+    config: dict[str, Any],
+    results: dict[str, Any],
+) -> dict[str, Any]:
+    """The record of one stage: what it read and wrote (path → sha256), where, how, and the outcome."""
+    return {
+        "schema": f"edgecell/{verb}",
+        "schema_version": SCHEMA_VERSION,
+        "verb": verb,
+        "created": created,
+        "inputs": inputs,
+        "outputs": outputs,
+        "environment": environment,
+        "config": config,
+        "results": results,
+    }
+
+
+def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
+    """Return ``data`` when it is a record of ``verb`` that this version can read.
+
+    Raises:
+        ArtifactError: another schema, a newer version, or missing parts.
+    """
+    if not isinstance(data, dict) or data.get("schema") != f"edgecell/{verb}":
+        raise ArtifactError(f"{where} is not an edgecell record of '{verb}'; run 'edgecell {verb}' again")
+    if data.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{where} has schema version {data.get('schema_version')}, this edgecell reads"
+            f" {SCHEMA_VERSION}; run 'edgecell {verb}' again"
+        )
+    for key in ("inputs", "outputs", "environment", "config", "results"):
+        if not isinstance(data.get(key), dict):
+            raise ArtifactError(f"{where} lacks its '{key}' part; run 'edgecell {verb}' again")
+    return data

@@ -1,0 +1,282 @@
+"""Where each stage reads and writes, and the sha256 chain between the stages.
+
+A stage writes its files under ``RUN/<verb>/`` and its record last: a record that is there means
+that the stage finished. Every write goes to a temporary file first and is then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgecell.errors import ArtifactError, ConfigError
+from edgecell.record import check_envelope, envelope
+
+VERBS = ("train", "evaluate", "quantize", "verify", "bench")
+_PACKAGES = (
+    "edgecell",
+    "tensorflow",
+    "tf_keras",
+    "ai-edge-litert",
+    "tensorflow-model-optimization",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+)
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Hex SHA-256 of ``data``."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file, or of a folder's relative names and contents (a SavedModel).
+
+    Raises:
+        ArtifactError: the path does not exist or cannot be read.
+    """
+    try:
+        if path.is_dir():
+            digest = hashlib.sha256()
+            for child in sorted(p for p in path.rglob("*") if p.is_file()):
+                digest.update(f"{child.relative_to(path).as_posix()}\0{sha256_file(child)}\n".encode())
+            return digest.hexdigest()
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is either the old file or the whole new one.
+
+    Raises:
+        ArtifactError: the folder cannot be made or written, or the disk is full.
+    """
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ArtifactError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
+        ) from error
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """:func:`atomic_write_bytes` for UTF-8 text."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: Path, data: Any) -> None:
+    """:func:`atomic_write_bytes` for JSON; NaN and infinity are refused (ValueError)."""
+    atomic_write_text(path, json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        ArtifactError: missing, unreadable or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path} does not exist") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ArtifactError(f"{path} is not a readable JSON file: {error}") from error
+
+
+def utc_now() -> str:
+    """The time in UTC to the second, ISO 8601."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine facts that a figure depends on; no host name, no user, no path."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "packages": versions,
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name where the system tells it, else its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+class RunDir:
+    """One run: a folder with a ``config.toml`` and one sub-folder per finished stage."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, name: str, root: Path) -> RunDir:
+        """Make ``root/<name>-<UTC time>``; a clash in the same second gets a counter.
+
+        Raises:
+            ArtifactError: the folder cannot be made.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        for attempt in range(100):
+            path = root / (f"{name}-{stamp}" if attempt == 0 else f"{name}-{stamp}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise ArtifactError(
+                    f"cannot make the run folder {path}: {error.strerror};"
+                    " choose another folder with --output"
+                ) from error
+            return cls(path)
+        raise ArtifactError(f"cannot make a run folder under {root}: 100 names are taken")
+
+    @classmethod
+    def at(cls, path: Path) -> RunDir:
+        """A run at exactly ``path`` (``--output``): new, empty, or already a run.
+
+        Raises:
+            ConfigError: the folder holds something else. ArtifactError: it cannot be made.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            foreign = [p.name for p in path.iterdir() if not p.name.startswith(".")]
+            probe, name = tempfile.mkstemp(dir=path, prefix=".write-test", suffix=".tmp")
+            os.close(probe)
+            Path(name).unlink()
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write to {path}: {error.strerror}; choose another folder with --output"
+            ) from error
+        if foreign and not (path / "config.toml").is_file() and not set(foreign) <= set(VERBS):
+            raise ConfigError(
+                f"{path} is not empty and not a run folder ({len(foreign)} entries, no config.toml);"
+                " choose a new folder with --output"
+            )
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunDir:
+        """An existing run.
+
+        Raises:
+            ArtifactError: no such folder, or no run in it.
+        """
+        if not path.is_dir():
+            raise ArtifactError(f"no run folder at {path}; make one with 'edgecell train --output {path}'")
+        if not (path / "config.toml").is_file():
+            raise ArtifactError(f"{path} is not a run folder (no config.toml); see 'edgecell train --help'")
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.resolve().name
+
+    def stage(self, verb: str) -> Path:
+        """The folder of one stage; made by the first write into it."""
+        return self.path / verb
+
+    def has(self, verb: str) -> bool:
+        """Whether the stage finished: its record is there."""
+        return (self.stage(verb) / "record.json").is_file()
+
+    def relative(self, path: Path) -> str:
+        """How a record names a file: relative to the run where it is inside, else its bare name.
+
+        Bare, because a record travels with its run and must not tell where somebody's disk is.
+        """
+        try:
+            return path.resolve().relative_to(self.path.resolve()).as_posix()
+        except ValueError:
+            return path.name
+
+    def write_record(
+        self,
+        verb: str,
+        *,
+        inputs: Iterable[Path],
+        outputs: Iterable[Path],
+        config: dict[str, Any],
+        results: dict[str, Any],
+        input_hashes: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Hash what the stage read and wrote and write its record, last of all its files.
+
+        ``input_hashes`` adds inputs that are not files of their own (a data set's fingerprint).
+
+        Raises:
+            ArtifactError: a file is missing, or the record cannot be written.
+        """
+        data = envelope(
+            verb,
+            created=utc_now(),
+            inputs={self.relative(p): sha256_file(p) for p in inputs} | (input_hashes or {}),
+            outputs={self.relative(p): sha256_file(p) for p in outputs},
+            environment=environment(),
+            config=config,
+            results=results,
+        )
+        atomic_write_json(self.stage(verb) / "record.json", data)
+        return data
+
+    def read_record(self, verb: str) -> dict[str, Any]:
+        """The record of a finished stage.
+
+        Raises:
+            ArtifactError: the stage has not finished, or its record is damaged.
+        """
+        path = self.stage(verb) / "record.json"
+        if not path.is_file():
+            raise ArtifactError(f"{self.path} has no finished '{verb}'; run 'edgecell {verb}' first")
+        return check_envelope(read_json(path), verb, str(path))
+
+    def check_outputs(self, verb: str) -> dict[str, Any]:
+        """The record of a stage whose files are still what it wrote.
+
+        Raises:
+            ArtifactError: a file is missing or its sha256 differs from the record.
+        """
+        record = self.read_record(verb)
+        for name, digest in record["outputs"].items():
+            found = sha256_file(self.path / name)
+            if found != digest:
+                raise ArtifactError(
+                    f"{name} was altered after '{verb}': sha256 {found[:12]}…, recorded {digest[:12]}…;"
+                    f" run 'edgecell {verb}' again"
+                )
+        return record
