@@ -19,14 +19,13 @@ HEAD = ("pool", "dropout", "probabilities")
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build one backbone, and what to check before building it."""
+    """How to build one backbone."""
 
     backbone: Callable[[keras.KerasTensor, ModelConfig], keras.KerasTensor]
-    check: Callable[[ModelConfig], None]
 
 
 MODELS: dict[str, Architecture] = {
-    "mobilenet_v2": Architecture(mobilenet_v2.backbone, mobilenet_v2.check),
+    "mobilenet_v2": Architecture(mobilenet_v2.backbone),
 }
 
 
@@ -45,7 +44,6 @@ def build_model(config: ModelConfig, class_count: int, batchnorm_momentum: float
         hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(MODELS)}"
         raise ConfigError(f"unknown model '{config.name}'; {hint}")
     architecture = MODELS[config.name]
-    architecture.check(config)
     inputs = keras.Input((config.image_size, config.image_size, 3), name="pixels")
     scaled = keras.layers.Rescaling(1 / 128, offset=-1.0, name=INPUT_SCALING)(inputs)
     features = architecture.backbone(scaled, config)

@@ -1,0 +1,105 @@
+"""Training batches: images from memory or disk in a seeded order, augmented in the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from edgecell.augment import augment
+from edgecell.config import AugmentConfig
+from edgecell.data.types import Split, materialize, read_into
+from edgecell.preprocess import PreprocessSpec
+from edgecell.progress import Progress
+
+MEMORY_LIMIT = 1_200_000_000
+"""Bytes of resized images that are kept in memory; larger splits are read batch by batch."""
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """A split ready for training: labels, and resized images in memory if they fit.
+
+    ``pixels`` is uint8 (N, H, W, 3) or None; ``sample_weights`` float32 (N,).
+    """
+
+    split: Split
+    spec: PreprocessSpec
+    pixels: NDArray[np.uint8] | None
+    sample_weights: NDArray[np.float32]
+    class_count: int
+
+    def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The images at ``indices``, uint8 (len(indices), H, W, 3)."""
+        if self.pixels is not None:
+            return self.pixels[indices]
+        out = np.empty((len(indices), self.spec.height, self.spec.width, 3), np.uint8)
+        read_into(out, self.split.source, indices, self.spec)
+        return out
+
+
+def prepare(
+    split: Split,
+    spec: PreprocessSpec,
+    class_count: int,
+    *,
+    class_weights: bool,
+    progress: Progress,
+    memory_limit: int = MEMORY_LIMIT,
+) -> TrainingImages:
+    """Resize a split once if it fits in memory, and weigh its images by class.
+
+    Raises:
+        DataError: an image cannot be decoded.
+    """
+    pixels = None
+    if len(split) * spec.height * spec.width * 3 <= memory_limit:
+        progress.begin(f"reading {split.name}", len(split))
+        pixels = materialize(split, spec, progress.advance)
+    weights = np.ones(len(split), np.float32)
+    if class_weights:
+        weights = balanced_weights(split.labels, class_count)[split.labels]
+    return TrainingImages(split, spec, pixels, weights, class_count)
+
+
+def balanced_weights(labels: NDArray[np.int64], class_count: int) -> NDArray[np.float32]:
+    """float32 (class_count,): N / (classes present · images of the class), 0 for an absent class.
+
+    scikit-learn's "balanced" (King and Zeng 2001); the mean weight of an image is 1.
+    """
+    counts = np.bincount(labels, minlength=class_count)
+    present = counts > 0
+    weights = np.zeros(class_count, np.float32)
+    weights[present] = len(labels) / (present.sum() * counts[present])
+    return weights
+
+
+def steps_per_epoch(images: TrainingImages, batch_size: int) -> int:
+    """Batches in an epoch. A remainder is dropped, for BatchNorm's sake, unless it is all there is."""
+    return max(1, len(images.split) // batch_size)
+
+
+def epoch_batches(
+    images: TrainingImages, config: AugmentConfig, *, batch_size: int, seed: int, epoch: int
+) -> tf.data.Dataset:
+    """One epoch of (pixels float32 (B, H, W, 3) in 0…255, one-hot (B, C), weights (B,)).
+
+    Order and augmentation are functions of (seed, epoch).
+    """
+    count = len(images.split)
+    order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
+    order = order[: steps_per_epoch(images, batch_size) * batch_size]
+    shape = [None, images.spec.height, images.spec.width, 3]
+    labels = tf.constant(images.split.labels, tf.int64)
+    weights = tf.constant(images.sample_weights, tf.float32)
+
+    def batch(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        pixels = tf.ensure_shape(tf.numpy_function(images.gather, [indices], tf.uint8), shape)
+        key = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), step])
+        targets = tf.one_hot(tf.gather(labels, indices), images.class_count)
+        return augment(pixels, key, config), targets, tf.gather(weights, indices)
+
+    dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate()
+    return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)

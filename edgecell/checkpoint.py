@@ -1,0 +1,147 @@
+"""The state of a training after its last whole epoch, so that a killed run can go on.
+
+Weights and optimizer slots go to one .npz, the rest to a JSON file that names it and is replaced
+last: whatever moment the process dies at, the JSON file names a complete .npz.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import tf_keras as keras
+
+from edgecell.errors import ArtifactError
+from edgecell.rundir import atomic_write_bytes, atomic_write_json, read_json, sha256_bytes
+
+
+@dataclass
+class Progression:
+    """How far a training is: epochs done, best epoch so far, learning-rate state, history."""
+
+    epochs_done: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    best_loss: float = float("inf")
+    learning_rate_factor: float = 1.0
+    epochs_since_best: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def is_best(self, accuracy: float, loss: float) -> bool:
+        """Whether these validation figures beat the best: by accuracy, at a tie by loss."""
+        return (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
+
+
+class Checkpoint:
+    """Reads and writes the state under one folder (``RUN/train/state``)."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(
+        self,
+        progression: Progression,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        best_now: bool,
+        key: str,
+    ) -> None:
+        """Write the state after an epoch; ``key`` names the configuration it belongs to."""
+        epoch = progression.epochs_done
+        state = _pack(model.get_weights(), [v.numpy() for v in optimizer.variables])
+        atomic_write_bytes(self.folder / f"epoch-{epoch}.npz", state)
+        if best_now:
+            atomic_write_bytes(self.folder / f"best-{epoch}.npz", _pack(model.get_weights(), []))
+        data = asdict(progression)
+        # JSON has no infinity; a loss that was never measured is null.
+        data["best_loss"] = None if progression.best_epoch == 0 else progression.best_loss
+        atomic_write_json(
+            self.folder / "state.json",
+            {"key": key, "sha256": sha256_bytes(state), "progression": data},
+        )
+        keep = {f"epoch-{epoch}.npz", f"best-{progression.best_epoch}.npz", "state.json"}
+        for old in self.folder.glob("*.npz"):
+            if old.name not in keep:
+                old.unlink()
+
+    def load(self, key: str) -> Progression | None:
+        """The saved progression, or None when nothing was saved.
+
+        Raises:
+            ArtifactError: the state is damaged or belongs to another configuration.
+        """
+        path = self.folder / "state.json"
+        if not path.is_file():
+            return None
+        data = read_json(path)
+        try:
+            if data["key"] != key:
+                raise ArtifactError(
+                    f"{path} belongs to a training with other settings; resume with the run's own"
+                    " config.toml or start anew with another --output"
+                )
+            saved = dict(data["progression"])
+            saved["best_loss"] = float("inf") if saved["best_loss"] is None else saved["best_loss"]
+            progression = Progression(**saved)
+            state = (self.folder / f"epoch-{progression.epochs_done}.npz").read_bytes()
+            if sha256_bytes(state) != data["sha256"]:
+                raise ArtifactError(f"the training state beside {path} was altered; start anew")
+        except (KeyError, TypeError, OSError) as error:
+            raise ArtifactError(f"{path} is damaged ({error}); start the training anew") from error
+        return progression
+
+    def restore(
+        self, progression: Progression, model: keras.Model, optimizer: keras.optimizers.Optimizer | None
+    ) -> None:
+        """Put the saved weights into ``model`` and the saved slots into a built ``optimizer``."""
+        weights, slots = self._unpack(self.folder / f"epoch-{progression.epochs_done}.npz")
+        self._assign(model, weights)
+        if optimizer is not None:
+            if len(slots) != len(optimizer.variables):
+                raise ArtifactError(
+                    f"the saved optimizer has {len(slots)} variables, this one"
+                    f" {len(optimizer.variables)}; start the training anew"
+                )
+            for variable, value in zip(optimizer.variables, slots, strict=True):
+                variable.assign(value)
+
+    def load_best(self, progression: Progression, model: keras.Model) -> None:
+        """Put the weights of the best epoch into ``model``."""
+        weights, _ = self._unpack(self.folder / f"best-{progression.best_epoch}.npz")
+        self._assign(model, weights)
+
+    def clear(self) -> None:
+        """Remove the state of a finished training."""
+        for path in [*self.folder.glob("*.npz"), self.folder / "state.json"]:
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _assign(self, model: keras.Model, weights: list[np.ndarray]) -> None:
+        try:
+            model.set_weights(weights)
+        except ValueError as error:
+            raise ArtifactError(f"the saved weights in {self.folder} do not fit the model") from error
+
+    def _unpack(self, path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                groups = [
+                    [data[f"{kind}{i:05d}"] for i in range(sum(n.startswith(kind) for n in data.files))]
+                    for kind in ("w", "o")
+                ]
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise ArtifactError(f"{path} is damaged ({error}); start the training anew") from error
+        return groups[0], groups[1]
+
+
+def _pack(weights: list[np.ndarray], slots: list[np.ndarray]) -> bytes:
+    arrays = {f"w{i:05d}": a for i, a in enumerate(weights)} | {f"o{i:05d}": a for i, a in enumerate(slots)}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()

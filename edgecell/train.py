@@ -1,0 +1,273 @@
+"""Two-stage training, told from top to bottom: frozen backbone, then fine-tuning, best epoch kept."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from numpy.typing import NDArray
+
+from edgecell import device
+from edgecell.batches import TrainingImages, epoch_batches, prepare, steps_per_epoch
+from edgecell.checkpoint import Checkpoint, Progression
+from edgecell.config import Config, TrainConfig
+from edgecell.data.types import Dataset
+from edgecell.errors import ConfigError, DataError
+from edgecell.models.registry import build_model, describe_model, set_trainable
+from edgecell.preprocess import PreprocessSpec
+from edgecell.progress import Progress
+from edgecell.rundir import sha256_bytes
+
+PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the model with the weights of its best epoch, and how it went."""
+
+    model: keras.Model
+    progression: Progression
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of epochs with one set of trainable layers and one optimizer."""
+
+    name: str
+    first_epoch: int
+    epochs: int
+    learning_rate: float
+    last_layers: int
+    cosine: bool
+
+
+def train(config: Config, dataset: Dataset, state: Path, progress: Progress) -> Trained:
+    """Train the configured model on ``dataset.train``, choosing the epoch on ``dataset.val``.
+
+    After every epoch the state goes to the folder ``state``; called again with the same
+    configuration, the training goes on from there.
+
+    Raises:
+        ConfigError: settings that do not go together, or a loss that is no longer finite.
+        DataError, ArtifactError: from the data and the weights.
+    """
+    facts = device.configure(config.train.seed, config.train.deterministic)
+    size = config.model.image_size
+    spec = PreprocessSpec(size, size, config.model.fit)
+    classes = len(dataset.class_names)
+    _check_classes(dataset)
+
+    model = build_model(config.model, classes, config.train.batchnorm_momentum)
+    images = prepare(
+        dataset.train, spec, classes, class_weights=config.train.class_weights, progress=progress
+    )
+    validation = prepare(dataset.val, spec, classes, class_weights=False, progress=progress)
+
+    checkpoint = Checkpoint(state)
+    key = state_key(config, dataset)
+    progression = checkpoint.load(key) or Progression()
+    if progression.epochs_done:
+        progress.say(f"going on after epoch {progression.epochs_done}")
+    started = time.monotonic()
+    for stage in stages(config):
+        if progression.epochs_done < stage.first_epoch + stage.epochs:
+            _run_stage(stage, model, images, validation, config, checkpoint, progression, key, progress)
+    checkpoint.load_best(progression, model)
+    facts |= describe_model(model) | {
+        "steps_per_epoch": steps_per_epoch(images, config.train.batch_size),
+        "session_seconds": round(time.monotonic() - started, 1),
+        "preprocess": spec.to_json(),
+    }
+    return Trained(in_float32(model, config, classes), progression, facts)
+
+
+def stages(config: Config) -> list[Stage]:
+    """The stages of a configuration; without pretrained weights there is nothing to freeze."""
+    settings = config.train
+    head = settings.head_epochs if config.model.weights != "none" else 0
+    rest = settings.epochs + (settings.head_epochs - head)
+    planned = [
+        Stage("head", 0, head, settings.head_learning_rate, -1, cosine=False),
+        Stage(
+            "fine-tune",
+            head,
+            rest,
+            settings.learning_rate,
+            settings.fine_tune_layers,
+            cosine=settings.schedule == "cosine",
+        ),
+    ]
+    return [stage for stage in planned if stage.epochs]
+
+
+def _run_stage(
+    stage: Stage,
+    model: keras.Model,
+    images: TrainingImages,
+    validation: TrainingImages,
+    config: Config,
+    checkpoint: Checkpoint,
+    progression: Progression,
+    key: str,
+    progress: Progress,
+) -> None:
+    settings = config.train
+    set_trainable(model, stage.last_layers)
+    steps = steps_per_epoch(images, settings.batch_size)
+    rate: Any = stage.learning_rate
+    if stage.cosine:
+        rate = keras.optimizers.schedules.CosineDecay(stage.learning_rate, stage.epochs * steps, alpha=0.01)
+    optimizer = make_optimizer(settings, rate)
+    optimizer.build(model.trainable_variables)
+    model.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA on a CPU trained 15 times slower
+    )
+    if progression.epochs_done:
+        within = progression.epochs_done > stage.first_epoch
+        checkpoint.restore(progression, model, optimizer if within else None)
+
+    for epoch in range(progression.epochs_done, stage.first_epoch + stage.epochs):
+        if not stage.cosine:
+            optimizer.learning_rate.assign(stage.learning_rate * progression.learning_rate_factor)
+        device.reseed_random_layers(model, settings.seed * 100_003 + epoch)
+        batches = epoch_batches(
+            images, config.augment, batch_size=settings.batch_size, seed=settings.seed, epoch=epoch
+        )
+        total = stage.first_epoch + stage.epochs
+        progress.begin(f"{stage.name} epoch {epoch + 1}/{total}", steps)
+        begun = time.monotonic()
+        fitted = model.fit(batches, verbose=0, callbacks=[_Steps(progress)]).history
+        entry = {
+            "epoch": epoch + 1,
+            "stage": stage.name,
+            "loss": float(fitted["loss"][-1]),
+            "accuracy": float(fitted["accuracy"][-1]),
+        }
+        if not math.isfinite(entry["loss"]):
+            raise ConfigError(
+                f"the training loss is {entry['loss']} in epoch {epoch + 1}: the training diverged;"
+                f" lower --learning-rate (now {stage.learning_rate}) or check the images with"
+                " 'edgecell data show'"
+            )
+        entry["val_loss"], entry["val_accuracy"] = validate(model, validation)
+        entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
+        entry["seconds"] = round(time.monotonic() - begun, 2)
+        best_now = _note_epoch(progression, entry, stage, settings)
+        checkpoint.save(progression, model, optimizer, best_now=best_now, key=key)
+        progress.advance(
+            steps, f"loss {entry['loss']:.4f}  val accuracy {entry['val_accuracy']:.4f}{' *' * best_now}"
+        )
+        if settings.patience and progression.epochs_since_best >= settings.patience:
+            progress.say(f"no better val accuracy for {settings.patience} epochs: stopping early")
+            return
+
+
+def _note_epoch(
+    progression: Progression, entry: dict[str, Any], stage: Stage, settings: TrainConfig
+) -> bool:
+    """Book an epoch: history, best epoch, and the plateau rule; returns whether it is the best."""
+    progression.history.append(entry)
+    progression.epochs_done = entry["epoch"]
+    best_now = progression.is_best(entry["val_accuracy"], entry["val_loss"])
+    if entry["epoch"] == stage.first_epoch + 1:
+        progression.epochs_since_best = 0
+        progression.learning_rate_factor = 1.0
+    if best_now:
+        progression.best_epoch = entry["epoch"]
+        progression.best_accuracy = entry["val_accuracy"]
+        progression.best_loss = entry["val_loss"]
+        progression.epochs_since_best = 0
+        return True
+    progression.epochs_since_best += 1
+    if settings.schedule == "plateau" and progression.epochs_since_best % 3 == 0:
+        progression.learning_rate_factor *= 0.5
+    return False
+
+
+def make_optimizer(settings: TrainConfig, rate: Any) -> keras.optimizers.Optimizer:
+    """Adam, AdamW (Loshchilov and Hutter 2019) or SGD with Nesterov momentum.
+
+    Weight decay spares biases and BatchNorm, whose scale has no meaning of its own.
+    """
+    if settings.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    if settings.optimizer == "sgd":
+        chosen = keras.optimizers.SGD(
+            rate, momentum=settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None
+        )
+    else:
+        chosen = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+    chosen.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return chosen
+
+
+def validate(model: keras.Model, images: TrainingImages) -> tuple[float, float]:
+    """(cross-entropy in nats without smoothing, accuracy) on a split."""
+    probabilities = predict(model, images)
+    labels = images.split.labels
+    picked = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
+    return float(-np.log(picked).mean()), float((probabilities.argmax(1) == labels).mean())
+
+
+def predict(model: keras.Model, images: TrainingImages) -> NDArray[np.float32]:
+    """Probabilities float32 (N, C) of a prepared split, without augmentation."""
+    parts = []
+    for start in range(0, len(images.split), PREDICT_BATCH):
+        indices = np.arange(start, min(start + PREDICT_BATCH, len(images.split)))
+        pixels = tf.constant(images.gather(indices), tf.float32)
+        parts.append(model.predict_on_batch(pixels))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def in_float32(model: keras.Model, config: Config, classes: int) -> keras.Model:
+    """The same weights in a float32 graph: converters do not take the casts of mixed precision."""
+    if keras.mixed_precision.global_policy().name == "float32":
+        return model
+    keras.mixed_precision.set_global_policy("float32")
+    plain = build_model(
+        replace(config.model, weights="none"), classes, config.train.batchnorm_momentum
+    )
+    plain.set_weights(model.get_weights())
+    return plain
+
+
+def state_key(config: Config, dataset: Dataset) -> str:
+    """What a saved training state depends on, as a hash."""
+    parts = {
+        "data": dataset.fingerprint,
+        "model": asdict(config.model),
+        "augment": asdict(config.augment),
+        "train": asdict(config.train),
+    }
+    return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+
+
+def _check_classes(dataset: Dataset) -> None:
+    present = np.unique(dataset.train.labels)
+    if len(present) < 2:
+        raise DataError(
+            f"train holds images of {len(present)} class; a classifier needs at least 2;"
+            " look with 'edgecell data show'"
+        )
+
+
+class _Steps(keras.callbacks.Callback):
+    """Passes the batch count on to the progress display."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._progress.advance(batch + 1)
