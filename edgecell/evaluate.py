@@ -1,0 +1,231 @@
+"""Quality of a model on labelled images: one dict of measurements, and the files that show it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell import metrics, plots
+from edgecell.errors import DataError
+from edgecell.record import Measurement
+from edgecell.rundir import atomic_write_json, atomic_write_text
+
+SCHEMA = "edgecell/evaluation"
+SCHEMA_VERSION = 1
+LEVEL = 0.95
+
+
+def evaluate(
+    probabilities: NDArray,
+    labels: NDArray,
+    class_names: Sequence[str],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every quality figure of one set of predictions, as JSON.
+
+    Args:
+        probabilities: (N, C), 0..1.
+        labels: int (N,) or (N, 1), 0..C-1.
+        class_names: C names.
+        resamples, seed: of the bootstrap.
+
+    Proportions (accuracy, precision, recall) carry Wilson intervals; F1, AUC, loss and Brier score
+    percentile bootstrap intervals over images; ECE carries none (resampling inflates it). Intervals
+    speak of this set of images alone: not of other hospitals, stains or microscopes.
+
+    Raises:
+        DataError: shapes or values that do not fit together.
+    """
+    labels, probabilities = metrics.check_inputs(labels, probabilities)
+    n, class_count = probabilities.shape
+    if len(class_names) != class_count:
+        raise DataError(f"{len(class_names)} class names for a model of {class_count} classes")
+    confusion = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), class_count)
+    draws = metrics.bootstrap_confusion(confusion, resamples, seed)
+    classes = _classes(confusion, draws["f1"], class_names)
+
+    def by_images(name: str, value: float, unit: str) -> dict[str, Any]:
+        interval = metrics.bootstrap_interval(
+            name, labels, probabilities, n=resamples, seed=seed, level=LEVEL
+        )
+        return _measured(value, unit, n, interval)
+
+    area = metrics.auc(labels, probabilities)
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "n": n,
+        "class_names": list(class_names),
+        "accuracy": _measured(
+            metrics.accuracy(confusion), "fraction", n, metrics.wilson_interval(np.trace(confusion), n)
+        ),
+        "macro_f1": _measured(
+            metrics.macro_f1(confusion), "fraction", n, metrics.percentile_interval(draws["macro_f1"])
+        ),
+        "weighted_f1": _measured(
+            metrics.weighted_f1(confusion), "fraction", n,
+            metrics.percentile_interval(draws["weighted_f1"]),
+        ),
+        "auc": by_images("auc", area, "fraction")
+        if area is not None
+        else Measurement.missing("fraction", "all images have the same label").to_json(),
+        "loss": by_images("log_loss", metrics.log_loss(labels, probabilities), "nat"),
+        "brier": by_images("brier", metrics.brier(labels, probabilities), "1"),
+        "ece": _measured(metrics.ece(labels, probabilities), "fraction", n, None),
+        "worst_class": _worst(classes),
+        "classes": classes,
+        "confusion": confusion.tolist(),
+        "reliability": _arrays(metrics.reliability(labels, probabilities).__dict__),
+        "confidence_histogram": _arrays(
+            dict(
+                zip(
+                    ("edges", "right", "wrong"),
+                    metrics.confidence_histogram(labels, probabilities),
+                    strict=True,
+                )
+            )
+        ),
+        "method": {
+            "level": LEVEL,
+            "proportions": "Wilson score interval",
+            "others": f"percentile bootstrap over images, {resamples} resamples, seed {seed}",
+            "ece_bins": metrics.ECE_BINS,
+        },
+        "notes": _notes(confusion, class_names),
+    }
+
+
+def write_artefacts(
+    stage_dir: Path,
+    evaluation: dict[str, Any],
+    probabilities: NDArray,
+    labels: NDArray,
+    image_names: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write evaluation.json, predictions.csv and the figures; returns their paths.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    names = evaluation["class_names"]
+    confusion = np.array(evaluation["confusion"])
+    reliability, histogram = evaluation["reliability"], evaluation["confidence_histogram"]
+    figures = {
+        "confusion.png": plots.confusion_matrix(confusion, names),
+        "confusion_normalized.png": plots.confusion_matrix(
+            metrics.normalize_rows(confusion), names, normalized=True
+        ),
+        "classes.png": plots.per_class_bars(evaluation["classes"]),
+        "confidence.png": plots.confidence_histogram(**histogram),
+        "reliability.png": plots.reliability_diagram(
+            **reliability, caption=f"ECE {evaluation['ece']['value']:.3f} (n={evaluation['n']})"
+        ),
+    }
+    written = [plots.save(figure, stage_dir / name) for name, figure in figures.items()]
+    table = stage_dir / "predictions.csv"
+    atomic_write_text(table, _predictions_csv(probabilities, labels, names, image_names))
+    report = stage_dir / "evaluation.json"
+    atomic_write_json(report, evaluation)
+    return [report, table, *written]
+
+
+def _measured(
+    value: float, unit: str, n: int, interval: metrics.Interval | None
+) -> dict[str, Any]:
+    low, high = interval or (None, None)
+    return Measurement(value, unit, n=n, low=low, high=high).to_json()
+
+
+def _classes(
+    confusion: NDArray, f1_draws: NDArray, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    scores, rows = metrics.per_class(confusion), []
+    for i, name in enumerate(class_names):
+        support, predicted, hits = int(scores.support[i]), int(scores.predicted[i]), confusion[i, i]
+        never = "no image of this class" if support == 0 else "never predicted"
+        rows.append(
+            {
+                "name": name,
+                "support": support,
+                "predicted": predicted,
+                "precision": Measurement.missing("fraction", never).to_json()
+                if scores.precision_undefined[i]
+                else _measured(
+                    float(scores.precision[i]), "fraction", predicted,
+                    metrics.wilson_interval(hits, predicted),
+                ),
+                "recall": Measurement.missing("fraction", never).to_json()
+                if scores.recall_undefined[i]
+                else _measured(
+                    float(scores.recall[i]), "fraction", support, metrics.wilson_interval(hits, support)
+                ),
+                "f1": Measurement.missing("fraction", never).to_json()
+                if scores.f1_undefined[i]
+                else _measured(
+                    float(scores.f1[i]), "fraction", support, metrics.percentile_interval(f1_draws[:, i])
+                ),
+            }
+        )
+    return rows
+
+
+def _worst(classes: list[dict[str, Any]]) -> dict[str, Any]:
+    scored = [row for row in classes if row["support"] > 0]
+    worst = min(scored, key=lambda row: row["f1"]["value"])
+    return {"name": worst["name"], "support": worst["support"], "f1": worst["f1"]}
+
+
+def _arrays(table: dict[str, Any]) -> dict[str, list]:
+    return {key: np.asarray(values).tolist() for key, values in table.items()}
+
+
+def _notes(confusion: NDArray, class_names: Sequence[str]) -> list[str]:
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    notes = []
+    absent = [name for name, count in zip(class_names, support, strict=True) if count == 0]
+    if absent:
+        notes.append(f"no image of {', '.join(absent)}: left out of AUC and, unless predicted, of macro F1")
+    silent = [
+        name for name, s, p in zip(class_names, support, predicted, strict=True) if s > 0 and p == 0
+    ]
+    if silent:
+        notes.append(f"never predicted: {', '.join(silent)}")
+    few = [name for name, count in zip(class_names, support, strict=True) if 0 < count < 30]
+    if few:
+        notes.append(f"fewer than 30 images of {', '.join(few)}: read the interval, not the value")
+    return notes
+
+
+def _predictions_csv(
+    probabilities: NDArray,
+    labels: NDArray,
+    class_names: Sequence[str],
+    image_names: Sequence[str] | None,
+) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["index", "image", "label", "predicted", "confidence", "right", *(f"p({n})" for n in class_names)]
+    )
+    for i, (row, label) in enumerate(zip(probabilities, np.asarray(labels).reshape(-1), strict=True)):
+        predicted = int(row.argmax())
+        writer.writerow(
+            [
+                i,
+                image_names[i] if image_names else "",
+                class_names[label],
+                class_names[predicted],
+                f"{row[predicted]:.6f}",
+                int(predicted == label),
+                *(f"{p:.6f}" for p in row),
+            ]
+        )
+    return out.getvalue()

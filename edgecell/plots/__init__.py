@@ -1,0 +1,28 @@
+"""Every figure. Arrays and finished numbers in, a matplotlib Figure out; nothing is computed here.
+
+    plots.save(plots.confusion_matrix(counts, names), path)
+
+Figures use the object-oriented API (no pyplot, no global state, no display), colours that stay apart
+for colour-blind readers, and sizes that grow with the number of classes.
+"""
+
+from __future__ import annotations
+
+from edgecell.plots.calibration import confidence_histogram, reliability_diagram
+from edgecell.plots.classes import f1_drops, per_class_bars
+from edgecell.plots.confusion import confusion_matrix
+from edgecell.plots.curves import learning_curves
+from edgecell.plots.style import save
+from edgecell.plots.tradeoff import Point, tradeoff
+
+__all__ = [
+    "Point",
+    "confidence_histogram",
+    "confusion_matrix",
+    "f1_drops",
+    "learning_curves",
+    "per_class_bars",
+    "reliability_diagram",
+    "save",
+    "tradeoff",
+]

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from edgecell.errors import ArtifactError, DataError
+from edgecell.evaluate import evaluate, write_artefacts
+from edgecell.record import Measurement
+
+NAMES = ["basophil", "a, quoted name", "platelet"]
+
+
+@pytest.fixture()
+def predictions():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    logits = rng.normal(size=(200, 3))
+    logits[np.arange(200), labels] += 2
+    odds = np.exp(logits)
+    return odds / odds.sum(axis=1, keepdims=True), labels
+
+
+def test_every_measurement_encloses_its_value(predictions):
+    probabilities, labels = predictions
+    result = evaluate(probabilities, labels[:, None], NAMES, resamples=300)
+    for key in ("accuracy", "macro_f1", "weighted_f1", "auc", "loss", "brier"):
+        found = Measurement.from_json(result[key])
+        assert found.n == 200
+        assert found.low < found.value < found.high
+    assert "low" not in result["ece"]
+    assert result["macro_f1"]["value"] == pytest.approx(
+        f1_score(labels, probabilities.argmax(1), average="macro")
+    )
+    for row in result["classes"]:
+        for key in ("precision", "recall", "f1"):
+            assert row[key]["low"] < row[key]["value"] < row[key]["high"]
+    assert sum(row["support"] for row in result["classes"]) == 200
+    worst = min(result["classes"], key=lambda row: row["f1"]["value"])
+    assert result["worst_class"]["name"] == worst["name"]
+    assert result["notes"] == []
+    json.dumps(result, allow_nan=False)
+
+
+def test_absent_and_silent_classes_have_reasons(predictions):
+    probabilities, _ = predictions
+    constant = np.tile([0.9, 0.1, 0.0], (20, 1))
+    result = evaluate(constant, np.r_[np.zeros(15, int), np.ones(5, int)], NAMES, resamples=50)
+    _, silent, absent = result["classes"]
+    assert silent["precision"]["reason"] == "never predicted"
+    assert silent["f1"]["value"] == 0.0
+    assert absent["f1"]["reason"] == "no image of this class"
+    assert result["worst_class"]["name"] == NAMES[1]
+    assert any("never predicted: a, quoted name" in note for note in result["notes"])
+    assert any("no image of platelet" in note for note in result["notes"])
+    one_label = evaluate(constant, np.zeros(20, int), NAMES, resamples=50)
+    assert one_label["auc"]["reason"] == "all images have the same label"
+
+
+def test_wrong_number_of_names(predictions):
+    with pytest.raises(DataError, match="2 class names for a model of 3 classes"):
+        evaluate(*predictions, NAMES[:2])
+
+
+def test_artefacts(predictions, tmp_path):
+    probabilities, labels = predictions
+    result = evaluate(probabilities, labels, NAMES, resamples=50)
+    written = write_artefacts(tmp_path / "evaluate", result, probabilities, labels)
+    assert {path.name for path in written} == {
+        "evaluation.json",
+        "predictions.csv",
+        "confusion.png",
+        "confusion_normalized.png",
+        "classes.png",
+        "confidence.png",
+        "reliability.png",
+    }
+    assert {path.name for path in (tmp_path / "evaluate").iterdir()} == {p.name for p in written}
+    assert json.loads((tmp_path / "evaluate/evaluation.json").read_text()) == result
+    with (tmp_path / "evaluate/predictions.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert np.mean(right) == pytest.approx(result["accuracy"]["value"])
+    assert [row["right"] == "1" for row in rows] == right
+
+
+def test_unwritable_folder(predictions, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = evaluate(*predictions, NAMES, resamples=20)
+    with pytest.raises(ArtifactError, match="cannot write"):
+        write_artefacts(tmp_path / "file", result, *predictions)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgecell import plots
+from edgecell.plots.tradeoff import place_labels
+
+LONG = "immature granulocyte (myelocytes, metamyelocytes and promyelocytes) $5_x"
+
+
+def score(value):
+    return {"value": value, "low": value - 0.02, "high": min(value + 0.01, 1.0), "unit": "fraction"}
+
+
+def classes(count):
+    rows = [
+        {"name": f"{LONG} {i}", "support": 9, "precision": score(0.9), "recall": score(0.95), "f1": score(0.92)}
+        for i in range(count)
+    ]
+    rows[-1] |= {"f1": {"reason": "no image", "unit": "fraction"}, "recall": {"reason": "no image", "unit": "1"}}
+    return rows
+
+
+def drops(count):
+    return [
+        {"name": LONG, "reference_f1": 0.97, "converted_f1": 0.95, "drop": 0.02, "passed": i % 2 == 0}
+        for i in range(count)
+    ]
+
+
+def history(epochs):
+    return [
+        {
+            "epoch": i + 1, "stage": "head" if i < 2 else "fine_tune", "loss": 1 / (i + 1), "accuracy": 0.5,
+            "val_loss": 1.0, "val_accuracy": 0.4, "learning_rate": 1e-3, "seconds": 1.0,
+        }
+        for i in range(epochs)
+    ]
+
+
+FIGURES = {
+    "confusion_2": lambda: plots.confusion_matrix(np.array([[5, 0], [1, 3]]), [LONG, "b"]),
+    "confusion_8": lambda: plots.confusion_matrix(np.eye(8) * 0.999, [LONG] * 8, normalized=True),
+    "confusion_100": lambda: plots.confusion_matrix(np.eye(100, dtype=int), [LONG] * 100),
+    "confusion_empty": lambda: plots.confusion_matrix(np.zeros((3, 3), int), list("abc")),
+    "bars_2": lambda: plots.per_class_bars(classes(2)),
+    "bars_100": lambda: plots.per_class_bars(classes(100)),
+    "drops_2": lambda: plots.f1_drops(drops(2), allowed=0.01),
+    "drops_100": lambda: plots.f1_drops(drops(100)),
+    "histogram": lambda: plots.confidence_histogram([0, 0.5, 1], [3, 9], [0, 0]),
+    "reliability": lambda: plots.reliability_diagram([0, 0.5, 1], [0, 4], [0, 0.8], [0, 0.9], caption="ECE"),
+    "curves": lambda: plots.learning_curves(history(5), best_epoch=4),
+    "curves_1": lambda: plots.learning_curves(history(1)),
+    "tradeoff": lambda: plots.tradeoff([plots.Point("a", 3.0, 0.9, "int8", (2.0, 4.0), (0.8, 0.95))], x="", y="", title=""),
+    "tradeoff_none": lambda: plots.tradeoff([], x="size", y="accuracy", title="none"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.filterwarnings("error")
+def test_figure_is_a_picture_of_sensible_size(name, tmp_path):
+    path = plots.save(FIGURES[name](), tmp_path / "figures" / f"{name}.png")
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        assert 400 < image.width < 2000
+        assert 200 < image.height < 5000
+        assert np.asarray(image.convert("L")).std() > 3  # something is drawn
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_same_figure_same_bytes(tmp_path):
+    first = plots.save(FIGURES["drops_2"](), tmp_path / "a.png").read_bytes()
+    assert first == plots.save(FIGURES["drops_2"](), tmp_path / "b.png").read_bytes()
+
+
+def test_names_are_not_read_as_mathematics(tmp_path):
+    plots.save(plots.confusion_matrix(np.eye(2, dtype=int), [r"$\frac{$", "a$b$"]), tmp_path / "a.png")
+
+
+def test_labels_of_crowded_points_do_not_overlap():
+    points = [
+        plots.Point(f"pbc-0.35-96-{name}", 635.0 + i, 0.97 + 0.0005 * i, name, None, (0.96, 0.985))
+        for i, name in enumerate(["int8", "dynamic", "int8", "float16", "int16x8", "other"])
+    ]
+    figure = plots.tradeoff(points, x="kB", y="accuracy", title="crowded")
+    axes = figure.axes[0]
+    renderer = figure.canvas.get_renderer()
+    boxes = [text.get_window_extent(renderer) for text in axes.texts if text.get_text()]
+    assert len(boxes) == 6
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[i + 1 :])
+    # the naive placement has overlaps: the check above can fail
+    naive = plots.tradeoff([], x="kB", y="accuracy", title="crowded").axes[0]
+    naive.set_xlim(axes.get_xlim())
+    naive.set_ylim(axes.get_ylim())
+    notes = [naive.annotate(p.label, (p.x, p.y)).get_window_extent(renderer) for p in points]
+    assert any(a.overlaps(b) for a in notes for b in notes if a is not b)
+
+
+def test_place_labels_returns_one_per_point():
+    figure = plots.tradeoff([], x="", y="", title="")
+    points = [plots.Point("a", 0.2, 0.2), plots.Point("b", 0.8, 0.8)]
+    assert len(place_labels(figure, figure.axes[0], points, ["#000", "#000"])) == 2
+
+
+def test_drawing_leaves_pyplot_alone():
+    code = (
+        "import sys; from edgecell import plots; import numpy as np;"
+        "plots.confusion_matrix(np.eye(2), ['a', 'b']);"
+        "sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
