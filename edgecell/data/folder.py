@@ -1,0 +1,257 @@
+"""A folder of images, one sub-folder per class, with or without train, val and test folders above.
+
+    cells/train/monocyte/0001.jpg   or   cells/monocyte/0001.jpg
+
+Images are decoded when they are read, so that a large folder does not fill the memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edgecell.config import DataConfig
+from edgecell.data.npz import task_of
+from edgecell.data.sources import FileSource
+from edgecell.data.splits import complete_splits, require_classes, require_two
+from edgecell.data.types import Dataset, Split
+from edgecell.errors import DataError
+
+EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass
+class _Ignored:
+    """What was passed over, for one note per kind."""
+
+    folders: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    def notes(self) -> list[str]:
+        lines = []
+        if self.folders:
+            lines.append(
+                f"folders ignored, no split or class in them: {', '.join(self.folders[:8])}"
+            )
+        if self.files:
+            lines.append(
+                f"files ignored, hidden or no image: {len(self.files)} (for example {self.files[0]})"
+            )
+        if self.outside:
+            lines.append(
+                f"images ignored, outside any class folder: {len(self.outside)} (for example {self.outside[0]})"
+            )
+        return lines
+
+
+def load_folder(path: Path, config: DataConfig) -> Dataset:
+    """Read an image folder's names and file digests.
+
+    Split folders may be in any case and be called training, valid, validation or testing; without
+    any, all three splits are made, and a missing val or test is made from train. Class names are
+    those of train, in natural order; other splits are matched to them regardless of case. Images
+    may lie deeper inside their class folder.
+
+    Raises:
+        DataError: no images, no train folder, one class, a class that train lacks, an unreadable file.
+    """
+    ignored = _Ignored()
+    split_folders = _split_folders(path, ignored)
+    if split_folders:
+        found = {
+            name: _class_files(path, folder, ignored) for name, folder in split_folders.items()
+        }
+    else:
+        found = {"train": _class_files(path, path, ignored)}
+    if not any(found["train"].values()):
+        raise DataError(_nothing_found(path, split_folders.get("train", path)))
+    class_names = tuple(sorted(found["train"], key=_natural))
+    if len(class_names) < 2 and _wrapped(path):
+        raise DataError(_nothing_found(path, path))
+    require_two(str(split_folders.get("train", path)), class_names)
+    splits = {name: _split(path, name, classes, class_names) for name, classes in found.items()}
+    fingerprint = _fingerprint(path, splits)
+    notes = ignored.notes()
+    splits = complete_splits(splits, class_names, config, notes)
+    require_classes(str(path), splits, class_names, notes)
+    return Dataset(
+        name=path.resolve().name,
+        task=task_of(class_names),
+        class_names=class_names,
+        train=splits["train"],
+        val=splits["val"],
+        test=splits["test"],
+        origin={"kind": "folder", "fingerprint": fingerprint},
+        notes=tuple(notes),
+    )
+
+
+def _split_folders(path: Path, ignored: _Ignored) -> dict[str, Path]:
+    """The split folders by split, in the order train, val, test; empty when there are none."""
+    folders = _subfolders(path)
+    found: dict[str, Path] = {}
+    for folder in folders:
+        split = SPLIT_WORDS.get(folder.name.casefold())
+        if split is None:
+            continue
+        if split in found:
+            raise DataError(
+                f"{path} has two folders for {split}: {found[split].name} and {folder.name}; keep one"
+            )
+        found[split] = folder
+    if not found:
+        return {}
+    if "train" not in found:
+        names = ", ".join(folder.name for folder in found.values())
+        raise DataError(f"{path} has {names} but no train folder; add one, named train")
+    others = [folder.name for folder in folders if folder not in found.values()]
+    ignored.folders.extend(sorted(others, key=_natural))
+    ignored.outside.extend(_images_directly_in(path, ignored))
+    return {name: found[name] for name in ("train", "val", "test") if name in found}
+
+
+def _class_files(root: Path, folder: Path, ignored: _Ignored) -> dict[str, list[str]]:
+    """Image paths below ``root`` by class folder name; a class folder without images is left out."""
+    classes: dict[str, list[str]] = {}
+    seen: dict[str, str] = {}
+    for class_folder in _subfolders(folder):
+        key = class_folder.name.casefold()
+        if key in seen:
+            raise DataError(
+                f"{folder} has the classes {seen[key]} and {class_folder.name}, which differ in case only; merge them"
+            )
+        seen[key] = class_folder.name
+        files = _images_below(root, class_folder, ignored)
+        if not files and not SPLIT_WORDS.get(key):
+            ignored.folders.append(f"{class_folder.relative_to(root).as_posix()} (no images)")
+        if files:
+            classes[class_folder.name] = files
+    ignored.outside.extend(_images_directly_in(folder, ignored))
+    return classes
+
+
+def _subfolders(path: Path) -> list[Path]:
+    try:
+        folders = [p for p in path.iterdir() if not p.name.startswith(".") and p.is_dir()]
+    except OSError as error:
+        raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
+    return sorted(folders, key=lambda p: _natural(p.name))
+
+
+def _images_directly_in(folder: Path, ignored: _Ignored) -> list[str]:
+    images: list[str] = []
+    for child in sorted(folder.iterdir()):
+        if child.is_file():
+            (images if _is_image(child.name) else ignored.files).append(child.name)
+    return images
+
+
+def _images_below(root: Path, folder: Path, ignored: _Ignored) -> list[str]:
+    """Sorted image paths below ``folder``; linked folders are followed, each once."""
+    images: list[str] = []
+    visited = {os.path.realpath(folder)}
+
+    def unreadable(error: OSError) -> None:
+        raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
+
+    for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        folders[:] = sorted(
+            f for f in folders if not f.startswith(".") and _first_visit(visited, here, f)
+        )
+        inside = Path(here).relative_to(root).as_posix()
+        for name in files:
+            (images if _is_image(name) else ignored.files).append(f"{inside}/{name}")
+    return sorted(images, key=_natural)
+
+
+def _first_visit(visited: set[str], here: str, name: str) -> bool:
+    real = os.path.realpath(os.path.join(here, name))  # noqa: PTH118
+    if real in visited:
+        return False
+    visited.add(real)
+    return True
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key: numbers by value, letters regardless of case, ties by the spelling itself."""
+    parts = [
+        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
+    return [*parts, (2, 0, name)]
+
+
+def _split(
+    root: Path, name: str, classes: dict[str, list[str]], class_names: tuple[str, ...]
+) -> Split:
+    number = {class_name.casefold(): i for i, class_name in enumerate(class_names)}
+    unknown = [c for c in classes if c.casefold() not in number]
+    if unknown:
+        listed = ", ".join(f"'{c}'" for c in unknown[:8])
+        raise DataError(
+            f"{root}: {name} has the classes {listed}, which train has not; train has"
+            f" {', '.join(class_names[:20])}"
+        )
+    rows = sorted(
+        ((number[c.casefold()], path) for c, paths in classes.items() for path in paths),
+        key=lambda r: r[0],
+    )
+    if not rows:
+        raise DataError(
+            f"{root}: the {name} folder has no images; fill it or remove it, then {name} is made from train"
+        )
+    return Split(
+        name,
+        FileSource(root, [path for _, path in rows]),
+        np.array([label for label, _ in rows], np.int64),
+    )
+
+
+def _fingerprint(root: Path, splits: dict[str, Split]) -> str:
+    """sha256 over the sorted relative paths with each file's size and digest."""
+    lines = []
+    for split in splits.values():
+        source = split.source
+        assert isinstance(source, FileSource)
+        for path, digest in zip(source.paths, source.digests(), strict=True):
+            lines.append(f"{path}\0{(root / path).stat().st_size}\0{digest.hex()}\n")
+    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+
+
+def _wrapped(path: Path) -> list[Path]:
+    """Sub-folders that hold split folders themselves: the data set lies one level deeper."""
+    return [
+        p
+        for p in _subfolders(path)
+        if any(q.name.casefold() in SPLIT_WORDS for q in _subfolders(p))
+    ]
+
+
+def _nothing_found(path: Path, folder: Path) -> str:
+    inner = _wrapped(path)
+    if inner:
+        return f"{path} has no class folders with images; did you mean {inner[0]}?"
+    return (
+        f"{folder} has no class folders with images; wanted FOLDER/[train/]CLASS/*.png"
+        f" (also {', '.join(sorted(e[1:] for e in EXTENSIONS - {'.png'}))})"
+    )

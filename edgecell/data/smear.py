@@ -1,0 +1,337 @@
+"""Drawing one blood cell in its field of view: geometry, stain and camera, all in NumPy.
+
+Coordinates run from -1 to 1 over the picture; lengths of a nucleus are in units of its cell's
+radius. Shapes are signed distances (negative inside), joined by a smooth minimum, and bent by a slow
+random field so that no outline is a circle. Colours are linear RGB fractions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+Pair = tuple[float, float]
+
+_GRIDS = {"slow": 4, "coarse": 13, "fine": 24}
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """The fixed part of every picture of one size: coordinates and smoothing matrices.
+
+    ``side`` is the drawing resolution, ``size`` the picture's; ``side`` is a multiple of it.
+    """
+
+    size: int
+    side: int
+    x: Array
+    y: Array
+    spread: dict[str, Array]
+
+    @classmethod
+    def of(cls, size: int) -> Canvas:
+        """The canvas for pictures of ``size`` × ``size``, drawn at two or three times that."""
+        side = size * (3 if size <= 32 else 2)
+        axis = ((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32)
+        spread = {}
+        for name, knots in _GRIDS.items():
+            at = np.linspace(-1.1, 1.1, knots)
+            weight = np.exp(-0.5 * ((axis[:, None] - at) / (0.5 * (at[1] - at[0]))) ** 2)
+            weight /= np.sqrt((weight**2).sum(axis=1, keepdims=True))  # the field keeps variance 1
+            spread[name] = weight.astype(np.float32)
+        return cls(size, side, axis[None, :], axis[:, None], spread)
+
+    def field(self, name: str, rng: np.random.Generator) -> Array:
+        """Smooth noise (side, side), mean 0, variance 1, at the named grain."""
+        weight = self.spread[name]
+        knots = rng.standard_normal((weight.shape[1], weight.shape[1]), dtype=np.float32)
+        return weight @ knots @ weight.T
+
+    @property
+    def pixel(self) -> float:
+        """Width of one drawing pixel."""
+        return 2.0 / self.side
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a class looks; pairs are ranges that are drawn from uniformly.
+
+    ``radius``: of the cell; ``ragged``: how far the outline is bent; ``cytoplasm`` and ``grain``:
+    colours of the cell's body and of its granules; ``granules``: their density (0 none, 1 packed);
+    ``grain_size``: "coarse" or "fine"; ``nucleus``: one of the shapes of :func:`nucleus_distance`;
+    ``chromatin``: nucleus colour; ``lacy``: contrast of its texture; ``overlay``: granules also lie
+    on the nucleus; ``vacuoles``: density of pale bubbles.
+    """
+
+    radius: Pair
+    ragged: Pair
+    cytoplasm: tuple[float, float, float]
+    nucleus: str
+    chromatin: tuple[float, float, float] = (0.30, 0.16, 0.47)
+    lacy: float = 0.10
+    grain: tuple[float, float, float] = (0.5, 0.3, 0.55)
+    granules: Pair = (0.0, 0.0)
+    grain_size: str = "fine"
+    overlay: bool = False
+    vacuoles: float = 0.0
+
+
+KINDS = {
+    "basophil": Kind(
+        (0.46, 0.66), (0.02, 0.05), (0.68, 0.54, 0.74), "blotch", lacy=0.12,
+        grain=(0.24, 0.12, 0.40), granules=(0.45, 0.8), grain_size="coarse", overlay=True,
+    ),
+    "eosinophil": Kind(
+        (0.48, 0.68), (0.01, 0.04), (0.87, 0.66, 0.66), "two lobes",
+        grain=(0.80, 0.42, 0.40), granules=(0.55, 0.95), grain_size="coarse",
+    ),
+    "erythroblast": Kind(
+        (0.32, 0.50), (0.01, 0.03), (0.70, 0.62, 0.70), "off-centre disc", (0.24, 0.13, 0.38), 0.06,
+    ),
+    "immature granulocyte": Kind(
+        (0.54, 0.76), (0.02, 0.05), (0.76, 0.64, 0.80), "oval", (0.40, 0.22, 0.58), 0.10,
+        grain=(0.52, 0.32, 0.62), granules=(0.2, 0.6),
+    ),
+    "lymphocyte": Kind(
+        (0.36, 0.54), (0.02, 0.05), (0.68, 0.66, 0.84), "full disc", (0.29, 0.16, 0.48), 0.10,
+    ),
+    "monocyte": Kind(
+        (0.54, 0.78), (0.04, 0.08), (0.70, 0.65, 0.78), "horseshoe", (0.42, 0.25, 0.58), 0.16,
+        grain=(0.55, 0.42, 0.66), granules=(0.0, 0.25), vacuoles=0.35,
+    ),
+    "neutrophil": Kind(
+        (0.48, 0.68), (0.01, 0.04), (0.87, 0.74, 0.78), "chain",
+        grain=(0.76, 0.54, 0.62), granules=(0.15, 0.5),
+    ),
+    "platelet": Kind(
+        (0.13, 0.27), (0.02, 0.05), (0.70, 0.56, 0.76), "none",
+        grain=(0.42, 0.24, 0.56), granules=(0.5, 0.9),
+    ),
+}  # fmt: skip
+
+
+def draw(kind: Kind, canvas: Canvas, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """One picture, uint8 (size, size, 3)."""
+    picture = np.empty((canvas.side, canvas.side, 3), np.float32)
+    picture[:] = (0.96, 0.90, 0.86)
+    radius = float(rng.uniform(*kind.radius))
+    reach = 0.16 if radius > 0.3 else 0.30
+    centre = rng.uniform(-reach, reach, 2)
+    _red_cells(picture, canvas, centre, radius, rng)
+    _stray_platelets(picture, canvas, centre, radius, rng)
+    _cell(picture, kind, canvas, centre, radius, rng)
+    return _photograph(picture, canvas, rng)
+
+
+def _cell(
+    picture: Array,
+    kind: Kind,
+    canvas: Canvas,
+    centre: NDArray,
+    radius: float,
+    rng: np.random.Generator,
+) -> None:
+    angle, squeeze = rng.uniform(0, 2 * np.pi), rng.uniform(1.0, 1.22)
+    bend = float(rng.uniform(*kind.ragged)) * (0.6 + 0.7 * radius)
+    dx = canvas.x - np.float32(centre[0]) + bend * canvas.field("slow", rng)
+    dy = canvas.y - np.float32(centre[1]) + bend * canvas.field("slow", rng)
+    cos, sin = np.float32(np.cos(angle) / radius), np.float32(np.sin(angle) / radius)
+    u, v = (cos * dx + sin * dy) * np.float32(squeeze), cos * dy - sin * dx
+    soft = canvas.pixel / radius
+    body = _cover(np.sqrt(u * u + v * v) - 1, soft * 1.5)
+    fine, coarse = canvas.field("fine", rng), canvas.field("coarse", rng)
+    density = float(rng.uniform(0.75, 1.0))
+    _lay(picture, _shade(kind.cytoplasm, rng, 0.045) + 0.02 * coarse[..., None], body * density)
+    speckle = fine if kind.grain_size == "fine" else 0.6 * coarse + 0.8 * fine
+    amount = float(rng.uniform(*kind.granules))
+    grains = body * np.clip(1.6 * (speckle - 1.2 + 2.0 * amount), 0, 1) if amount > 0.02 else None
+    grain_colour = _shade(kind.grain, rng, 0.05)
+    if grains is not None:
+        _lay(picture, grain_colour, 0.75 * grains)
+    if kind.vacuoles:
+        _lay(
+            picture,
+            np.array((0.93, 0.87, 0.90), np.float32),
+            body * np.clip(2 * (fine - 2.4 + 2 * kind.vacuoles), 0, 0.8),
+        )
+    if kind.nucleus != "none":
+        edge = 3.0 if kind.overlay else 1.5
+        nucleus = _cover(nucleus_distance(kind.nucleus, u, v, rng), soft * edge) * body
+        texture = (1 + kind.lacy * (0.6 * coarse + 0.8 * fine))[..., None]
+        _lay(
+            picture,
+            _shade(kind.chromatin, rng, 0.04) * texture,
+            nucleus * float(rng.uniform(0.85, 1.0)),
+        )
+    if kind.overlay and grains is not None:
+        _lay(picture, grain_colour, 0.55 * grains)
+
+
+def nucleus_distance(shape: str, u: Array, v: Array, rng: np.random.Generator) -> Array:
+    """Signed distance to a nucleus in a cell of radius 1 around the origin."""
+    if shape == "chain":
+        if rng.random() < 0.12:  # a band form, not yet segmented
+            return _arc(u, v, 0.45, float(rng.uniform(1.2, 1.9)), 0.20)
+        return _chain(u, v, int(rng.choice([2, 3, 3, 4, 4, 5])), rng)
+    if shape == "two lobes":
+        return _chain(u, v, 3 if rng.random() < 0.15 else 2, rng)
+    if shape == "blotch":
+        parts = [
+            _disc(u, v, rng.uniform(-0.28, 0.28), rng.uniform(-0.28, 0.28), rng.uniform(0.42, 0.58))
+            for _ in range(int(rng.integers(2, 4)))
+        ]
+        return _join(parts, 0.10)
+    if shape == "off-centre disc":
+        return _disc(u, v, rng.uniform(0, 0.30), 0, rng.uniform(0.46, 0.66))
+    if shape == "full disc":
+        disc = _disc(u, v, rng.uniform(0, 0.12), 0, rng.uniform(0.76, 0.90))
+        dent = _disc(u, v, 1.02, rng.uniform(-0.3, 0.3), 0.25)
+        return _carve(disc, dent) if rng.random() < 0.3 else disc
+    if shape == "oval":
+        off = rng.uniform(0.12, 0.30)
+        oval = _disc((u - off) * 1.15, v * 0.92, 0, 0, rng.uniform(0.58, 0.72))
+        dent = _disc(u, v, off - rng.uniform(0.75, 0.95), rng.uniform(-0.2, 0.2), 0.36)
+        return _carve(oval, dent) if rng.random() < 0.55 else oval
+    if shape == "horseshoe":
+        disc = _disc(u * 1.08, v, 0, 0, rng.uniform(0.70, 0.84))
+        return _carve(
+            disc,
+            _disc(
+                u, v, -rng.uniform(0.52, 0.80), rng.uniform(-0.25, 0.25), rng.uniform(0.36, 0.50)
+            ),
+        )
+    raise ValueError(f"no nucleus shape {shape!r}")
+
+
+def _chain(u: Array, v: Array, lobes: int, rng: np.random.Generator) -> Array:
+    """Lobes on an arc, neighbours tied by a thread."""
+    step = {2: 2.3, 3: 1.55, 4: 1.2, 5: 1.0}[lobes] * rng.uniform(0.88, 1.1)
+    ring = rng.uniform(0.38, 0.48)
+    size = {2: 0.37, 3: 0.30, 4: 0.26, 5: 0.23}[lobes]
+    at = (np.arange(lobes) - (lobes - 1) / 2) * step + rng.normal(0, 0.12, lobes)
+    radii = ring * rng.uniform(0.85, 1.15, lobes)
+    points = [(float(r * np.cos(a)), float(r * np.sin(a))) for a, r in zip(at, radii, strict=True)]
+    parts = [_disc(u, v, px, py, size * rng.uniform(0.88, 1.15)) for px, py in points]
+    for one, other in zip(points, points[1:], strict=False):
+        parts.append(_thread(u, v, one, other, rng.uniform(0.05, 0.10)))
+    return _join(parts, 0.035)
+
+
+def _disc(u: Array, v: Array, at_u: float, at_v: float, radius: float) -> Array:
+    return np.hypot(u - np.float32(at_u), v - np.float32(at_v)) - np.float32(radius)
+
+
+def _arc(u: Array, v: Array, ring: float, half: float, width: float) -> Array:
+    beyond = np.maximum(np.abs(np.arctan2(v, u)) - np.float32(half), 0)
+    return np.hypot(np.hypot(u, v) - np.float32(ring), np.float32(ring) * beyond) - np.float32(
+        width
+    )
+
+
+def _thread(u: Array, v: Array, one: Pair, other: Pair, width: float) -> Array:
+    eu, ev = other[0] - one[0], other[1] - one[1]
+    along = ((u - one[0]) * eu + (v - one[1]) * ev) / (eu * eu + ev * ev)
+    along = np.clip(along, 0, 1)
+    return np.hypot(u - one[0] - along * eu, v - one[1] - along * ev) - np.float32(width)
+
+
+def _join(parts: list[Array], k: float) -> Array:
+    """Polynomial smooth minimum: parts nearer than ``k`` flow together."""
+    joined = parts[0]
+    for part in parts[1:]:
+        near = np.maximum(k - np.abs(joined - part), 0)
+        joined = np.minimum(joined, part) - near * near / (4 * k)
+    return joined
+
+
+def _carve(shape: Array, hole: Array) -> Array:
+    return -_join([-shape, hole], 0.10)
+
+
+def _cover(distance: Array, soft: float) -> Array:
+    """Coverage 0 … 1 across an edge of half-width ``soft``."""
+    return np.clip(0.5 - distance / np.float32(2 * soft), 0, 1)
+
+
+def _lay(picture: Array, colour: Array, cover: Array) -> None:
+    picture += cover[..., None] * (colour - picture)
+
+
+def _shade(colour: tuple[float, float, float], rng: np.random.Generator, spread: float) -> Array:
+    """The colour, lighter or darker and a little off in hue."""
+    shifted = np.array(colour) * rng.uniform(0.88, 1.10) + rng.normal(0, spread, 3)
+    return np.clip(shifted, 0.04, 1.0).astype(np.float32)
+
+
+def _red_cells(
+    picture: Array, canvas: Canvas, centre: NDArray, radius: float, rng: np.random.Generator
+) -> None:
+    colour = _shade((0.84, 0.68, 0.64), rng, 0.03)
+    pallor = rng.uniform(0.35, 0.85)
+    for _ in range(int(rng.integers(2, 10))):
+        own = rng.uniform(0.27, 0.37)
+        at = rng.uniform(-1.15, 1.15, 2)
+        if np.hypot(*(at - centre)) < radius + 0.6 * own and rng.random() < 0.9:
+            continue
+        window, dx, dy = _window(canvas, at, own * 1.2)
+        if dx.size == 0 or dy.size == 0:
+            continue
+        distance = np.hypot(dx * rng.uniform(0.9, 1.1), dy) / np.float32(own)
+        dip = 1 - pallor * np.exp(-((distance / 0.45) ** 2))
+        _lay(picture[window], colour, _cover(distance - 1, canvas.pixel / own * 1.5) * dip * 0.85)
+
+
+def _stray_platelets(
+    picture: Array, canvas: Canvas, centre: NDArray, radius: float, rng: np.random.Generator
+) -> None:
+    for _ in range(int(rng.choice([0, 0, 0, 1, 2]))):
+        own, at = rng.uniform(0.07, 0.17), rng.uniform(-1, 1, 2)
+        if np.hypot(*(at - centre)) < radius + own:
+            continue
+        window, dx, dy = _window(canvas, at, own * 1.3)
+        distance = np.hypot(dx * rng.uniform(0.8, 1.2), dy) / np.float32(own)
+        _lay(picture[window], _shade((0.52, 0.36, 0.64), rng, 0.05), _cover(distance - 1, 0.25))
+
+
+def _window(canvas: Canvas, at: NDArray, reach: float) -> tuple[tuple[slice, slice], Array, Array]:
+    """The part of the picture around ``at``, and the coordinates in it relative to ``at``."""
+    low = np.clip(((at - reach + 1) / 2 * canvas.side).astype(int), 0, canvas.side)
+    high = np.clip(((at + reach + 1) / 2 * canvas.side).astype(int) + 1, 0, canvas.side)
+    columns, rows = slice(low[0], high[0]), slice(low[1], high[1])
+    return (
+        (rows, columns),
+        canvas.x[:, columns] - np.float32(at[0]),
+        canvas.y[rows] - np.float32(at[1]),
+    )
+
+
+def _photograph(picture: Array, canvas: Canvas, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Stain strength, lamp, focus and sensor; then the picture's own resolution."""
+    factor = canvas.side // canvas.size
+    small = picture.reshape(canvas.size, factor, canvas.size, factor, 3).mean(axis=(1, 3))
+    small = _blur(small, float(rng.uniform(0.15, 0.75)) * canvas.size / 28)
+    stain = rng.uniform(0.72, 1.35) * rng.uniform(0.90, 1.12, 3)  # exponent = optical density
+    small = np.clip(small, 0.01, 1.0) ** stain.astype(np.float32)
+    lamp = rng.uniform(0.82, 1.05) * rng.uniform(0.93, 1.05, 3)
+    axis = np.linspace(-1, 1, canvas.size)
+    tilt = rng.normal(0, 0.05, 2)
+    shade = 1 + tilt[0] * axis[None, :] + tilt[1] * axis[:, None]
+    small = small * (shade[..., None] * lamp).astype(np.float32)
+    noise = rng.standard_normal(small.shape, dtype=np.float32) * np.float32(
+        rng.uniform(0.005, 0.025)
+    )
+    return (np.clip(small + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _blur(picture: Array, sigma: float) -> Array:
+    steps = np.arange(picture.shape[0])
+    weight = np.exp(-0.5 * ((steps[:, None] - steps) / sigma) ** 2)
+    weight = (weight / weight.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.einsum(
+        "rc,ij,jck->irk", weight, weight, picture, optimize=["einsum_path", (1, 2), (0, 1)]
+    )

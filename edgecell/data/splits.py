@@ -1,0 +1,169 @@
+"""Making a missing split and keeping a part of one: stratified by class, seeded.
+
+Exact copies of an image never end up on both sides of a split that is made here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.config import DataConfig
+from edgecell.data.sources import digests, subset
+from edgecell.data.types import SPLITS, ImageSource, Split
+from edgecell.errors import ConfigError, DataError
+
+_STREAM = {"val": 1, "test": 2, "limit": 3}
+
+
+def make_splits(
+    source: ImageSource,
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    fractions: dict[str, float],
+    seed: int,
+) -> dict[str, Split]:
+    """Cut ``fractions`` (of all images, by split name) off ``source``; the rest is "train".
+
+    Each class gives ``round(fraction × its distinct images)``, at least one, to each split.
+
+    Raises:
+        DataError: a class has fewer distinct images than there are splits to fill.
+        ConfigError: the fractions leave nothing for train.
+    """
+    total = sum(fractions.values())
+    if total > 0.95:
+        parts = " + ".join(f"{name} {value}" for name, value in fractions.items())
+        raise ConfigError(
+            f"split fractions {parts} = {total:g} leave too little for train; allowed: sum ≤ 0.95"
+        )
+    group_label, group_of = _distinct(source, labels)
+    _require_enough(group_label, class_names, needed=len(fractions) + 1)
+    owner = np.full(len(group_label), "train", dtype="<U5")
+    for name, fraction in fractions.items():
+        rng = np.random.default_rng([seed, _STREAM[name]])
+        later = len(fractions) - list(fractions).index(name) - 1
+        for label in range(len(class_names)):
+            free = np.flatnonzero((group_label == label) & (owner == "train"))
+            wanted = round(fraction * int((group_label == label).sum()))
+            count = min(max(1, wanted), len(free) - 1 - later)
+            owner[rng.permutation(free)[:count]] = name
+    image_owner = owner[group_of]
+    made = {}
+    for name in ("train", *fractions):
+        rows = np.flatnonzero(image_owner == name)
+        made[name] = Split(name, subset(source, rows), labels[rows])
+    return made
+
+
+def limit_indices(
+    labels: NDArray[np.int64], limit: int, seed: int, split: str
+) -> NDArray[np.int64]:
+    """Rows of a stratified sample of ``limit`` images, in order; all rows when there are no more.
+
+    Every class that is there keeps at least one image; the rest is shared in proportion (largest
+    remainders first).
+
+    Raises:
+        ConfigError: ``limit`` is smaller than the number of classes.
+    """
+    if limit >= len(labels):
+        return np.arange(len(labels))
+    classes, counts = np.unique(labels, return_counts=True)
+    if limit < len(classes):
+        raise ConfigError(
+            f"data.limit is {limit} and split '{split}' has {len(classes)} classes; allowed: 0 (no limit)"
+            f" or at least {len(classes)}"
+        )
+    share = 1 + (limit - len(classes)) * (counts - 1) / max(1, (counts - 1).sum())
+    take = np.floor(share).astype(int)
+    spare = limit - int(take.sum())
+    take[np.argsort(take - share, kind="stable")[:spare]] += 1
+    rng = np.random.default_rng([seed, _STREAM["limit"], *split.encode()])
+    rows = [
+        rng.permutation(np.flatnonzero(labels == label))[:count]
+        for label, count in zip(classes, take, strict=True)
+    ]
+    return np.sort(np.concatenate(rows))
+
+
+def complete_splits(
+    splits: dict[str, Split], class_names: tuple[str, ...], config: DataConfig, notes: list[str]
+) -> dict[str, Split]:
+    """Make a missing val or test out of train; ``notes`` gets a line for each.
+
+    Raises:
+        DataError, ConfigError: as :func:`make_splits`.
+    """
+    fractions = {
+        name: fraction
+        for name, fraction in (("val", config.val_fraction), ("test", config.test_fraction))
+        if name not in splits
+    }
+    if not fractions:
+        return splits
+    train = splits["train"]
+    made = make_splits(train.source, train.labels, class_names, fractions, config.seed)
+    for name in fractions:
+        notes.append(
+            f"no {name} split was given: {len(made[name])} of {len(train)} train images make it"
+            f" (stratified, seed {config.seed})"
+        )
+    return splits | made
+
+
+def require_two(where: str, class_names: tuple[str, ...]) -> None:
+    """DataError unless there are at least two classes."""
+    if len(class_names) < 2:
+        raise DataError(
+            f"{where} has one class only ('{class_names[0]}'); a classifier needs at least 2"
+        )
+
+
+def require_classes(
+    where: str, splits: dict[str, Split], class_names: tuple[str, ...], notes: list[str]
+) -> None:
+    """Check that train has images of every class; note the classes that val or test lacks.
+
+    Raises:
+        DataError: a class without train images, or one class only.
+    """
+    for name in SPLITS:
+        counts = np.bincount(splits[name].labels, minlength=len(class_names))
+        missing = [class_names[i] for i in np.flatnonzero(counts == 0)]
+        listed = ", ".join(f"'{m}'" for m in missing[:8])
+        if missing and name == "train":
+            if len(missing) == len(class_names) - 1:
+                require_two(f"{where}: train", (class_names[int(np.argmax(counts))],))
+            raise DataError(
+                f"{where}: no train images of {listed}; add some, or leave the class out of all splits"
+            )
+        if missing:
+            notes.append(f"{name} has no images of {listed}: its figures say nothing about them")
+
+
+def _distinct(
+    source: ImageSource, labels: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(label of each distinct image, group number of each image), groups in order of appearance."""
+    number: dict[bytes, int] = {}
+    group_of = np.empty(len(labels), np.int64)
+    first: list[int] = []
+    for row, digest in enumerate(digests(source)):
+        if digest not in number:
+            number[digest] = len(number)
+            first.append(row)
+        group_of[row] = number[digest]
+    return labels[np.array(first, np.int64)], group_of
+
+
+def _require_enough(
+    group_label: NDArray[np.int64], class_names: tuple[str, ...], needed: int
+) -> None:
+    counts = np.bincount(group_label, minlength=len(class_names))
+    short = [f"'{class_names[c]}' {counts[c]}" for c in np.flatnonzero(counts < needed)]
+    if short:
+        raise DataError(
+            f"too few distinct images to make {needed} splits: {', '.join(short)};"
+            f" each class needs at least {needed}: add images, or give the splits as folders or keys of their own"
+        )
