@@ -86,7 +86,7 @@ def envelope(
 ) -> dict[str, Any]:
     """The record of one stage: what it read and wrote (path → sha256), where, how, and the outcome."""
     return {
-        "schema": f"edgecell/{verb}",
+        "schema": f"edgecell/{verb.split('/')[0]}",
         "schema_version": SCHEMA_VERSION,
         "verb": verb,
         "created": created,
@@ -104,7 +104,7 @@ def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
     Raises:
         ArtifactError: another schema, a newer version, or missing parts.
     """
-    if not isinstance(data, dict) or data.get("schema") != f"edgecell/{verb}":
+    if not isinstance(data, dict) or data.get("schema") != f"edgecell/{verb.split('/')[0]}":
         raise ArtifactError(f"{where} is not an edgecell record of '{verb}'; run 'edgecell {verb}' again")
     if data.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(

@@ -265,6 +265,32 @@ class RunDir:
             raise ArtifactError(f"{self.path} has no finished '{verb}'; run 'edgecell {verb}' first")
         return check_envelope(read_json(path), verb, str(path))
 
+    def is_current(
+        self,
+        verb: str,
+        *,
+        inputs: Iterable[Path],
+        config: dict[str, Any],
+        input_hashes: dict[str, str] | None = None,
+    ) -> bool:
+        """Whether a finished stage read just these inputs with these settings, and is unaltered.
+
+        Raises:
+            ArtifactError: an input is missing, or the record is damaged.
+        """
+        if not self.has(verb):
+            return False
+        record = self.read_record(verb)
+        wanted = {self.relative(p): sha256_file(p) for p in inputs} | (input_hashes or {})
+        same_settings = record["config"] == json.loads(json.dumps(config))
+        outputs = [self.path / name for name in record["outputs"]]
+        return (
+            same_settings
+            and record["inputs"] == wanted
+            and all(path.exists() for path in outputs)
+            and {self.relative(p): sha256_file(p) for p in outputs} == record["outputs"]
+        )
+
     def check_outputs(self, verb: str) -> dict[str, Any]:
         """The record of a stage whose files are still what it wrote.
 

@@ -1,0 +1,73 @@
+"""The command line: parse, call the pipeline, print. Errors become one line and an exit code here."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from edgecell import __version__
+from edgecell.cli import commands, data, terminal
+from edgecell.errors import EdgecellError
+
+INTERRUPTED = 130
+
+
+class Group(click.Group):
+    """Lists its commands in the order of the work rather than of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="edgecell")
+def cli() -> None:
+    """Train small medical-image classifiers, quantize them to TFLite, prove that nothing was lost,
+    and measure them where they run.
+
+    \b
+    edgecell demo                                everything, on synthetic cells, no download
+    edgecell train --data bloodmnist             a run under artifacts/runs/
+    edgecell quantize RUN --int8 --float16       .tflite files from it
+    edgecell verify RUN                          are they as good as the trained model?
+    edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
+
+    Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its
+    reference, 6 file missing or damaged, 130 interrupted.
+    """
+
+
+for command in (*commands.COMMANDS, data.data):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the ``edgecell`` command; always ends the process."""
+    stream = sys.stderr
+    try:
+        verbose = "EDGECELL_VERBOSE" in terminal.os.environ
+        stream = sys.stderr if verbose else terminal.quiet_native_output()
+        result: Any = cli.main(args=arguments, prog_name="edgecell", standalone_mode=False)
+        sys.exit(result if isinstance(result, int) else 0)
+    except EdgecellError as error:
+        stream.write(f"edgecell: {' '.join(str(error).split())}\n")
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show(stream)
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        stream.write("edgecell: interrupted; the same command with the same --output goes on\n")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr = None  # type: ignore[assignment]
+        sys.exit(0)
+    except MemoryError:
+        stream.write("edgecell: out of memory; lower --batch-size, --image-size or --limit\n")
+        sys.exit(1)
+    except Exception:  # the last line of defence: a defect, shown whole so that it can be reported
+        stream.write("edgecell: this is a defect in edgecell, please report it:\n")
+        stream.write(traceback.format_exc())
+        sys.exit(1)

@@ -1,0 +1,294 @@
+"""The verbs. Each imports its stage inside, so that ``--help`` needs no TensorFlow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgecell.cli import options as opt
+from edgecell.cli import show
+from edgecell.cli.terminal import Display, print_json, print_line
+from edgecell.config import Config
+from edgecell.errors import ConfigError
+
+PATH = click.Path(path_type=Path)
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """A progress display on stderr that is gone at the end, however it ends."""
+    shown = Display(sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()
+
+
+@click.command()
+@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
+@click.option("--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file.")
+@click.option("--resume", type=PATH, help="Go on with the killed training in this run folder.")
+@click.option("--name", help="Name of the run [default: from the data set].")
+@opt.output_option
+@opt.json_option
+def train(
+    recipe: str | None,
+    resume: Path | None,
+    name: str | None,
+    output: Path | None,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Train a classifier: a frozen backbone first, then fine-tuning; the best epoch on val is kept."""
+    from edgecell import pipeline
+
+    if resume is not None:
+        given = [key for key, value in parameters.items() if value is not None]
+        if given or recipe or output:
+            raise ConfigError("--resume goes on with the run's own settings; leave the other flags out")
+        config, run = pipeline.resume_config(resume)
+    else:
+        config = opt.configure(parameters, opt.base_config(recipe))
+        config = replace(config, name=name or pipeline.default_name(config))
+        run = pipeline.start_run(config, output)
+    with display() as progress:
+        record = pipeline.train_run(config, run, progress)
+    if as_json:
+        print_json(record)
+    else:
+        show.trained(record, run.path)
+
+
+@click.command()
+@click.argument("target", type=PATH)
+@click.option("--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of LiteRT (0: all cores).")
+@opt.flags(opt.DATA)
+@opt.output_option
+@opt.json_option
+def evaluate(
+    target: Path, split: str, threads: int, output: Path | None, as_json: bool, **parameters: Any
+) -> None:
+    """Accuracy, per-class precision, recall and F1, AUC and calibration of a run, .keras or .tflite.
+
+    The test split is looked at only when --split test asks for it.
+    """
+    from edgecell import pipeline
+
+    with display() as progress:
+        evaluated = pipeline.evaluate_target(
+            target, split, _data(parameters), output, threads=threads, progress=progress
+        )
+    if as_json:
+        print_json(evaluated.results)
+    else:
+        show.evaluated(evaluated)
+
+
+@click.command()
+@click.argument("target", type=PATH)
+@opt.precision_flags
+@opt.flags(opt.CALIBRATION, opt.DATA)
+@opt.output_option
+@opt.json_option
+def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any) -> None:
+    """Convert a run, .keras, .h5 or SavedModel to .tflite files [default: --float16 --int8].
+
+    int8 is static: weights per channel, activations per tensor, ranges measured on a stratified,
+    seeded sample of the training split that is written down beside the model.
+    """
+    from edgecell import pipeline
+
+    precisions = opt.take_precisions(parameters)
+    data = _data(parameters)
+    with display() as progress:
+        record, folder = pipeline.quantize_target(
+            target,
+            lambda config: opt.with_precisions(opt.configure(parameters, config), precisions),
+            data,
+            output,
+            progress,
+        )
+    if as_json:
+        print_json(record)
+    else:
+        show.quantized(record, folder)
+
+
+@click.command()
+@click.argument("target", type=PATH)
+@click.option("--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from.")
+@opt.flags(opt.VERIFY, opt.DATA)
+@opt.output_option
+@opt.json_option
+def verify(
+    target: Path, reference: Path | None, output: Path | None, as_json: bool, **parameters: Any
+) -> None:
+    """Prove that converted files do what their reference does, on the val split, class by class.
+
+    TARGET is a run (all its files) or one .tflite file. Exit code 5 where a file does not pass.
+    """
+    from edgecell import pipeline
+
+    data = _data(parameters)
+    with display() as progress:
+        record, failure = pipeline.verify_target(
+            target,
+            reference,
+            lambda config: opt.configure(parameters, config),
+            data,
+            output,
+            progress,
+        )
+    if as_json:
+        print_json(record)
+    else:
+        show.verified(record)
+    if failure is not None:
+        raise failure
+
+
+@click.command()
+@click.option("--model", "models", type=PATH, multiple=True, required=True, help=".tflite file; repeatable.")
+@click.option("--unverified", is_flag=True, help="Also bench files without a passing verify; recorded.")
+@opt.flags(opt.BENCH, opt.DATA)
+@opt.output_option
+@opt.json_option
+def bench(
+    models: tuple[Path, ...], unverified: bool, output: Path | None, as_json: bool, **parameters: Any
+) -> None:
+    """Accuracy and per-class F1 on test, size, memory and latency of .tflite files, side by side.
+
+    Without --data the images are those that the model's run was trained on.
+    """
+    from edgecell import pipeline
+
+    data = _data(parameters)
+    with display() as progress:
+        record, folder = pipeline.bench_models(
+            list(models),
+            lambda config: opt.configure(parameters, config),
+            data,
+            output,
+            progress,
+            allow_unverified=unverified,
+        )
+    if as_json:
+        print_json(record)
+    else:
+        show.benched(record, folder)
+
+
+@click.command()
+@click.argument("recipe", required=False)
+@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
+@opt.precision_flags
+@opt.flags(opt.CALIBRATION, opt.VERIFY, opt.BENCH)
+@click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")
+@opt.output_option
+@opt.json_option
+def run(
+    recipe: str | None, name: str | None, output: Path | None, as_json: bool, **parameters: Any
+) -> None:
+    """Train, evaluate, quantize, verify and bench: all stages of a RECIPE or of flags.
+
+    With --output a finished stage whose inputs and settings are unchanged is skipped.
+    """
+    from edgecell import pipeline
+
+    precisions = opt.take_precisions(parameters)
+    config = opt.with_precisions(opt.configure(parameters, opt.base_config(recipe)), precisions)
+    default = config.name if recipe else pipeline.default_name(config)
+    config = replace(config, name=name or default)
+    _run_all(config, output, as_json)
+
+
+@click.command()
+@opt.output_option
+@opt.json_option
+def demo(output: Path | None, as_json: bool) -> None:
+    """Everything on synthetic cells, without a download, in a few minutes."""
+    _run_all(opt.base_config("synthetic"), output, as_json)
+
+
+def _run_all(config: Config, output: Path | None, as_json: bool) -> None:
+    from edgecell import pipeline
+
+    with display() as progress:
+        outcome = pipeline.run_all(config, output, progress)
+    if as_json:
+        print_json(outcome.records)
+    else:
+        show.verified(outcome.records["verify"])
+        show.benched(outcome.records["bench"], outcome.run.stage("bench"))
+        print_line(f"report: {outcome.run.path / 'report.html'}")
+    if outcome.failure is not None:
+        raise outcome.failure
+
+
+@click.command()
+@click.argument("run_folder", type=PATH, metavar="RUN")
+def report(run_folder: Path) -> None:
+    """Write RUN/report.html anew from the records of the run's stages."""
+    from edgecell import pipeline
+
+    print_line(str(pipeline.write_report(pipeline.open_run(run_folder))))
+
+
+@click.command()
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes, or print one (a start for your own: edgecell recipes NAME > my.toml)."""
+    from edgecell.recipes import names, recipe_text
+
+    if name is None:
+        for known in names():
+            print_line(f"{known:24} {recipe_text(known).splitlines()[0].lstrip('# ')}")
+    else:
+        print_line(recipe_text(name).rstrip())
+
+
+@click.command()
+@opt.json_option
+def doctor(as_json: bool) -> None:
+    """Versions, devices, cores, free memory and disk, and what is missing."""
+    from edgecell import pipeline
+
+    facts = pipeline.diagnose()
+    if as_json:
+        print_json(facts)
+    else:
+        show.diagnosed(facts)
+
+
+def _data(parameters: dict[str, Any]) -> Any:
+    """The data set named on the command line, or None; removes its flags from ``parameters``."""
+    named = opt.names_data(parameters)
+    mine = {k: parameters.pop(k) for k in list(parameters) if k.startswith("set_data__")}
+    if not named:
+        given = [k for k, v in mine.items() if v is not None]
+        if given:
+            flag = "--" + given[0].removeprefix("set_data__").replace("_", "-")
+            raise ConfigError(f"{flag} goes with --data; name the data set too")
+        return None
+    return opt.configure(mine, Config()).data
+
+
+COMMANDS: tuple[click.Command, ...] = (
+    demo,
+    run,
+    train,
+    evaluate,
+    quantize,
+    verify,
+    bench,
+    report,
+    recipes,
+    doctor,
+)

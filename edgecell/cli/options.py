@@ -1,0 +1,204 @@
+"""Flags that set a field of the configuration, declared once with the field they set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import click
+
+from edgecell.config import ALPHAS, PRECISIONS, SIZES, Config
+from edgecell.recipes import load_recipe
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A command-line flag and the configuration field ``table.key`` that it sets."""
+
+    name: str
+    field: str
+    help: str
+    type: Any = None
+    switch: bool = False
+
+    @property
+    def parameter(self) -> str:
+        """The keyword under which click hands the value over."""
+        return "set_" + self.field.replace(".", "__")
+
+
+DATA = (
+    Flag("--data", "data.source", "MedMNIST 2D name, .npz file, image folder, or 'synthetic'."),
+    Flag("--size", "data.size", "Side of MedMNIST or synthetic images.", click.Choice([str(s) for s in SIZES])),
+    Flag("--root", "data.root", "Where MedMNIST files are looked for and downloaded to."),
+    Flag("--val-fraction", "data.val_fraction", "Share of train that becomes val where there is none.", float),
+    Flag("--test-fraction", "data.test_fraction", "Share of train that becomes test where there is none.", float),
+    Flag("--split-seed", "data.seed", "Seed of splits that are made, and of synthetic images.", int),
+    Flag("--strict-splits", "data.strict_splits", "Refuse images that stand in two splits.", switch=True),
+    Flag("--limit", "data.limit", "Use only this many images of each split (0: all).", int),
+)
+MODEL = (
+    Flag("--model", "model.name", "Architecture."),
+    Flag("--alpha", "model.alpha", "Width of MobileNetV2.", click.Choice([str(a) for a in ALPHAS])),
+    Flag("--image-size", "model.image_size", "Side of the model's square input, pixels.", int),
+    Flag("--weights", "model.weights", "'imagenet', 'none', or the path of a '…_no_top.h5' file."),
+    Flag("--dropout", "model.dropout", "Dropout before the last layer.", float),
+    Flag("--fit", "model.fit", "How other aspect ratios become square.", click.Choice(["stretch", "crop"])),
+)
+TRAIN = (
+    Flag("--head-epochs", "train.head_epochs", "Epochs with a frozen backbone.", int),
+    Flag("--epochs", "train.epochs", "Epochs of fine-tuning.", int),
+    Flag("--fine-tune-layers", "train.fine_tune_layers", "Fine-tune only the last N layers (0: all).", int),
+    Flag("--batch-size", "train.batch_size", "Images in a batch.", int),
+    Flag("--optimizer", "train.optimizer", "Optimizer.", click.Choice(["adam", "adamw", "sgd"])),
+    Flag("--learning-rate", "train.learning_rate", "Learning rate of fine-tuning.", float),
+    Flag("--head-learning-rate", "train.head_learning_rate", "Learning rate of the frozen stage.", float),
+    Flag("--weight-decay", "train.weight_decay", "Decoupled weight decay (AdamW, SGD).", float),
+    Flag("--momentum", "train.momentum", "Momentum of SGD.", float),
+    Flag(
+        "--schedule",
+        "train.schedule",
+        "Learning-rate schedule of fine-tuning.",
+        click.Choice(["cosine", "plateau", "constant"]),
+    ),
+    Flag("--label-smoothing", "train.label_smoothing", "Label smoothing.", float),
+    Flag("--patience", "train.patience", "Stop after N epochs without a better val accuracy (0: never).", int),
+    Flag("--class-weights/--no-class-weights", "train.class_weights", "Balanced class weights.", switch=True),
+    Flag("--batchnorm-momentum", "train.batchnorm_momentum", "Momentum of BatchNorm statistics.", float),
+    Flag("--seed", "train.seed", "Seed of initial weights, order, augmentation and dropout.", int),
+    Flag("--deterministic", "train.deterministic", "Bitwise repeatable operations (slower).", switch=True),
+    Flag("--flip/--no-flip", "augment.flip", "Mirror images at random.", switch=True),
+    Flag("--quarter-turns/--no-quarter-turns", "augment.quarter_turns", "Turn by 90° at random.", switch=True),
+    Flag("--brightness", "augment.brightness", "Largest change of brightness, share of 255.", float),
+    Flag("--contrast", "augment.contrast", "Largest relative change of contrast.", float),
+    Flag("--saturation", "augment.saturation", "Largest relative change of saturation.", float),
+    Flag("--shift", "augment.shift", "Largest shift, share of the side.", float),
+)
+CALIBRATION = (
+    Flag("--calibration-images", "quantize.calibration_images", "Training images for the int8 ranges.", int),
+    Flag("--calibration-seed", "quantize.seed", "Seed of their stratified sample.", int),
+    Flag(
+        "--input-type",
+        "quantize.input_type",
+        "Input of int8 files.",
+        click.Choice(["uint8", "int8", "float32"]),
+    ),
+)
+VERIFY = (
+    Flag("--max-accuracy-drop", "verify.max_accuracy_drop", "Largest allowed drop of accuracy, fraction.", float),
+    Flag("--max-f1-drop", "verify.max_f1_drop", "Largest allowed drop of any class's F1, fraction.", float),
+)
+BENCH = (
+    Flag("--runs", "bench.runs", "Least number of timed inferences.", int),
+    Flag("--seconds", "bench.seconds", "Least time of measuring, seconds.", float),
+    Flag("--warmup-runs", "bench.warmup_runs", "Inferences before the timing starts.", int),
+)
+
+
+def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
+    """A decorator that adds the flags of ``groups``; each default is the configuration's own."""
+
+    def decorate(command: Any) -> Any:
+        for flag in reversed([flag for group in groups for flag in group]):
+            default = _lookup(Config(), flag.field)
+            help_text = f"{flag.help} [default: {_shown(default)}]"
+            if flag.switch:
+                option = click.option(
+                    flag.name,
+                    flag.parameter,
+                    help=help_text,
+                    default=None,
+                    is_flag=True,
+                    flag_value=None if "/" in flag.name else True,
+                )
+            else:
+                option = click.option(
+                    flag.name, flag.parameter, help=help_text, default=None, type=flag.type
+                )
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def configure(parameters: dict[str, Any], base: Config) -> Config:
+    """``base`` with every flag that was given; removes the flags from ``parameters``.
+
+    Raises:
+        ConfigError: a value that is not allowed.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    for name in [n for n in parameters if n.startswith("set_")]:
+        value = parameters.pop(name)
+        if value is None:
+            continue
+        table, key = name.removeprefix("set_").split("__")
+        kind = get_type_hints(type(getattr(base, table)))[key]
+        tables.setdefault(table, {})[key] = kind(value) if kind in (int, float, str) else value
+    changed = {table: replace(getattr(base, table), **values) for table, values in tables.items()}
+    return replace(base, **changed)
+
+
+def names_data(parameters: dict[str, Any]) -> bool:
+    """Whether the user named a data set on the command line."""
+    return parameters.get("set_data__source") is not None
+
+
+def base_config(recipe: str | None) -> Config:
+    """The configuration that flags start from: a recipe by name or path, else the defaults."""
+    return load_recipe(recipe) if recipe else Config()
+
+
+def precision_flags(command: Any) -> Any:
+    """``--float32 --float16 --dynamic --int8 --int16x8``, any of them together."""
+    meanings = {
+        "float32": "Float weights, float kernels.",
+        "float16": "Float16 weights, float kernels.",
+        "dynamic": "int8 weights, float activations.",
+        "int8": "int8 weights and activations, integer kernels only.",
+        "int16x8": "int8 weights, int16 activations.",
+    }
+    for precision in reversed(PRECISIONS):
+        option = click.option(f"--{precision}", f"make_{precision}", is_flag=True, help=meanings[precision])
+        command = option(command)
+    return command
+
+
+def take_precisions(parameters: dict[str, Any]) -> tuple[str, ...]:
+    """The precisions that were asked for; removes their flags from ``parameters``."""
+    return tuple(p for p in PRECISIONS if parameters.pop(f"make_{p}"))
+
+
+def with_precisions(config: Config, precisions: tuple[str, ...]) -> Config:
+    """``config`` with these precisions, or unchanged where none was asked for."""
+    if not precisions:
+        return config
+    return replace(config, quantize=replace(config.quantize, precisions=precisions))
+
+
+def output_option(command: Any) -> Any:
+    """``--output DIR``."""
+    return click.option(
+        "--output",
+        type=click.Path(path_type=Path),
+        default=None,
+        help="Folder to write to [default: inside the run, or artifacts/runs/<name>-<UTC time>].",
+    )(command)
+
+
+def json_option(command: Any) -> Any:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")(command)
+
+
+def _lookup(config: Config, field: str) -> Any:
+    table, key = field.split(".")
+    return getattr(getattr(config, table), key)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value)

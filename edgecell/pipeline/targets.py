@@ -1,0 +1,92 @@
+"""What a verb is pointed at: a run folder, a Keras model, or a .tflite file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgecell.config import Config, DataConfig, load_config
+from edgecell.data import Dataset, load_dataset
+from edgecell.errors import ArtifactError, ConfigError, DataError
+from edgecell.rundir import RunDir
+
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A model and, where it belongs to a run, that run and its configuration."""
+
+    model: Path
+    run: RunDir | None
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """A short name for files made from this target."""
+        return self.config.name if self.run else self.model.stem
+
+
+def find_run(path: Path) -> RunDir | None:
+    """The run that a file belongs to: the nearest folder above it with a config.toml."""
+    for parent in list(path.resolve().parents)[:3]:
+        if (parent / "config.toml").is_file():
+            return RunDir(parent)
+    return None
+
+
+def resolve(path: Path, *, base: Config | None = None) -> Target:
+    """Find the model behind ``path``; ``base`` is the configuration of a model without a run.
+
+    Raises:
+        ArtifactError: nothing there, or nothing that is a model.
+    """
+    if path.is_dir() and (path / "config.toml").is_file():
+        run = RunDir(path)
+        model = run.stage("train") / "model.keras"
+        if not model.is_file():
+            raise ArtifactError(f"{path} has no trained model yet; run 'edgecell train' first")
+        return Target(model, run, load_config(path / "config.toml"))
+    if not path.exists():
+        raise ArtifactError(f"no run folder or model at {path}; give a run, .keras, .h5 or .tflite")
+    is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
+    if not is_saved_model and path.suffix.lower() not in (*KERAS_SUFFIXES, ".tflite"):
+        raise ArtifactError(
+            f"{path} is neither a run folder nor a model; allowed: a run folder, .keras, .h5,"
+            " a SavedModel folder, .tflite"
+        )
+    found = find_run(path)
+    config = load_config(found.path / "config.toml") if found else (base or Config(name=path.stem))
+    return Target(path, found, config)
+
+
+def load_data(target: Target, override: DataConfig | None, *, progress: bool) -> Dataset:
+    """The data set that the user named, else the one the target's run was trained on.
+
+    Raises:
+        ConfigError: no run to take it from and none named.
+        DataError: the run's data set has changed since it was trained.
+    """
+    if override is not None:
+        return load_dataset(override, progress=progress)
+    if target.run is None:
+        raise ConfigError(f"{target.model} belongs to no run; name the images with --data")
+    dataset = load_dataset(target.config.data, progress=progress)
+    if target.run.has("train"):
+        trained_on = target.run.read_record("train")["results"]["data"]["fingerprint"]
+        if trained_on != dataset.fingerprint:
+            raise DataError(
+                f"'{target.config.data.source}' is not the data set of the run any more: its"
+                f" fingerprint is {dataset.fingerprint[:12]}…, recorded {trained_on[:12]}…;"
+                " name the images with --data"
+            )
+    return dataset
+
+
+def check_classes(target: Target, found: int, dataset: Dataset) -> None:
+    """Refuse a data set whose number of classes is not the model's."""
+    if found != len(dataset.class_names):
+        raise DataError(
+            f"{target.model.name} has {found} classes, the data set '{dataset.name}' has"
+            f" {len(dataset.class_names)}; name the data set it was trained on with --data"
+        )

@@ -1,0 +1,153 @@
+"""``edgecell train``: images → RUN/train/model.keras with history, curves and record."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgecell import plots, rundir
+from edgecell.config import Config, load_config, to_toml
+from edgecell.data import Dataset, load_dataset
+from edgecell.errors import ArtifactError, ConfigError
+from edgecell.pipeline.reporting import write_report
+from edgecell.progress import Progress
+from edgecell.record import Measurement
+from edgecell.rundir import RunDir
+from edgecell.train import Trained, train
+
+RUNS = Path("artifacts/runs")
+
+
+def start_run(config: Config, output: Path | None) -> RunDir:
+    """The run folder for a new training: ``output``, or a new one under ``artifacts/runs``.
+
+    Raises:
+        ConfigError: ``output`` is a run with another configuration, or no run at all.
+    """
+    if output is None:
+        return RunDir.create(config.name, RUNS)
+    run = RunDir.at(output)
+    existing = run.path / "config.toml"
+    if existing.is_file() and run.has("train") and not _same_training(load_config(existing), config):
+        raise ConfigError(
+            f"{output} holds a run with other settings; choose a new folder with --output"
+        )
+    return run
+
+
+def train_run(
+    config: Config, run: RunDir, progress: Progress, dataset: Dataset | None = None
+) -> dict[str, Any]:
+    """Train in ``run`` and return the record; a killed training in it goes on where it stopped."""
+    if dataset is None:
+        dataset = load_noted(config, progress)
+    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    folder = run.stage("train")
+    trained = train(config, dataset, folder / "state", progress)
+    record = _write(config, run, dataset, trained)
+    _remove_state(folder)
+    write_report(run)
+    return record
+
+
+def load_noted(config: Config, progress: Progress) -> Dataset:
+    """Load the configured data set and show its notes (splits that were made, duplicates)."""
+    dataset = load_dataset(config.data, progress=True)
+    for note in dataset.notes:
+        progress.say(f"note: {note}")
+    return dataset
+
+
+def resume_config(path: Path) -> tuple[Config, RunDir]:
+    """The configuration and folder of a run to go on with.
+
+    Raises:
+        ArtifactError: no run there.
+    """
+    run = RunDir.open(path)
+    return load_config(run.path / "config.toml"), run
+
+
+def _write(config: Config, run: RunDir, dataset: Dataset, trained: Trained) -> dict[str, Any]:
+    folder = run.stage("train")
+    model_path = folder / "model.keras"
+    save_keras(trained.model, model_path)
+    history = trained.progression.history
+    rundir.atomic_write_json(folder / "history.json", history)
+    curves = plots.save(plots.learning_curves(history), folder / "curves.png")
+    best = history[trained.progression.best_epoch - 1]
+    results = {
+        "val_accuracy": Measurement(best["val_accuracy"], "fraction", n=len(dataset.val)).to_json(),
+        "val_loss": Measurement(best["val_loss"], "nat", n=len(dataset.val)).to_json(),
+        "best_epoch": trained.progression.best_epoch,
+        "epochs": len(history),
+        "seconds": round(sum(entry["seconds"] for entry in history), 1),
+        "class_names": list(dataset.class_names),
+        "data": dataset.origin | {"name": dataset.name, "task": dataset.task, "notes": list(dataset.notes)},
+        "images": {split: len(dataset.split(split)) for split in ("train", "val", "test")},
+        **trained.facts,
+    }
+    return run.write_record(
+        "train",
+        inputs=_weights_file(config),
+        input_hashes={f"data:{dataset.name}": dataset.fingerprint},
+        outputs=[model_path, folder / "history.json", curves],
+        config=settings_of(config),
+        results=results,
+    )
+
+
+def save_keras(model: Any, path: Path) -> None:
+    """Save a Keras model so that ``path`` never holds half of one.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as scratch:
+            temporary = Path(scratch) / path.name
+            model.save(temporary)
+            temporary.replace(path)
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The settings that a trained model depends on."""
+    return {part: asdict(getattr(config, part)) for part in ("data", "model", "augment", "train")}
+
+
+def is_current(config: Config, run: RunDir, dataset: Dataset) -> bool:
+    """Whether ``run`` holds the finished training of this configuration on this data."""
+    return run.is_current(
+        "train",
+        inputs=_weights_file(config),
+        input_hashes={f"data:{dataset.name}": dataset.fingerprint},
+        config=settings_of(config),
+    )
+
+
+def default_name(config: Config) -> str:
+    """A run's name from its data set and model, where the user gives none."""
+    source = config.data.source.rstrip("/")
+    stem = Path(source).stem if source.endswith(".npz") else Path(source).name
+    plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
+    return f"{plain}-{config.model.name}-{config.model.alpha}-{config.model.image_size}"
+
+
+def _weights_file(config: Config) -> list[Path]:
+    named = config.model.weights in ("imagenet", "none")
+    return [] if named else [Path(config.model.weights)]
+
+
+def _same_training(old: Config, new: Config) -> bool:
+    return settings_of(old) == settings_of(new)
+
+
+def _remove_state(folder: Path) -> None:
+    from edgecell.checkpoint import Checkpoint
+
+    Checkpoint(folder / "state").clear()
