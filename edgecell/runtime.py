@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgecell import tflite_file
 from edgecell.errors import ArtifactError, DataError
+from edgecell.keras_file import first_line, load_keras
 from edgecell.native_log import known_chatter_held_back
 from edgecell.pixels import Filler, integer_filler, raw_filler, scaled_filler
 from edgecell.tflite_file import TFLiteFile
@@ -51,55 +50,6 @@ def load_predictor(path: Path, *, threads: int = 1) -> KerasPredictor | TFLitePr
     return KerasPredictor(path)
 
 
-def load_keras(path: Path) -> Any:
-    """The tf_keras model in a ``.keras`` or ``.h5`` file or a SavedModel folder, not compiled.
-
-    Code stored in the file (Lambda layers) is never run, also not from ``.h5``.
-
-    Raises:
-        ArtifactError: missing, damaged, not a Keras model, or one that needs code of its own.
-    """
-    if not path.exists():
-        raise ArtifactError(f"no model at {path}; make one with 'edgecell train'")
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        raise ArtifactError(f"{path} is a folder without saved_model.pb, so not a SavedModel")
-    import tensorflow as tf
-    import tf_keras as keras
-    from tf_keras.src.saving.serialization_lib import SafeModeScope
-
-    try:
-        with SafeModeScope(True):
-            model = keras.models.load_model(path, compile=False)
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        ImportError,
-        RuntimeError,
-        EOFError,
-        zipfile.BadZipFile,
-        json.JSONDecodeError,
-        tf.errors.OpError,
-    ) as error:
-        raise ArtifactError(
-            f"{path} is not a Keras model that can be loaded ({first_line(error)});"
-            " allowed: .keras, .h5 or SavedModel written by tf_keras, without Lambda layers"
-        ) from error
-    if not isinstance(model, keras.Model):
-        raise ArtifactError(f"{path} is a SavedModel, but not one written by Keras' model.save")
-    return model
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, cut to what fits into a one-line message."""
-    text = str(error).strip().splitlines()
-    line = text[0].strip() if text else type(error).__name__
-    return line if len(line) <= 160 else line[:157] + "…"
-
-
 def check_images(images: NDArray[Any], size: tuple[int, int], name: str) -> None:
     """DataError unless ``images`` is uint8 (N, height, width, 3) of the model's size."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (*size, 3):
@@ -119,6 +69,7 @@ class KerasPredictor:
     output_scale: float | None = None
 
     def __init__(self, model: Path | str | Any, name: str | None = None) -> None:
+        """Load a file (path) or take a tf_keras model; ``name`` is for messages and tables."""
         import tensorflow as tf
 
         if isinstance(model, str | Path):
@@ -193,6 +144,7 @@ class TFLitePredictor:
         xnnpack: bool = True,
         name: str | None = None,
     ) -> None:
+        """Read (a path) or take (bytes) the model, check it, and allocate its tensors."""
         if isinstance(model, bytes):
             data, self.name = model, name or "the model"
         else:
@@ -216,9 +168,7 @@ class TFLitePredictor:
         self._fill = _input_filler(self.file, self._input, self.name)
 
     @classmethod
-    def open(
-        cls, path: Path, *, threads: int = 1, xnnpack: bool = True
-    ) -> TFLitePredictor:
+    def open(cls, path: Path, *, threads: int = 1, xnnpack: bool = True) -> TFLitePredictor:
         """Read, check and allocate: what an app does at start; the benchmark times this call."""
         return cls(path, threads=threads, xnnpack=xnnpack)
 

@@ -1,0 +1,59 @@
+"""Opening Keras models that somebody else may have written."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from edgecell.errors import ArtifactError
+
+
+def load_keras(path: Path) -> Any:
+    """The tf_keras model in a ``.keras`` or ``.h5`` file or a SavedModel folder, not compiled.
+
+    Code stored in the file (Lambda layers) is never run, also not from ``.h5``.
+
+    Raises:
+        ArtifactError: missing, damaged, not a Keras model, or one that needs code of its own.
+    """
+    if not path.exists():
+        raise ArtifactError(f"no model at {path}; make one with 'edgecell train'")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise ArtifactError(f"{path} is a folder without saved_model.pb, so not a SavedModel")
+    import tensorflow as tf
+    import tf_keras as keras
+    from tf_keras.src.saving.serialization_lib import SafeModeScope
+
+    try:
+        with SafeModeScope(True):
+            model = keras.models.load_model(path, compile=False)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        ImportError,
+        RuntimeError,
+        EOFError,
+        zipfile.BadZipFile,
+        json.JSONDecodeError,
+        tf.errors.OpError,
+    ) as error:
+        raise ArtifactError(
+            f"{path} is not a Keras model that can be loaded ({first_line(error)});"
+            " allowed: .keras, .h5 or SavedModel written by tf_keras, without Lambda layers"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise ArtifactError(f"{path} is a SavedModel, but not one written by Keras' model.save")
+    return model
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, cut to what fits into a one-line message."""
+    text = str(error).strip().splitlines()
+    line = text[0].strip() if text else type(error).__name__
+    return line if len(line) <= 160 else line[:157] + "…"
