@@ -1,0 +1,128 @@
+"""Bench results as text: table rows for the terminal, Markdown, and points for the plots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecell.plots import Point
+
+NOTES = (
+    "Latency is of this host and is not phone latency: phones differ in cores, caches, heat and delegates.",
+    "Single stream, one image at a time: pixels into the input plus invoke; decoding and resizing are not "
+    "in it. Load includes edgecell's check of the file.",
+    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. "
+    "Worst class: the lowest F1 of a class that has images.",
+    "Peak memory: a fresh process that ran the model ten times, minus the same process without a model.",
+)
+
+
+def rows(data: dict[str, Any]) -> list[dict[str, str]]:
+    """One row per model, column title → text, from the JSON of a bench result."""
+    counts = _thread_counts(data)
+    table = []
+    for model in data["models"]:
+        quality, footprint = model["quality"], model["footprint"]
+        worst = quality["worst_class"]
+        row = {
+            "model": model["name"],
+            "precision": model["precision"],
+            "accuracy": with_interval(quality["accuracy"]),
+            "macro-F1": with_interval(quality["macro_f1"]),
+            "worst class F1": f"{number(worst['f1'], 3)} {worst['name']}",
+            "size kB": number(footprint["size"], 1, 1e-3),
+        }
+        for position, timing in enumerate(model["latency"]):
+            if position == 0:
+                spread = " / ".join(milliseconds(timing[key]) for key in ("p50", "p90", "p99"))
+                row[f"p50/p90/p99 ms, {_threads(counts[0])}"] = spread
+                row["× float32"] = number(timing["ratio"], 2)
+            else:
+                row[f"p50 ms, {_threads(counts[position])}"] = milliseconds(timing["p50"])
+        if model["latency"]:
+            row["first ms"] = milliseconds(model["latency"][0]["first"])
+            row["load ms"] = milliseconds(model["latency"][0]["load"])
+        row["memory MB"] = number(footprint["memory"]["over_baseline"], 1, 1e-6)
+        table.append(row)
+    return table
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """The table, the machine, warnings and notes."""
+    table = rows(data)
+    columns = list(table[0])
+    lines = [
+        "| " + " | ".join(columns) + " |",
+        "| " + " | ".join("---" if c in ("model", "precision") else "---:" for c in columns) + " |",
+    ]
+    lines += ["| " + " | ".join(_cell(row[c]) for c in columns) + " |" for row in table]
+    lines += ["", f"{machine_line(data)}", ""]
+    lines += [f"- **Warning:** {text}" for text in data["warnings"]]
+    lines += [f"- {text}" for text in data["notes"]]
+    return "\n".join(lines) + "\n"
+
+
+def machine_line(data: dict[str, Any]) -> str:
+    """Where and on how many images, in one line."""
+    machine = data["host"]
+    governor = f", governor {machine['governor']}" if machine["governor"] else ""
+    return f"{data['images']} test images; {machine['cpu']}, {machine['cores']} cores{governor}."
+
+
+def number(measurement: dict[str, Any], digits: int, scale: float = 1.0) -> str:
+    """A measurement's value, or a dash where it has a reason instead."""
+    return f"{measurement['value'] * scale:.{digits}f}" if "value" in measurement else "–"
+
+
+def milliseconds(measurement: dict[str, Any]) -> str:
+    """Three significant digits, never fewer than whole milliseconds."""
+    if "value" not in measurement:
+        return "–"
+    value = measurement["value"]
+    return f"{value:.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def with_interval(measurement: dict[str, Any], digits: int = 3) -> str:
+    """`0.978 [0.970, 0.984]`."""
+    text = number(measurement, digits)
+    if "low" in measurement:
+        text += f" [{measurement['low']:.{digits}f}, {measurement['high']:.{digits}f}]"
+    return text
+
+
+def size_points(data: dict[str, Any]) -> list[Point]:
+    """File size in kB against accuracy."""
+    return [
+        _point(model, model["footprint"]["size"]["value"] / 1000, None) for model in data["models"]
+    ]
+
+
+def latency_points(data: dict[str, Any]) -> list[Point]:
+    """p50 in ms of the first thread count against accuracy."""
+    found = []
+    for model in data["models"]:
+        p50 = model["latency"][0]["p50"]
+        found.append(_point(model, p50["value"], _interval(p50)))
+    return found
+
+
+def _point(model: dict[str, Any], x: float, x_interval: tuple[float, float] | None) -> Point:
+    accuracy = model["quality"]["accuracy"]
+    return Point(
+        model["name"], x, accuracy["value"], model["precision"], x_interval, _interval(accuracy)
+    )
+
+
+def _interval(measurement: dict[str, Any]) -> tuple[float, float] | None:
+    return (measurement["low"], measurement["high"]) if "low" in measurement else None
+
+
+def _thread_counts(data: dict[str, Any]) -> list[int]:
+    return [timing["threads"] for timing in data["models"][0]["latency"]]
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
