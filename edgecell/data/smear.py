@@ -120,7 +120,7 @@ def draw(kind: Kind, canvas: Canvas, rng: np.random.Generator) -> NDArray[np.uin
     picture = np.empty((canvas.side, canvas.side, 3), np.float32)
     picture[:] = (0.96, 0.90, 0.86)
     radius = float(rng.uniform(*kind.radius))
-    reach = 0.16 if radius > 0.3 else 0.30
+    reach = 0.18 if radius > 0.3 else 0.30
     centre = rng.uniform(-reach, reach, 2)
     _red_cells(picture, canvas, centre, radius, rng)
     _stray_platelets(picture, canvas, centre, radius, rng)

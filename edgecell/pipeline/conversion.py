@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from converters import audit, calibration, tflite
+from converters.lowering import strip_scaling
+from converters.scaling import EDGECELL
 from edgecell import rundir
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
@@ -62,24 +64,33 @@ def quantize_in(
         check_classes(target, int(model.output_shape[-1]), dataset)
         height, width = model.input_shape[1:3]
         spec = PreprocessSpec(height, width, config.model.fit)
-        chosen = calibration.collect(
-            dataset.train, spec, settings.calibration_images, settings.seed, dataset.fingerprint
+        chosen = calibration.calibration_set(
+            dataset.train,
+            spec,
+            count=min(settings.calibration_images, len(dataset.train)),
+            seed=settings.seed,
+            fingerprint=dataset.fingerprint,
         )
+    # A run's own model must scale as edgecell does; a model from elsewhere as it does itself.
+    scaling = EDGECELL if target.run is not None else strip_scaling(model)[1]
     entries = []
     for precision in settings.precisions:
         progress.begin(f"converting to {precision}", 1)
         started = time.monotonic()
         images = chosen.images if chosen is not None and precision in CALIBRATED else None
         data = tflite.convert(model, precision, calibration=images, input_type=settings.input_type)
-        report = audit.audit(data, precision)
-        audit.require(report)
         path = folder / f"{target.name}-{precision}.tflite"
+        input_type = tflite.input_type_for(precision, settings.input_type)
+        report = audit.audit(data, precision, input_type, scaling=scaling, name=path.name)
+        audit.require(report, path.name)
         rundir.atomic_write_bytes(path, data)
         entry = {
             "file": path.name,
             "precision": precision,
             "size_bytes": len(data),
             "seconds": round(time.monotonic() - started, 1),
+            "input_type": input_type,
+            "scaling": scaling.to_json(),
             "calibrated": images is not None,
             "audit": report.to_json(),
         }

@@ -1,0 +1,161 @@
+"""Records as people read them: tables and lines on stdout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgecell.cli.terminal import print_line, print_table
+
+
+def trained(record: dict[str, Any], run: Path) -> None:
+    """The outcome of a training and what to do next."""
+    results = record["results"]
+    print_line(
+        f"val accuracy {results['val_accuracy']['value']:.4f} (n={results['val_accuracy']['n']})"
+        f" in epoch {results['best_epoch']} of {results['epochs']}, {results['parameters']:,} parameters,"
+        f" {results['seconds']:.0f} s on {results['device']}"
+    )
+    print_line(f"run:    {run}")
+    print_line(f"report: {run / 'report.html'}")
+    print_line(f"next:   edgecell quantize {run}")
+
+
+def evaluated(evaluation: Any) -> None:
+    """Overall figures, then one row per class."""
+    results = evaluation.results
+    print_line(f"{results['model']} on {results['split']}, n={results['n']}")
+    for key in ("accuracy", "macro_f1", "weighted_f1", "auc", "loss", "ece"):
+        print_line(f"  {key.replace('_', ' '):12} {measurement(results[key])}")
+    rows = [
+        [row["name"], *(measurement(row[k]) for k in ("precision", "recall", "f1")), str(row["support"])]
+        for row in results["classes"]
+    ]
+    print_table("per class", ["class", "precision", "recall", "F1", "support"], rows)
+    for note in results["notes"]:
+        print_line(f"note: {note}")
+    print_line(f"files: {evaluation.folder}")
+
+
+def quantized(record: dict[str, Any], folder: Path) -> None:
+    """One row per file."""
+    rows = []
+    for entry in record["results"]["models"]:
+        audit = entry["audit"]
+        port = audit["input"]
+        scale = "–" if port["scale"] is None else f"{port['scale']:g}, {port['zero_point']}"
+        rows.append(
+            [
+                entry["file"],
+                entry["precision"],
+                f"{entry['size_bytes']:,}",
+                port["dtype"],
+                scale,
+                str(sum(audit["operators"].values())),
+            ]
+        )
+    columns = ["file", "precision", "bytes", "input", "scale, zero point", "operators"]
+    print_table(f"in {folder}", columns, rows, numeric_from=2)
+    if "calibration" in record["results"]:
+        calibration = record["results"]["calibration"]
+        print_line(
+            f"calibrated on {calibration['count']} images of {calibration['split']},"
+            f" seed {calibration['seed']}: {folder / 'calibration.json'}"
+        )
+    print_line(f"next: edgecell verify {folder.parent}")
+
+
+def verified(record: dict[str, Any]) -> None:
+    """Each file's checks; the classes of a file that failed."""
+    for entry in record["results"]["models"]:
+        rows = [
+            [check["name"], _mark(check["passed"]), check["measured"], check["allowed"]]
+            for check in entry["checks"]
+        ]
+        title = f"{entry['file']}: {entry['verdict']}"
+        print_table(title, ["check", "", "measured", "allowed"], rows, numeric_from=9)
+        if not entry["passed"] and entry["classes"]:
+            _classes(entry)
+
+
+def _classes(entry: dict[str, Any]) -> None:
+    rows = [
+        [
+            row["name"],
+            str(row["support"]),
+            f"{row['reference_f1']:.4f}",
+            f"{row['converted_f1']:.4f}",
+            f"{row['f1_drop']:+.4f}",
+            _mark(row["passed"]),
+        ]
+        for row in sorted(entry["classes"], key=lambda row: -row["f1_drop"])
+    ]
+    columns = ["class", "support", "F1 reference", "F1 converted", "drop", ""]
+    print_table("per class, worst first", columns, rows)
+
+
+def benched(record: dict[str, Any], folder: Path) -> None:
+    """The table of all models, its notes and its files."""
+    from benchmarks.report import NOTES, rows
+
+    table = rows(record["results"])
+    columns = list(table[0])
+    print_table("on test", columns, [[row[c] for c in columns] for row in table], numeric_from=2)
+    for line in (*record["results"]["warnings"], *NOTES):
+        print_line(line)
+    print_line(f"files: {folder / 'bench.md'}, {folder / 'bench.json'}")
+
+
+def described(facts: dict[str, Any]) -> None:
+    """Counts per class and split, pixels, sizes, duplicates."""
+    splits = list(facts["counts"])
+    rows = [
+        [name, *(f"{facts['counts'][split][i]:,}" for split in splits)]
+        for i, name in enumerate(facts["class_names"])
+    ]
+    rows.append(["all", *(f"{sum(facts['counts'][split]):,}" for split in splits)])
+    print_table(f"{facts['name']} ({facts['task']})", ["class", *splits], rows)
+    print_line(f"imbalance of train: {facts['imbalance']:.1f} to 1")
+    for split in splits:
+        pixels, sizes = facts["pixels"][split], facts["sizes"][split]
+        mean, sd = (", ".join(f"{v:.1f}" for v in pixels[key]) for key in ("mean", "sd"))
+        print_line(
+            f"{split}: pixels {pixels['low']} to {pixels['high']}, RGB mean {mean}, sd {sd}"
+            f" ({pixels['sampled']:,} of {pixels['total']:,} images);"
+            f" heights {_span(sizes['heights'])}, widths {_span(sizes['widths'])}"
+        )
+    for line in facts["notes"]:
+        print_line(f"note: {line}")
+
+
+def diagnosed(facts: dict[str, Any]) -> None:
+    """The machine, a line per fact."""
+    print_line(f"Python {facts['python']} on {facts['system']} {facts['machine']}, {facts['cpu']}")
+    free = facts["memory_free_bytes"]
+    memory = "unknown" if free is None else f"{free / 1e9:.1f} GB"
+    print_line(
+        f"{facts['cores']} cores, {memory} memory free, {facts['disk_free_bytes'] / 1e9:.1f} GB disk free"
+    )
+    for name, version in facts["packages"].items():
+        print_line(f"  {name:32} {version}")
+    print_line(f"TensorFlow sees: {', '.join(facts['devices'])}")
+    print_line(f"MedMNIST files: {', '.join(facts['medmnist_files']) or 'none'}")
+    for line in facts["missing"]:
+        print_line(f"missing: {line}")
+
+
+def measurement(data: dict[str, Any]) -> str:
+    """"0.9785 [0.9704, 0.9844]", or the reason why there is no value."""
+    if "reason" in data:
+        return str(data["reason"])
+    interval = f" [{data['low']:.4f}, {data['high']:.4f}]" if "low" in data else ""
+    return f"{data['value']:.4f}{interval}"
+
+
+def _mark(passed: bool | None) -> str:
+    return {True: "pass", False: "FAIL", None: "–"}[passed]
+
+
+def _span(ends: list[int] | tuple[int, int]) -> str:
+    low, high = ends
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,121 @@
+"""``edgecell bench``: quality, footprint and latency of .tflite files on the test split."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.run import BenchOptions, BenchResult, bench, write_artefacts
+from edgecell.config import Config, DataConfig
+from edgecell.data import Dataset, materialize
+from edgecell.errors import ArtifactError, ConfigError
+from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.targets import Target, load_data, resolve
+from edgecell.pipeline.verification import passing_hashes
+from edgecell.preprocess import PreprocessSpec
+from edgecell.progress import Progress
+from edgecell.rundir import RunDir, sha256_file
+
+STEPS = 100
+
+
+def bench_models(
+    paths: list[Path],
+    adjust: Adjust,
+    data: DataConfig | None,
+    output: Path | None,
+    progress: Progress,
+    *,
+    allow_unverified: bool,
+) -> tuple[dict[str, Any], Path]:
+    """Bench ``paths`` side by side; the record and the folder of its files.
+
+    Raises:
+        ConfigError: not a .tflite, or no data set known. ArtifactError: a file without a passing
+        verify, unless ``allow_unverified``, which is recorded.
+    """
+    targets = [resolve(path) for path in paths]
+    for target in targets:
+        if target.model.suffix != ".tflite":
+            raise ConfigError(
+                f"{target.model} is no .tflite file; bench takes converted models,"
+                " make them with 'edgecell quantize'"
+            )
+    verdicts = {str(target.model): _verdict(target) for target in targets}
+    _refuse_unverified(verdicts, allow_unverified)
+    first = targets[0]
+    run = RunDir.at(output) if output is not None else first.run
+    if run is None:
+        raise ConfigError(f"{first.model} belongs to no run; say where to write with --output DIR")
+    dataset = load_data(first, data, progress=True)
+    record = bench_in(run, first, adjust(first.config), paths, verdicts, dataset, progress)
+    if first.run is not None and output is None:
+        write_report(first.run)
+    return record, run.stage("bench")
+
+
+def bench_in(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    paths: list[Path],
+    verdicts: dict[str, str],
+    dataset: Dataset,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Measure, write bench.json, bench.md and the plots, and record it all in ``run``."""
+    options = BenchOptions(config.bench.runs, config.bench.seconds, config.bench.warmup_runs)
+
+    def images(size: tuple[int, int]) -> NDArray[np.uint8]:
+        return materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
+
+    progress.begin("benchmarking", STEPS)
+    result: BenchResult = bench(
+        paths,
+        images,
+        dataset.test.labels,
+        dataset.class_names,
+        options,
+        lambda _text, share: progress.advance(int(share * STEPS)),
+    )
+    progress.advance(STEPS)
+    for entry, path in zip(result.models, paths, strict=True):
+        entry["verify"] = verdicts[str(path)]
+    outputs = write_artefacts(run.stage("bench"), result)
+    return run.write_record(
+        "bench",
+        inputs=paths,
+        input_hashes={f"data:{dataset.name}:test": dataset.fingerprint},
+        outputs=outputs,
+        config=asdict(config.bench) | {"unverified": _failing(verdicts)},
+        results=result.to_json(),
+    )
+
+
+def _verdict(target: Target) -> str:
+    if target.run is None:
+        return "not verified"
+    hashes = passing_hashes(target.run)
+    digest = sha256_file(target.model)
+    if digest not in hashes:
+        return "not verified"
+    return "passed" if hashes[digest] else "failed"
+
+
+def _failing(verdicts: dict[str, str]) -> list[str]:
+    return [Path(path).name for path, verdict in verdicts.items() if verdict != "passed"]
+
+
+def _refuse_unverified(verdicts: dict[str, str], allowed: bool) -> None:
+    failing = _failing(verdicts)
+    if failing and not allowed:
+        raise ArtifactError(
+            f"{len(failing)} of {len(verdicts)} models have no passing verify"
+            f" ({', '.join(failing)}); run 'edgecell verify' first, or add --unverified, which the"
+            " record will say"
+        )

@@ -1,0 +1,139 @@
+"""``edgecell run``: every stage of a configuration, skipping what is finished and unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecell import rundir
+from edgecell.config import Config, to_toml
+from edgecell.data import Dataset
+from edgecell.errors import ParityError
+from edgecell.pipeline import training
+from edgecell.pipeline.benching import bench_in
+from edgecell.pipeline.conversion import CALIBRATED, quantize_in
+from edgecell.pipeline.evaluation import evaluate_split
+from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.targets import Target
+from edgecell.pipeline.verification import files_of, verify_in
+from edgecell.progress import Progress
+from edgecell.rundir import RunDir
+from edgecell.runtime import KerasPredictor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All records of a run, by verb, and the verify failure, if there is one."""
+
+    run: RunDir
+    records: dict[str, dict[str, Any]]
+    failure: ParityError | None
+
+
+def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
+    """Train → evaluate on val → quantize → verify → bench on test → report.
+
+    A file that fails verify is benched all the same, marked as failed in table and record: the
+    comparison is what shows its owner what to do.
+
+    Raises:
+        EdgecellError: whatever a stage refuses.
+    """
+    run = training.start_run(config, output)
+    progress.say(f"run: {run.path}")
+    dataset = training.load_noted(config, progress)
+    if training.is_current(config, run, dataset):
+        progress.say("train: unchanged, skipped")
+        rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    else:
+        training.train_run(config, run, progress, dataset)
+    target = Target(run.stage("train") / "model.keras", run, config)
+    records = {"train": run.read_record("train")}
+    records["evaluate"] = _evaluate(run, target, dataset, progress)
+    records["quantize"] = _quantize(run, target, config, dataset, progress)
+    files = files_of(run)
+    records["verify"], failure = _verify(run, target, config, files, dataset, progress)
+    records["bench"] = _bench(run, target, config, files, dataset, records["verify"], progress)
+    write_report(run)
+    return Outcome(run, records, failure)
+
+
+def _evaluate(run: RunDir, target: Target, dataset: Dataset, progress: Progress) -> dict[str, Any]:
+    verb, settings = "evaluate/model-val", {"split": "val", "model": target.model.name}
+    hashes = {f"data:{dataset.name}:val": dataset.fingerprint}
+    if run.is_current(verb, inputs=[target.model], config=settings, input_hashes=hashes):
+        progress.say("evaluate: unchanged, skipped")
+        return run.read_record(verb)
+    folder = run.stage(verb)
+    results = evaluate_split(KerasPredictor(target.model), target, dataset, "val", folder, progress)
+    return run.write_record(
+        verb,
+        inputs=[target.model],
+        input_hashes=hashes,
+        outputs=sorted(p for p in folder.iterdir() if p.suffix in (".json", ".csv", ".png")),
+        config=settings,
+        results=results,
+    )
+
+
+def _quantize(
+    run: RunDir, target: Target, config: Config, dataset: Dataset, progress: Progress
+) -> dict[str, Any]:
+    calibrated = any(precision in CALIBRATED for precision in config.quantize.precisions)
+    hashes = {f"data:{dataset.name}:train": dataset.fingerprint} if calibrated else None
+    if run.is_current(
+        "quantize", inputs=[target.model], config=asdict(config.quantize), input_hashes=hashes
+    ):
+        progress.say("quantize: unchanged, skipped")
+        return run.read_record("quantize")
+    return quantize_in(run, target, config, dataset if calibrated else None, progress)
+
+
+def _verify(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    files: list[dict[str, Any]],
+    dataset: Dataset,
+    progress: Progress,
+) -> tuple[dict[str, Any], ParityError | None]:
+    current = run.is_current(
+        "verify",
+        inputs=[target.model, *(entry["path"] for entry in files)],
+        config=asdict(config.verify),
+        input_hashes={f"data:{dataset.name}:val": dataset.fingerprint},
+    )
+    if current:
+        record = run.read_record("verify")
+        failed = [entry for entry in record["results"]["models"] if not entry["passed"]]
+        if not failed:
+            progress.say("verify: unchanged, skipped")
+            return record, None
+    return verify_in(run, target, config, files, dataset, progress)
+
+
+def _bench(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    files: list[dict[str, Any]],
+    dataset: Dataset,
+    verify_record: dict[str, Any],
+    progress: Progress,
+) -> dict[str, Any]:
+    paths = [entry["path"] for entry in files]
+    verdicts = {
+        str(run.stage("quantize") / entry["file"]): "passed" if entry["passed"] else "failed"
+        for entry in verify_record["results"]["models"]
+    }
+    failing = [Path(path).name for path, verdict in verdicts.items() if verdict != "passed"]
+    if run.is_current(
+        "bench",
+        inputs=paths,
+        config=asdict(config.bench) | {"unverified": failing},
+        input_hashes={f"data:{dataset.name}:test": dataset.fingerprint},
+    ):
+        progress.say("bench: unchanged, skipped")
+        return run.read_record("bench")
+    return bench_in(run, target, config, paths, verdicts, dataset, progress)

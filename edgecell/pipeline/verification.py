@@ -1,0 +1,178 @@
+"""``edgecell verify``: each converted file against its reference, on the val split."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from converters import audit
+from converters.scaling import EDGECELL, InputScaling
+from converters.verify import VerifyBudget, VerifyReport, require, verify
+from edgecell import plots
+from edgecell.config import Config, DataConfig
+from edgecell.data import Dataset
+from edgecell.errors import ArtifactError, ConfigError, ParityError
+from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.targets import Target, load_data, resolve
+from edgecell.progress import Progress
+from edgecell.rundir import RunDir, sha256_file
+from edgecell.runtime import KerasPredictor, TFLitePredictor
+
+
+def verify_target(
+    path: Path,
+    reference: Path | None,
+    adjust: Adjust,
+    data: DataConfig | None,
+    output: Path | None,
+    progress: Progress,
+) -> tuple[dict[str, Any], ParityError | None]:
+    """Verify a run's files, or one .tflite file; the record, and the error of the first failure.
+
+    The record is written whatever the verdict: that a file failed is a result too.
+
+    Raises:
+        ConfigError: a single file without a reference. DataError, ArtifactError: unusable input.
+    """
+    target = resolve(path)
+    config = adjust(target.config)
+    run = RunDir.at(output) if output is not None else target.run
+    if target.model.suffix == ".tflite":
+        files = [_single(target, None)]
+        model = reference or (target.run.stage("train") / "model.keras" if target.run else None)
+        if model is None:
+            raise ConfigError(f"{path} belongs to no run; name the Keras model with --reference")
+    else:
+        if target.run is None:
+            raise ConfigError(f"{path} is a Keras model; give a run, or a .tflite with --reference")
+        files = files_of(target.run)
+        model = reference or target.model
+    if run is None:
+        raise ConfigError(f"{path} belongs to no run; say where to write with --output DIR")
+    dataset = load_data(target, data, progress=True)
+    subject = Target(model, target.run, target.config)
+    record, failure = verify_in(run, subject, config, files, dataset, progress)
+    if target.run is not None and output is None:
+        write_report(target.run)
+    return record, failure
+
+
+def files_of(run: RunDir) -> list[dict[str, Any]]:
+    """The quantize record's entries, each with its ``path``.
+
+    Raises:
+        ArtifactError: nothing quantized yet, or a file that was altered since.
+    """
+    record = run.check_outputs("quantize")
+    return [entry | {"path": run.stage("quantize") / entry["file"]} for entry in record["results"]["models"]]
+
+
+def verify_in(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    files: list[dict[str, Any]],
+    dataset: Dataset,
+    progress: Progress,
+) -> tuple[dict[str, Any], ParityError | None]:
+    """Verify ``files`` against ``target.model`` and record every verdict in ``run``."""
+    reference = KerasPredictor(target.model)
+    images = split_images(reference, target, dataset, "val", progress)
+    budget = VerifyBudget(config.verify.max_accuracy_drop, config.verify.max_f1_drop)
+    folder = run.stage("verify")
+    results, pictures, failure = [], [], None
+    progress.begin("verifying", len(files))
+    for count, entry in enumerate(files, 1):
+        path = entry["path"]
+        structure = audit.audit(
+            path.read_bytes(),
+            entry["precision"],
+            entry["input_type"],
+            scaling=InputScaling(**entry["scaling"]),
+            name=path.name,
+        )
+        report = verify(
+            reference,
+            TFLitePredictor(path, threads=0),
+            images,
+            dataset.val.labels,
+            dataset.class_names,
+            budget,
+            structure,
+        )
+        results.append(_entry(entry, report))
+        pictures += _picture(report, folder / f"{path.stem}-f1-drop.png")
+        progress.advance(count, f"{path.name}: {report.verdict}")
+        failure = failure or _failure(report)
+    record = run.write_record(
+        "verify",
+        inputs=[target.model, *(entry["path"] for entry in files)],
+        input_hashes={f"data:{dataset.name}:val": dataset.fingerprint},
+        outputs=pictures,
+        config=asdict(config.verify),
+        results={"models": results},
+    )
+    return record, failure
+
+
+def passing_hashes(run: RunDir) -> dict[str, bool]:
+    """sha256 of each verified file → whether it passed; empty when nothing was verified."""
+    if not run.has("verify"):
+        return {}
+    models = run.read_record("verify")["results"]["models"]
+    return {entry["sha256"]: bool(entry["passed"]) for entry in models}
+
+
+def _entry(entry: dict[str, Any], report: VerifyReport) -> dict[str, Any]:
+    facts = {"file": entry["file"], "precision": entry["precision"], "sha256": sha256_file(entry["path"])}
+    return facts | report.to_json()
+
+
+def _failure(report: VerifyReport) -> ParityError | None:
+    try:
+        require(report)
+    except ParityError as error:
+        return error
+    return None
+
+
+def _picture(report: VerifyReport, path: Path) -> list[Path]:
+    rows = [
+        {
+            "name": row.name,
+            "reference_f1": row.reference_f1,
+            "converted_f1": row.converted_f1,
+            "drop": row.f1_drop,
+            "passed": row.passed is not False,
+        }
+        for row in report.classes
+    ]
+    if not rows:
+        return []
+    return [plots.save(plots.f1_drops(rows, allowed=report.budget.max_f1_drop), path)]
+
+
+def _single(target: Target, precision: str | None) -> dict[str, Any]:
+    """The quantize entry of one file: from its run's record, else from what its name says."""
+    path = target.model
+    if target.run is not None and target.run.has("quantize"):
+        for entry in files_of(target.run):
+            if entry["path"].resolve() == path.resolve():
+                return entry
+    named = [p for p in ("float32", "float16", "dynamic", "int16x8", "int8") if p in path.stem]
+    if not named:
+        raise ArtifactError(
+            f"{path.name} is in no quantize record and its name holds no precision; name it like"
+            " 'x-int8.tflite'"
+        )
+    predictor = TFLitePredictor(path)
+    return {
+        "file": path.name,
+        "path": path,
+        "precision": named[0],
+        "input_type": predictor.input_dtype.name,
+        "scaling": EDGECELL.to_json(),
+    }
