@@ -14,7 +14,7 @@ from edgecell.data.folder import load_folder
 from edgecell.data.medmnist_files import fetch
 from edgecell.data.npz import load_npz, multi_label_message
 from edgecell.data.sources import subset
-from edgecell.data.splits import limit_indices
+from edgecell.data.splits import limit_indices, limit_note
 from edgecell.data.synthetic import load_synthetic
 from edgecell.data.types import SPLITS, Dataset, Split
 from edgecell.errors import DataError
@@ -111,13 +111,11 @@ def _limited(dataset: Dataset, config: DataConfig) -> Dataset:
         rows = limit_indices(split.labels, config.limit, config.seed, name)
         parts.append(Split(name, subset(split.source, rows), split.labels[rows]))
     train, val, test = parts
-    sizes = ", ".join(
-        f"{part.name} {len(part)} of {len(dataset.split(part.name))}" for part in parts
-    )
     if all(len(part) == len(dataset.split(part.name)) for part in parts):
         return dataset
-    note = f"limited to {config.limit} images per split ({sizes}): figures are not those of the whole set"
-    return replace(dataset, train=train, val=val, test=test, notes=(*dataset.notes, note))
+    sizes = {part.name: (len(part), len(dataset.split(part.name))) for part in parts}
+    notes = (*dataset.notes, limit_note(config.limit, sizes))
+    return replace(dataset, train=train, val=val, test=test, notes=notes)
 
 
 def _origin(dataset: Dataset, config: DataConfig) -> dict[str, Any]:

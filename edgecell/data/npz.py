@@ -75,9 +75,10 @@ def multi_label_message(name: str) -> str:
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} holds one bare array; wanted an .npz with {_wanted()}")
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise DataError(f"{path} holds one bare array; wanted an .npz with {_wanted()}")
+        with opened as archive:
             found = list(archive.files)
             if "train_images" not in found or "train_labels" not in found:
                 raise DataError(f"{path} has the keys {_listing(found)}; wanted {_wanted()}")

@@ -87,6 +87,12 @@ def limit_indices(
     return np.sort(np.concatenate(rows))
 
 
+def limit_note(limit: int, sizes: dict[str, tuple[int, int]]) -> str:
+    """The line that says what a limit left; ``sizes`` are (kept, of) by split."""
+    listed = ", ".join(f"{name} {kept} of {whole}" for name, (kept, whole) in sizes.items())
+    return f"limited to {limit} images per split ({listed}): figures are not those of the whole set"
+
+
 def complete_splits(
     splits: dict[str, Split], class_names: tuple[str, ...], config: DataConfig, notes: list[str]
 ) -> dict[str, Split]:

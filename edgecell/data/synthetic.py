@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgecell.data.smear import KINDS, Canvas, draw
 from edgecell.data.sources import ArraySource
-from edgecell.data.splits import limit_indices
+from edgecell.data.splits import limit_indices, limit_note
 from edgecell.data.types import SPLITS, Dataset, Split
 
 VERSION = 1
@@ -34,6 +34,11 @@ def load_synthetic(size: int, seed: int, limit: int = 0) -> Dataset:
     """
     canvas = Canvas.of(size)
     splits = {name: _draw_split(name, canvas, seed, limit) for name in SPLITS}
+    notes = ["synthetic cells: figures on them say nothing about real blood"]
+    if any(len(split) < COUNTS[name] for name, split in splits.items()):
+        notes.append(
+            limit_note(limit, {name: (len(splits[name]), COUNTS[name]) for name in SPLITS})
+        )
     parameters = {"version": VERSION, "size": size, "seed": seed, "counts": COUNTS}
     fingerprint = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     return Dataset(
@@ -44,7 +49,7 @@ def load_synthetic(size: int, seed: int, limit: int = 0) -> Dataset:
         val=splits["val"],
         test=splits["test"],
         origin={"kind": "synthetic", "fingerprint": fingerprint},
-        notes=("synthetic cells: figures on them say nothing about real blood",),
+        notes=tuple(notes),
     )
 
 
