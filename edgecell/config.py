@@ -92,7 +92,7 @@ class TrainConfig:
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     head_learning_rate: float = 3e-3
     learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
+    weight_decay: float = 0.02
     momentum: float = 0.9
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     fine_tune_layers: int = 0

@@ -30,7 +30,7 @@ def display() -> Iterator[Display]:
         shown.close()
 
 
-@click.command()
+@click.command(short_help="Images to a trained model.")
 @opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
 @click.option("--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file.")
 @click.option("--resume", type=PATH, help="Go on with the killed training in this run folder.")
@@ -46,26 +46,26 @@ def train(
     **parameters: Any,
 ) -> None:
     """Train a classifier: a frozen backbone first, then fine-tuning; the best epoch on val is kept."""
-    from edgecell import pipeline
+    from edgecell.pipeline import training
 
     if resume is not None:
         given = [key for key, value in parameters.items() if value is not None]
         if given or recipe or output:
             raise ConfigError("--resume goes on with the run's own settings; leave the other flags out")
-        config, run = pipeline.resume_config(resume)
+        config, run = training.resume_config(resume)
     else:
         config = opt.configure(parameters, opt.base_config(recipe))
-        config = replace(config, name=name or pipeline.default_name(config))
-        run = pipeline.start_run(config, output)
+        config = replace(config, name=name or training.default_name(config))
+        run = training.start_run(config, output)
     with display() as progress:
-        record = pipeline.train_run(config, run, progress)
+        record = training.train_run(config, run, progress)
     if as_json:
         print_json(record)
     else:
         show.trained(record, run.path)
 
 
-@click.command()
+@click.command(short_help="Quality of a model on val, or on test.")
 @click.argument("target", type=PATH)
 @click.option("--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split.")
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of LiteRT (0: all cores).")
@@ -79,10 +79,10 @@ def evaluate(
 
     The test split is looked at only when --split test asks for it.
     """
-    from edgecell import pipeline
+    from edgecell.pipeline import evaluation
 
     with display() as progress:
-        evaluated = pipeline.evaluate_target(
+        evaluated = evaluation.evaluate_target(
             target, split, _data(parameters), output, threads=threads, progress=progress
         )
     if as_json:
@@ -91,7 +91,7 @@ def evaluate(
         show.evaluated(evaluated)
 
 
-@click.command()
+@click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
 @opt.flags(opt.CALIBRATION, opt.DATA)
@@ -103,12 +103,12 @@ def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any
     int8 is static: weights per channel, activations per tensor, ranges measured on a stratified,
     seeded sample of the training split that is written down beside the model.
     """
-    from edgecell import pipeline
+    from edgecell.pipeline import conversion
 
     precisions = opt.take_precisions(parameters)
     data = _data(parameters)
     with display() as progress:
-        record, folder = pipeline.quantize_target(
+        record, folder = conversion.quantize_target(
             target,
             lambda config: opt.with_precisions(opt.configure(parameters, config), precisions),
             data,
@@ -121,7 +121,7 @@ def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any
         show.quantized(record, folder)
 
 
-@click.command()
+@click.command(short_help="Prove that .tflite files do what their model does.")
 @click.argument("target", type=PATH)
 @click.option("--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from.")
 @opt.flags(opt.VERIFY, opt.DATA)
@@ -134,11 +134,11 @@ def verify(
 
     TARGET is a run (all its files) or one .tflite file. Exit code 5 where a file does not pass.
     """
-    from edgecell import pipeline
+    from edgecell.pipeline import verification
 
     data = _data(parameters)
     with display() as progress:
-        record, failure = pipeline.verify_target(
+        record, failure = verification.verify_target(
             target,
             reference,
             lambda config: opt.configure(parameters, config),
@@ -154,7 +154,7 @@ def verify(
         raise failure
 
 
-@click.command()
+@click.command(short_help="Accuracy, size, memory and latency side by side.")
 @click.option("--model", "models", type=PATH, multiple=True, required=True, help=".tflite file; repeatable.")
 @click.option("--unverified", is_flag=True, help="Also bench files without a passing verify; recorded.")
 @opt.flags(opt.BENCH, opt.DATA)
@@ -167,11 +167,11 @@ def bench(
 
     Without --data the images are those that the model's run was trained on.
     """
-    from edgecell import pipeline
+    from edgecell.pipeline import benching
 
     data = _data(parameters)
     with display() as progress:
-        record, folder = pipeline.bench_models(
+        record, folder = benching.bench_models(
             list(models),
             lambda config: opt.configure(parameters, config),
             data,
@@ -185,7 +185,7 @@ def bench(
         show.benched(record, folder)
 
 
-@click.command()
+@click.command(short_help="All stages of a recipe, finished ones skipped.")
 @click.argument("recipe", required=False)
 @opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
 @opt.precision_flags
@@ -200,16 +200,16 @@ def run(
 
     With --output a finished stage whose inputs and settings are unchanged is skipped.
     """
-    from edgecell import pipeline
+    from edgecell.pipeline import training
 
     precisions = opt.take_precisions(parameters)
     config = opt.with_precisions(opt.configure(parameters, opt.base_config(recipe)), precisions)
-    default = config.name if recipe else pipeline.default_name(config)
+    default = config.name if recipe else training.default_name(config)
     config = replace(config, name=name or default)
     _run_all(config, output, as_json)
 
 
-@click.command()
+@click.command(short_help="All stages on synthetic cells, no download.")
 @opt.output_option
 @opt.json_option
 def demo(output: Path | None, as_json: bool) -> None:
@@ -218,10 +218,10 @@ def demo(output: Path | None, as_json: bool) -> None:
 
 
 def _run_all(config: Config, output: Path | None, as_json: bool) -> None:
-    from edgecell import pipeline
+    from edgecell.pipeline import running
 
     with display() as progress:
-        outcome = pipeline.run_all(config, output, progress)
+        outcome = running.run_all(config, output, progress)
     if as_json:
         print_json(outcome.records)
     else:
@@ -232,16 +232,16 @@ def _run_all(config: Config, output: Path | None, as_json: bool) -> None:
         raise outcome.failure
 
 
-@click.command()
+@click.command(short_help="Write the HTML report of a run anew.")
 @click.argument("run_folder", type=PATH, metavar="RUN")
 def report(run_folder: Path) -> None:
     """Write RUN/report.html anew from the records of the run's stages."""
-    from edgecell import pipeline
+    from edgecell.pipeline import reporting
 
-    print_line(str(pipeline.write_report(pipeline.open_run(run_folder))))
+    print_line(str(reporting.write_report(reporting.open_run(run_folder))))
 
 
-@click.command()
+@click.command(short_help="List the recipes, or print one.")
 @click.argument("name", required=False)
 def recipes(name: str | None) -> None:
     """List the recipes, or print one (a start for your own: edgecell recipes NAME > my.toml)."""
@@ -254,13 +254,13 @@ def recipes(name: str | None) -> None:
         print_line(recipe_text(name).rstrip())
 
 
-@click.command()
+@click.command(short_help="Versions, devices, memory, what is missing.")
 @opt.json_option
 def doctor(as_json: bool) -> None:
     """Versions, devices, cores, free memory and disk, and what is missing."""
-    from edgecell import pipeline
+    from edgecell.pipeline import doctor
 
-    facts = pipeline.diagnose()
+    facts = doctor.diagnose()
     if as_json:
         print_json(facts)
     else:

@@ -24,13 +24,15 @@ def data() -> None:
 @click.option("--per-class", type=click.IntRange(1, 50), default=8, show_default=True, help="Samples a class.")
 @opt.output_option
 @opt.json_option
-def show_data(per_class: int, output: Path | None, as_json: bool, **parameters: Any) -> None:
+def show_data(
+    per_class: int, output: Path | None, as_json: bool, **parameters: Any
+) -> None:
     """Counts, imbalance, value ranges and duplicates of a data set, and a grid of samples (PNG)."""
-    from edgecell import pipeline
+    from edgecell.pipeline import looking
 
     config = opt.configure(parameters, Config()).data
     display = Display(sys.stderr)
-    facts, picture = pipeline.show_data(config, output, per_class, display)
+    facts, picture = looking.show_data(config, output, per_class, display)
     if as_json:
         print_json(facts)
     else:
@@ -66,7 +68,7 @@ def list_data(as_json: bool, **parameters: Any) -> None:
             entry["task"],
             str(entry["classes"]),
             str(entry["channels"]),
-            "/".join(f"{count:,}" for count in entry["counts"].values()),
+            "/".join(f"{count:,}" for count in entry["samples"].values()),
             ", ".join(map(str, entry["present"])) or "–",
         ]
         for entry in entries

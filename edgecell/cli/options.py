@@ -105,18 +105,10 @@ def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
             default = _lookup(Config(), flag.field)
             help_text = f"{flag.help} [default: {_shown(default)}]"
             if flag.switch:
-                option = click.option(
-                    flag.name,
-                    flag.parameter,
-                    help=help_text,
-                    default=None,
-                    is_flag=True,
-                    flag_value=None if "/" in flag.name else True,
-                )
+                kind = {"is_flag": True} if "/" in flag.name else {"is_flag": True, "flag_value": True}
             else:
-                option = click.option(
-                    flag.name, flag.parameter, help=help_text, default=None, type=flag.type
-                )
+                kind = {"type": flag.type}
+            option = click.option(flag.name, flag.parameter, help=help_text, default=None, **kind)
             command = option(command)
         return command
 
