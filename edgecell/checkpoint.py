@@ -143,5 +143,5 @@ class Checkpoint:
 def _pack(weights: list[np.ndarray], slots: list[np.ndarray]) -> bytes:
     arrays = {f"w{i:05d}": a for i, a in enumerate(weights)} | {f"o{i:05d}": a for i, a in enumerate(slots)}
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

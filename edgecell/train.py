@@ -148,7 +148,7 @@ def _run_stage(
         progress.begin(f"{stage.name} epoch {epoch + 1}/{total}", steps)
         begun = time.monotonic()
         fitted = model.fit(batches, verbose=0, callbacks=[_Steps(progress)]).history
-        entry = {
+        entry: dict[str, Any] = {
             "epoch": epoch + 1,
             "stage": stage.name,
             "loss": float(fitted["loss"][-1]),

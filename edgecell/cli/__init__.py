@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import traceback
 from typing import Any
 
 import click
@@ -19,10 +19,13 @@ class Group(click.Group):
     """Lists its commands in the order of the work rather than of the alphabet."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order they were added."""
         return list(self.commands)
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="edgecell")
 def cli() -> None:
     """Train small medical-image classifiers, quantize them to TFLite, prove that nothing was lost,
@@ -48,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``edgecell`` command; always ends the process."""
     stream = sys.stderr
     try:
-        verbose = "EDGECELL_VERBOSE" in terminal.os.environ
+        verbose = "EDGECELL_VERBOSE" in os.environ
         stream = sys.stderr if verbose else terminal.quiet_native_output()
         result: Any = cli.main(args=arguments, prog_name="edgecell", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
@@ -62,12 +65,9 @@ def main(arguments: list[str] | None = None) -> None:
         stream.write("edgecell: interrupted; the same command with the same --output goes on\n")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr = None  # type: ignore[assignment]
+        # The reader of our stdout (head, less) is gone; nothing is left to be flushed to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except MemoryError:
         stream.write("edgecell: out of memory; lower --batch-size, --image-size or --limit\n")
-        sys.exit(1)
-    except Exception:  # the last line of defence: a defect, shown whole so that it can be reported
-        stream.write("edgecell: this is a defect in edgecell, please report it:\n")
-        stream.write(traceback.format_exc())
         sys.exit(1)

@@ -32,7 +32,9 @@ def display() -> Iterator[Display]:
 
 @click.command(short_help="Images to a trained model.")
 @opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
-@click.option("--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file.")
+@click.option(
+    "--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file."
+)
 @click.option("--resume", type=PATH, help="Go on with the killed training in this run folder.")
 @click.option("--name", help="Name of the run [default: from the data set].")
 @opt.output_option
@@ -51,7 +53,9 @@ def train(
     if resume is not None:
         given = [key for key, value in parameters.items() if value is not None]
         if given or recipe or output:
-            raise ConfigError("--resume goes on with the run's own settings; leave the other flags out")
+            raise ConfigError(
+                "--resume goes on with the run's own settings; leave the other flags out"
+            )
         config, run = training.resume_config(resume)
     else:
         config = opt.configure(parameters, opt.base_config(recipe))
@@ -67,8 +71,12 @@ def train(
 
 @click.command(short_help="Quality of a model on val, or on test.")
 @click.argument("target", type=PATH)
-@click.option("--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split.")
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads of LiteRT (0: all cores).")
+@click.option(
+    "--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="Threads of LiteRT (0: all cores)."
+)
 @opt.flags(opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -123,7 +131,9 @@ def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any
 
 @click.command(short_help="Prove that .tflite files do what their model does.")
 @click.argument("target", type=PATH)
-@click.option("--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from.")
+@click.option(
+    "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
+)
 @opt.flags(opt.VERIFY, opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -155,13 +165,21 @@ def verify(
 
 
 @click.command(short_help="Accuracy, size, memory and latency side by side.")
-@click.option("--model", "models", type=PATH, multiple=True, required=True, help=".tflite file; repeatable.")
-@click.option("--unverified", is_flag=True, help="Also bench files without a passing verify; recorded.")
+@click.option(
+    "--model", "models", type=PATH, multiple=True, required=True, help=".tflite file; repeatable."
+)
+@click.option(
+    "--unverified", is_flag=True, help="Also bench files without a passing verify; recorded."
+)
 @opt.flags(opt.BENCH, opt.DATA)
 @opt.output_option
 @opt.json_option
 def bench(
-    models: tuple[Path, ...], unverified: bool, output: Path | None, as_json: bool, **parameters: Any
+    models: tuple[Path, ...],
+    unverified: bool,
+    output: Path | None,
+    as_json: bool,
+    **parameters: Any,
 ) -> None:
     """Accuracy and per-class F1 on test, size, memory and latency of .tflite files, side by side.
 

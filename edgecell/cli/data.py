@@ -21,12 +21,12 @@ def data() -> None:
 
 @data.command("show")
 @opt.flags(opt.DATA)
-@click.option("--per-class", type=click.IntRange(1, 50), default=8, show_default=True, help="Samples a class.")
+@click.option(
+    "--per-class", type=click.IntRange(1, 50), default=8, show_default=True, help="Samples a class."
+)
 @opt.output_option
 @opt.json_option
-def show_data(
-    per_class: int, output: Path | None, as_json: bool, **parameters: Any
-) -> None:
+def show_data(per_class: int, output: Path | None, as_json: bool, **parameters: Any) -> None:
     """Counts, imbalance, value ranges and duplicates of a data set, and a grid of samples (PNG)."""
     from edgecell.pipeline import looking
 

@@ -31,12 +31,34 @@ class Flag:
 
 DATA = (
     Flag("--data", "data.source", "MedMNIST 2D name, .npz file, image folder, or 'synthetic'."),
-    Flag("--size", "data.size", "Side of MedMNIST or synthetic images.", click.Choice([str(s) for s in SIZES])),
+    Flag(
+        "--size",
+        "data.size",
+        "Side of MedMNIST or synthetic images.",
+        click.Choice([str(s) for s in SIZES]),
+    ),
     Flag("--root", "data.root", "Where MedMNIST files are looked for and downloaded to."),
-    Flag("--val-fraction", "data.val_fraction", "Share of train that becomes val where there is none.", float),
-    Flag("--test-fraction", "data.test_fraction", "Share of train that becomes test where there is none.", float),
-    Flag("--split-seed", "data.seed", "Seed of splits that are made, and of synthetic images.", int),
-    Flag("--strict-splits", "data.strict_splits", "Refuse images that stand in two splits.", switch=True),
+    Flag(
+        "--val-fraction",
+        "data.val_fraction",
+        "Share of train that becomes val where there is none.",
+        float,
+    ),
+    Flag(
+        "--test-fraction",
+        "data.test_fraction",
+        "Share of train that becomes test where there is none.",
+        float,
+    ),
+    Flag(
+        "--split-seed", "data.seed", "Seed of splits that are made, and of synthetic images.", int
+    ),
+    Flag(
+        "--strict-splits",
+        "data.strict_splits",
+        "Refuse images that stand in two splits.",
+        switch=True,
+    ),
     Flag("--limit", "data.limit", "Use only this many images of each split (0: all).", int),
 )
 MODEL = (
@@ -45,16 +67,31 @@ MODEL = (
     Flag("--image-size", "model.image_size", "Side of the model's square input, pixels.", int),
     Flag("--weights", "model.weights", "'imagenet', 'none', or the path of a '…_no_top.h5' file."),
     Flag("--dropout", "model.dropout", "Dropout before the last layer.", float),
-    Flag("--fit", "model.fit", "How other aspect ratios become square.", click.Choice(["stretch", "crop"])),
+    Flag(
+        "--fit",
+        "model.fit",
+        "How other aspect ratios become square.",
+        click.Choice(["stretch", "crop"]),
+    ),
 )
 TRAIN = (
     Flag("--head-epochs", "train.head_epochs", "Epochs with a frozen backbone.", int),
     Flag("--epochs", "train.epochs", "Epochs of fine-tuning.", int),
-    Flag("--fine-tune-layers", "train.fine_tune_layers", "Fine-tune only the last N layers (0: all).", int),
+    Flag(
+        "--fine-tune-layers",
+        "train.fine_tune_layers",
+        "Fine-tune only the last N layers (0: all).",
+        int,
+    ),
     Flag("--batch-size", "train.batch_size", "Images in a batch.", int),
     Flag("--optimizer", "train.optimizer", "Optimizer.", click.Choice(["adam", "adamw", "sgd"])),
     Flag("--learning-rate", "train.learning_rate", "Learning rate of fine-tuning.", float),
-    Flag("--head-learning-rate", "train.head_learning_rate", "Learning rate of the frozen stage.", float),
+    Flag(
+        "--head-learning-rate",
+        "train.head_learning_rate",
+        "Learning rate of the frozen stage.",
+        float,
+    ),
     Flag("--weight-decay", "train.weight_decay", "Decoupled weight decay (AdamW, SGD).", float),
     Flag("--momentum", "train.momentum", "Momentum of SGD.", float),
     Flag(
@@ -64,20 +101,52 @@ TRAIN = (
         click.Choice(["cosine", "plateau", "constant"]),
     ),
     Flag("--label-smoothing", "train.label_smoothing", "Label smoothing.", float),
-    Flag("--patience", "train.patience", "Stop after N epochs without a better val accuracy (0: never).", int),
-    Flag("--class-weights/--no-class-weights", "train.class_weights", "Balanced class weights.", switch=True),
-    Flag("--batchnorm-momentum", "train.batchnorm_momentum", "Momentum of BatchNorm statistics.", float),
+    Flag(
+        "--patience",
+        "train.patience",
+        "Stop after N epochs without a better val accuracy (0: never).",
+        int,
+    ),
+    Flag(
+        "--class-weights/--no-class-weights",
+        "train.class_weights",
+        "Balanced class weights.",
+        switch=True,
+    ),
+    Flag(
+        "--batchnorm-momentum",
+        "train.batchnorm_momentum",
+        "Momentum of BatchNorm statistics.",
+        float,
+    ),
     Flag("--seed", "train.seed", "Seed of initial weights, order, augmentation and dropout.", int),
-    Flag("--deterministic", "train.deterministic", "Bitwise repeatable operations (slower).", switch=True),
+    Flag(
+        "--deterministic",
+        "train.deterministic",
+        "Bitwise repeatable operations (slower).",
+        switch=True,
+    ),
     Flag("--flip/--no-flip", "augment.flip", "Mirror images at random.", switch=True),
-    Flag("--quarter-turns/--no-quarter-turns", "augment.quarter_turns", "Turn by 90° at random.", switch=True),
-    Flag("--brightness", "augment.brightness", "Largest change of brightness, share of 255.", float),
+    Flag(
+        "--quarter-turns/--no-quarter-turns",
+        "augment.quarter_turns",
+        "Turn by 90° at random.",
+        switch=True,
+    ),
+    Flag(
+        "--brightness", "augment.brightness", "Largest change of brightness, share of 255.", float
+    ),
     Flag("--contrast", "augment.contrast", "Largest relative change of contrast.", float),
     Flag("--saturation", "augment.saturation", "Largest relative change of saturation.", float),
     Flag("--shift", "augment.shift", "Largest shift, share of the side.", float),
 )
 CALIBRATION = (
-    Flag("--calibration-images", "quantize.calibration_images", "Training images for the int8 ranges.", int),
+    Flag(
+        "--calibration-images",
+        "quantize.calibration_images",
+        "Training images for the int8 ranges.",
+        int,
+    ),
     Flag("--calibration-seed", "quantize.seed", "Seed of their stratified sample.", int),
     Flag(
         "--input-type",
@@ -87,8 +156,18 @@ CALIBRATION = (
     ),
 )
 VERIFY = (
-    Flag("--max-accuracy-drop", "verify.max_accuracy_drop", "Largest allowed drop of accuracy, fraction.", float),
-    Flag("--max-f1-drop", "verify.max_f1_drop", "Largest allowed drop of any class's F1, fraction.", float),
+    Flag(
+        "--max-accuracy-drop",
+        "verify.max_accuracy_drop",
+        "Largest allowed drop of accuracy, fraction.",
+        float,
+    ),
+    Flag(
+        "--max-f1-drop",
+        "verify.max_f1_drop",
+        "Largest allowed drop of any class's F1, fraction.",
+        float,
+    ),
 )
 BENCH = (
     Flag("--runs", "bench.runs", "Least number of timed inferences.", int),
@@ -105,7 +184,9 @@ def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
             default = _lookup(Config(), flag.field)
             help_text = f"{flag.help} [default: {_shown(default)}]"
             if flag.switch:
-                kind = {"is_flag": True} if "/" in flag.name else {"is_flag": True, "flag_value": True}
+                kind: dict[str, Any] = {"is_flag": True}
+                if "/" not in flag.name:
+                    kind["flag_value"] = True
             else:
                 kind = {"type": flag.type}
             option = click.option(flag.name, flag.parameter, help=help_text, default=None, **kind)
@@ -153,7 +234,9 @@ def precision_flags(command: Any) -> Any:
         "int16x8": "int8 weights, int16 activations.",
     }
     for precision in reversed(PRECISIONS):
-        option = click.option(f"--{precision}", f"make_{precision}", is_flag=True, help=meanings[precision])
+        option = click.option(
+            f"--{precision}", f"make_{precision}", is_flag=True, help=meanings[precision]
+        )
         command = option(command)
     return command
 
@@ -182,7 +265,9 @@ def output_option(command: Any) -> Any:
 
 def json_option(command: Any) -> Any:
     """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on stdout.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the results as JSON on stdout."
+    )(command)
 
 
 def _lookup(config: Config, field: str) -> Any:

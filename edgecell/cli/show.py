@@ -28,7 +28,11 @@ def evaluated(evaluation: Any) -> None:
     for key in ("accuracy", "macro_f1", "weighted_f1", "auc", "loss", "ece"):
         print_line(f"  {key.replace('_', ' '):12} {measurement(results[key])}")
     rows = [
-        [row["name"], *(measurement(row[k]) for k in ("precision", "recall", "f1")), str(row["support"])]
+        [
+            row["name"],
+            *(measurement(row[k]) for k in ("precision", "recall", "f1")),
+            str(row["support"]),
+        ]
         for row in results["classes"]
     ]
     print_table("per class", ["class", "precision", "recall", "F1", "support"], rows)
@@ -145,7 +149,7 @@ def diagnosed(facts: dict[str, Any]) -> None:
 
 
 def measurement(data: dict[str, Any]) -> str:
-    """"0.9785 [0.9704, 0.9844]", or the reason why there is no value."""
+    """ "0.9785 [0.9704, 0.9844]", or the reason why there is no value."""
     if "reason" in data:
         return str(data["reason"])
     interval = f" [{data['low']:.4f}, {data['high']:.4f}]" if "low" in data else ""

@@ -88,7 +88,9 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def print_table(title: str, columns: list[str], rows: list[list[str]], *, numeric_from: int = 1) -> None:
+def print_table(
+    title: str, columns: list[str], rows: list[list[str]], *, numeric_from: int = 1
+) -> None:
     """A table on stdout; columns from ``numeric_from`` on are right-aligned."""
     table = Table(title=title, title_justify="left", header_style="bold")
     for position, column in enumerate(columns):

@@ -41,7 +41,9 @@ def quantize_target(
     """
     target = resolve(path)
     if target.model.suffix == ".tflite":
-        raise ConfigError(f"{path} is converted already; give the run or the Keras model it came from")
+        raise ConfigError(
+            f"{path} is converted already; give the run or the Keras model it came from"
+        )
     config = adjust(target.config)
     run = _where(target, output)
     needs_images = any(precision in CALIBRATED for precision in config.quantize.precisions)
@@ -109,7 +111,9 @@ def _record(
 ) -> dict[str, Any]:
     folder = run.stage("quantize")
     kept = _still_valid(run, {entry["file"] for entry in entries}, target)
-    results: dict[str, Any] = {"models": sorted(kept + entries, key=lambda entry: entry["precision"])}
+    results: dict[str, Any] = {
+        "models": sorted(kept + entries, key=lambda entry: entry["precision"])
+    }
     outputs = [folder / entry["file"] for entry in results["models"]]
     manifest = folder / "calibration.json"
     if chosen is not None:

@@ -30,14 +30,18 @@ def diagnose() -> dict[str, Any]:
 
 def _missing(facts: dict[str, Any]) -> list[str]:
     missing = [
-        f"{name}: pip install {name}" for name, v in facts["packages"].items() if v == "not installed"
+        f"{name}: pip install {name}"
+        for name, v in facts["packages"].items()
+        if v == "not installed"
     ]
     if importlib.util.find_spec("medmnist") is None:
         missing.append("medmnist (data sets by name): pip install --no-deps medmnist")
     if not any(":GPU:" in device for device in facts["devices"]):
         missing.append("a GPU that TensorFlow sees (training works on the CPU, slower)")
     if metadata.version("tf_keras").split(".")[:2] != metadata.version("tensorflow").split(".")[:2]:
-        missing.append("tf_keras of TensorFlow's own version: pip install tf_keras==TENSORFLOW_VERSION")
+        missing.append(
+            "tf_keras of TensorFlow's own version: pip install tf_keras==TENSORFLOW_VERSION"
+        )
     return missing
 
 

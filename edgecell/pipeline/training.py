@@ -30,7 +30,11 @@ def start_run(config: Config, output: Path | None) -> RunDir:
         return RunDir.create(config.name, RUNS)
     run = RunDir.at(output)
     existing = run.path / "config.toml"
-    if existing.is_file() and run.has("train") and not _same_training(load_config(existing), config):
+    if (
+        existing.is_file()
+        and run.has("train")
+        and not _same_training(load_config(existing), config)
+    ):
         raise ConfigError(
             f"{output} holds a run with other settings; choose a new folder with --output"
         )
@@ -85,7 +89,8 @@ def _write(config: Config, run: RunDir, dataset: Dataset, trained: Trained) -> d
         "epochs": len(history),
         "seconds": round(sum(entry["seconds"] for entry in history), 1),
         "class_names": list(dataset.class_names),
-        "data": dataset.origin | {"name": dataset.name, "task": dataset.task, "notes": list(dataset.notes)},
+        "data": dataset.origin
+        | {"name": dataset.name, "task": dataset.task, "notes": list(dataset.notes)},
         "images": {split: len(dataset.split(split)) for split in ("train", "val", "test")},
         **trained.facts,
     }

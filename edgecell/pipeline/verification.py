@@ -67,7 +67,10 @@ def files_of(run: RunDir) -> list[dict[str, Any]]:
         ArtifactError: nothing quantized yet, or a file that was altered since.
     """
     record = run.check_outputs("quantize")
-    return [entry | {"path": run.stage("quantize") / entry["file"]} for entry in record["results"]["models"]]
+    return [
+        entry | {"path": run.stage("quantize") / entry["file"]}
+        for entry in record["results"]["models"]
+    ]
 
 
 def verify_in(
@@ -127,7 +130,11 @@ def passing_hashes(run: RunDir) -> dict[str, bool]:
 
 
 def _entry(entry: dict[str, Any], report: VerifyReport) -> dict[str, Any]:
-    facts = {"file": entry["file"], "precision": entry["precision"], "sha256": sha256_file(entry["path"])}
+    facts = {
+        "file": entry["file"],
+        "precision": entry["precision"],
+        "sha256": sha256_file(entry["path"]),
+    }
     return facts | report.to_json()
 
 
