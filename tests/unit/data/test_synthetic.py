@@ -6,7 +6,8 @@ import pytest
 from edgecell.config import DataConfig
 from edgecell.data import SPLITS, load_dataset
 from edgecell.data import synthetic as synthetic_module
-from edgecell.data.smear import KINDS, Canvas, draw, nucleus_distance
+from edgecell.data.nucleus import nucleus_distance
+from edgecell.data.smear import KINDS, Canvas, draw
 from edgecell.data.synthetic import CLASS_NAMES, COUNTS, load_synthetic, split_labels
 from edgecell.errors import ConfigError
 
