@@ -111,8 +111,8 @@ def lower(model: keras.Model, optimization: str = "float32") -> bytes:
         traced = tf.function(lambda image: model(image, training=False)).get_concrete_function(
             tf.TensorSpec([1, *shape[1:]], tf.float32, name=_INPUT)
         )
-        # No second argument: with the model given, the converter writes a SavedModel first.
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], model)
+        converter.experimental_lower_to_saved_model = False
         # The metadata would name the settings of this step, not of what the file becomes.
         converter.exclude_conversion_metadata = True
         if optimization != "float32":

@@ -1,0 +1,59 @@
+"""A flat little CNN and images it can learn in seconds; trained once for all tests of a process.
+
+Four classes that hang on everything a broken pipeline gets wrong: hue (channel order), brightness
+on both sides of 128 (sign, scaling) and the order of the classes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import tf_keras as keras
+
+SIZE = 16
+CLASSES = ("dark red", "bright red", "dark blue", "bright blue")
+_COLOURS = np.array([[110, 50, 50], [230, 150, 150], [50, 50, 110], [150, 150, 230]])
+
+
+def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (count, 16, 16, 3) and int64 labels (count,), the classes in turn."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % len(CLASSES)
+    noise = random.normal(0, 25, (count, SIZE, SIZE, 3)) + random.normal(0, 8, (count, 1, 1, 3))
+    return (_COLOURS[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8), labels
+
+
+def model(scaling: keras.layers.Layer | None = None, classes: int = 4) -> keras.Model:
+    """An untrained CNN as edgecell builds its own; ``scaling`` replaces the first layer."""
+    keras.utils.set_random_seed(3)
+    x = inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    x = (scaling or keras.layers.Rescaling(1 / 128, offset=-1.0, name="input_scaling"))(x)
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
+    x = keras.layers.BatchNormalization(momentum=0.7)(x)
+    x = keras.layers.ReLU(6.0)(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = keras.layers.BatchNormalization(momentum=0.7)(x)
+    x = keras.layers.ReLU(6.0)(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    x = keras.layers.Dropout(0.1, name="dropout")(x)
+    x = keras.layers.Dense(classes, activation="softmax", name="probabilities")(x)
+    return keras.Model(inputs, x, name="toy")
+
+
+@cache
+def trained() -> keras.Model:
+    """:func:`model` after a training of a few seconds: near 1.0 on :func:`images`."""
+    toy = model()
+    x, y = images(256, seed=1)
+    toy.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    toy.fit(x.astype(np.float32), y, batch_size=32, epochs=12, verbose=0)
+    return toy
+
+
+@cache
+def converted(precision: str, input_type: str | None = None) -> bytes:
+    """The trained toy as a file, calibrated on 64 of its training images."""
+    from converters.tflite import convert
+
+    return convert(trained(), precision, calibration=images(64, seed=1)[0], input_type=input_type)
