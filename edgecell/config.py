@@ -21,6 +21,8 @@ from edgecell.errors import ConfigError
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 SIZES = (28, 64, 128, 224)
+MAX_SEED = 2**32 - 1
+"""NumPy's legacy generator takes no larger seed, and none of the generators a negative one."""
 
 InputType = Literal["uint8", "int8", "float32"]
 
@@ -43,6 +45,7 @@ class DataConfig:
         _between("data.val_fraction", self.val_fraction, 0.01, 0.9)
         _between("data.test_fraction", self.test_fraction, 0.01, 0.9)
         _between("data.limit", self.limit, 0, 10_000_000)
+        _between("data.seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ class TrainConfig:
         _between("train.head_epochs", self.head_epochs, 0, 1000)
         _between("train.epochs", self.epochs, 0, 10_000)
         if self.head_epochs + self.epochs == 0:
-            raise ConfigError("train.head_epochs and train.epochs are both 0; at least 1 epoch is needed")
+            raise ConfigError(
+                "train.head_epochs and train.epochs are both 0; at least 1 epoch is needed"
+            )
         _between("train.batch_size", self.batch_size, 1, 8192)
         for name in ("head_learning_rate", "learning_rate"):
             _between(f"train.{name}", getattr(self, name), 1e-8, 10.0)
@@ -117,6 +122,7 @@ class TrainConfig:
         _between("train.label_smoothing", self.label_smoothing, 0.0, 0.5)
         _between("train.patience", self.patience, 0, 10_000)
         _between("train.batchnorm_momentum", self.batchnorm_momentum, 0.0, 0.999)
+        _between("train.seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,10 @@ class QuantizeConfig:
             raise ConfigError(f"no precision asked for; allowed: {', '.join(PRECISIONS)}")
         for precision in self.precisions:
             _one_of("quantize.precisions", precision, PRECISIONS)
+            if self.precisions.count(precision) > 1:
+                raise ConfigError(f"quantize.precisions names {precision} twice; once is enough")
         _between("quantize.calibration_images", self.calibration_images, 8, 100_000)
+        _between("quantize.seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -177,8 +186,14 @@ class Config:
     expected: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name or any(c in self.name for c in '/\\\0<>:"|?*') or self.name.startswith("."):
-            raise ConfigError(f"name {self.name!r} cannot be a folder name; use letters, digits, - and _")
+        if (
+            not self.name
+            or any(c in self.name for c in '/\\\0<>:"|?*')
+            or self.name.startswith(".")
+        ):
+            raise ConfigError(
+                f"name {self.name!r} cannot be a folder name; use letters, digits, - and _"
+            )
 
 
 def to_toml(config: Config) -> str:

@@ -42,7 +42,9 @@ class PreprocessSpec:
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 1024 and 8 <= self.width <= 1024):
-            raise ConfigError(f"image size {self.height}×{self.width} is out of range; allowed: 8 to 1024")
+            raise ConfigError(
+                f"image size {self.height}×{self.width} is out of range; allowed: 8 to 1024"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The spec as a JSON object."""
@@ -61,8 +63,10 @@ def to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
         raise DataError(f"image has dtype {array.dtype}; allowed: uint8 with values 0 to 255")
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
-        raise DataError(f"image has shape {array.shape}; allowed: (h, w), (h, w, 1), (h, w, 3), (h, w, 4)")
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or array.size == 0:
+        raise DataError(
+            f"image has shape {array.shape}; allowed: (h, w), (h, w, 1), (h, w, 3), (h, w, 4)"
+        )
     if array.shape[2] == 1:
         return np.repeat(array, 3, axis=2)
     if array.shape[2] == 4:
@@ -97,8 +101,16 @@ def decode_file(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError as error:
         raise DataError(f"no image at {path}") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{path} is not an image that Pillow can read; remove it or convert it") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"{path} is not an image that Pillow can read; remove it or convert it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} is too large ({error}); allowed: {MAX_PIXELS:,} pixels; shrink it first"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"cannot read {path}: {error.strerror}") from error
         raise DataError(f"{path} is a corrupt image ({error}); remove or replace it") from error
 
 

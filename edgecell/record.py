@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from edgecell.errors import ArtifactError
 
@@ -22,7 +22,8 @@ class Measurement:
     interval in the same unit; ``n`` is the number of images or runs behind the value.
 
     Raises:
-        ValueError: neither or both of value and reason, a non-finite value, an unknown unit.
+        ValueError: neither or both of value and reason, a non-finite value, an unknown unit or
+            kind, an interval upside down.
     """
 
     value: float | None
@@ -41,6 +42,10 @@ class Measurement:
         for number in (self.value, self.low, self.high):
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"a measurement must be finite, got {number}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"the interval [{self.low}, {self.high}] is upside down")
+        if self.kind not in get_args(Kind):
+            raise ValueError(f"unknown kind {self.kind!r}; allowed: {', '.join(get_args(Kind))}")
 
     @classmethod
     def missing(cls, unit: str, reason: str) -> Measurement:
@@ -70,7 +75,7 @@ class Measurement:
                 data.get("kind", "measured"),
                 data.get("reason"),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ArtifactError(f"not a measurement: {data!r} ({error})") from error
 
 
@@ -105,7 +110,9 @@ def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
         ArtifactError: another schema, a newer version, or missing parts.
     """
     if not isinstance(data, dict) or data.get("schema") != f"edgecell/{verb.split('/')[0]}":
-        raise ArtifactError(f"{where} is not an edgecell record of '{verb}'; run 'edgecell {verb}' again")
+        raise ArtifactError(
+            f"{where} is not an edgecell record of '{verb}'; run 'edgecell {verb}' again"
+        )
     if data.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(
             f"{where} has schema version {data.get('schema_version')}, this edgecell reads"

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import tempfile
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -48,7 +49,9 @@ def sha256_file(path: Path) -> str:
         if path.is_dir():
             digest = hashlib.sha256()
             for child in sorted(p for p in path.rglob("*") if p.is_file()):
-                digest.update(f"{child.relative_to(path).as_posix()}\0{sha256_file(child)}\n".encode())
+                digest.update(
+                    f"{child.relative_to(path).as_posix()}\0{sha256_file(child)}\n".encode()
+                )
             return digest.hexdigest()
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -62,19 +65,19 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
     Raises:
         ArtifactError: the folder cannot be made or written, or the disk is full.
     """
-    temporary: str | None = None
+    # Not mkstemp: its files are private to the user, those of open() follow the umask.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:  # an interrupt must not leave half a file either
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         raise ArtifactError(
             f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
         ) from error
@@ -197,9 +200,13 @@ class RunDir:
             ArtifactError: no such folder, or no run in it.
         """
         if not path.is_dir():
-            raise ArtifactError(f"no run folder at {path}; make one with 'edgecell train --output {path}'")
+            raise ArtifactError(
+                f"no run folder at {path}; make one with 'edgecell train --output {path}'"
+            )
         if not (path / "config.toml").is_file():
-            raise ArtifactError(f"{path} is not a run folder (no config.toml); see 'edgecell train --help'")
+            raise ArtifactError(
+                f"{path} is not a run folder (no config.toml); see 'edgecell train --help'"
+            )
         return cls(path)
 
     @property
@@ -225,6 +232,19 @@ class RunDir:
         except ValueError:
             return path.name
 
+    def _hashes(self, paths: Iterable[Path]) -> dict[str, str]:
+        """Name → sha256. Bare names can meet (two runs' files in one bench): the later get a number."""
+        hashes: dict[str, str] = {}
+        for path in paths:
+            name = first = self.relative(path)
+            digest = sha256_file(path)
+            count = 1
+            while hashes.get(name, digest) != digest:
+                count += 1
+                name = f"{first} ({count})"
+            hashes[name] = digest
+        return hashes
+
     def write_record(
         self,
         verb: str,
@@ -245,8 +265,8 @@ class RunDir:
         data = envelope(
             verb,
             created=utc_now(),
-            inputs={self.relative(p): sha256_file(p) for p in inputs} | (input_hashes or {}),
-            outputs={self.relative(p): sha256_file(p) for p in outputs},
+            inputs=self._hashes(inputs) | (input_hashes or {}),
+            outputs=self._hashes(outputs),
             environment=environment(),
             config=config,
             results=results,
@@ -262,7 +282,9 @@ class RunDir:
         """
         path = self.stage(verb) / "record.json"
         if not path.is_file():
-            raise ArtifactError(f"{self.path} has no finished '{verb}'; run 'edgecell {verb}' first")
+            raise ArtifactError(
+                f"{self.path} has no finished '{verb}'; run 'edgecell {verb}' first"
+            )
         return check_envelope(read_json(path), verb, str(path))
 
     def is_current(
@@ -281,14 +303,14 @@ class RunDir:
         if not self.has(verb):
             return False
         record = self.read_record(verb)
-        wanted = {self.relative(p): sha256_file(p) for p in inputs} | (input_hashes or {})
+        wanted = self._hashes(inputs) | (input_hashes or {})
         same_settings = record["config"] == json.loads(json.dumps(config))
         outputs = [self.path / name for name in record["outputs"]]
         return (
             same_settings
             and record["inputs"] == wanted
             and all(path.exists() for path in outputs)
-            and {self.relative(p): sha256_file(p) for p in outputs} == record["outputs"]
+            and self._hashes(outputs) == record["outputs"]
         )
 
     def check_outputs(self, verb: str) -> dict[str, Any]:
