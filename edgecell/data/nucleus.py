@@ -61,7 +61,8 @@ def _chain(u: Array, v: Array, lobes: int, rng: np.random.Generator) -> Array:
 
 
 def _disc(u: Array, v: Array, at_u: float, at_v: float, radius: float) -> Array:
-    return np.hypot(u - np.float32(at_u), v - np.float32(at_v)) - np.float32(radius)
+    du, dv = u - np.float32(at_u), v - np.float32(at_v)
+    return np.sqrt(du * du + dv * dv) - np.float32(radius)
 
 
 def _arc(u: Array, v: Array, ring: float, half: float, width: float) -> Array:

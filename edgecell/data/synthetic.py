@@ -2,7 +2,8 @@
 
 A stand-in for real images where there are none: same classes, label order and imbalance, but its
 figures say nothing about blood. Every picture has a random stream of its own, seeded by (seed, split,
-position), so that a part of a split holds the same pictures as the whole.
+position), so that a part of a split holds the same pictures as the whole. On one machine a seed gives
+the same bytes; another NumPy build may round a few pixels differently by one.
 """
 
 from __future__ import annotations
