@@ -1,0 +1,1 @@
+"""Predictor or file in, measurements out: quality, footprint, latency, and their table."""

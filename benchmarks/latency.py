@@ -46,7 +46,11 @@ class Opened:
 
 
 def open_timed(
-    opener: Callable[[], Runnable], image: NDArray[np.uint8], *, loads: int = 3, clock: Clock = time.perf_counter_ns
+    opener: Callable[[], Runnable],
+    image: NDArray[np.uint8],
+    *,
+    loads: int = 3,
+    clock: Clock = time.perf_counter_ns,
 ) -> Opened:
     """Open a model `loads` times and run each once; the last one is kept.
 
@@ -98,9 +102,7 @@ def time_interleaved(
     return [np.array(times, np.int64) for times in samples]
 
 
-def _block(
-    predictor: Runnable, images: NDArray[np.uint8], samples: list[int], clock: Clock
-) -> int:
+def _block(predictor: Runnable, images: NDArray[np.uint8], samples: list[int], clock: Clock) -> int:
     """One turn of a model: append its times to `samples`, return their sum."""
     total, count = 0, len(images)
     for run in range(_SETTLE_RUNS):
@@ -115,9 +117,7 @@ def _block(
     return total
 
 
-def _share(
-    samples: list[list[int]], spent: list[int], min_runs: int, min_seconds: float
-) -> float:
+def _share(samples: list[list[int]], spent: list[int], min_runs: int, min_seconds: float) -> float:
     wanted_ns = min_seconds * 1e9
     shares = [
         min(len(times) / min_runs, spent_ns / wanted_ns if wanted_ns else 1.0)
@@ -173,7 +173,9 @@ def summarize(times: NDArray[np.int64]) -> dict[str, Any]:
     found["mean"] = _milliseconds(float(times.mean()), n)
     third = n // 3
     found["drift"] = (
-        Measurement(float(np.median(times[-third:]) / np.median(times[:third]) - 1), "fraction", n=n)
+        Measurement(
+            float(np.median(times[-third:]) / np.median(times[:third]) - 1), "fraction", n=n
+        )
         if third and np.median(times[:third]) > 0
         else Measurement.missing("fraction", f"{n} runs are too few")
     ).to_json()

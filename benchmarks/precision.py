@@ -24,7 +24,9 @@ def precision_of(file: TFLiteFile, name: str = "the model") -> str:
         if operator.name in _WEIGHTED
     }
     if not kinds:
-        raise ArtifactError(f"{name} has no convolution or dense layer, so it is no classifier to bench")
+        raise ArtifactError(
+            f"{name} has no convolution or dense layer, so it is no classifier to bench"
+        )
     if len(kinds) == 1:
         return kinds.pop()
     # a converter leaves small tensors in float32 beside float16 or int8 weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def bench(
     options = options or BenchOptions()
     say = progress or (lambda text, share: None)
     names = _labels(models)
+    images_of = cache(images) if callable(images) else lambda size: images
     machine = host()  # before any work of our own
     predictors = [TFLitePredictor.open(path, threads=1) for path in models]
     precisions = [precision_of(p.file, name) for p, name in zip(predictors, names, strict=True)]
@@ -109,7 +111,7 @@ def bench(
     timed_images = []
     for i, (path, predictor) in enumerate(zip(models, predictors, strict=True)):
         say(f"quality and footprint of {names[i]}", 0.4 * i / len(models))
-        own = images(predictor.image_size) if callable(images) else images
+        own = images_of(predictor.image_size)
         entries.append(
             {
                 "name": names[i],
@@ -118,14 +120,19 @@ def bench(
                 "precision": precisions[i],
                 "image_size": list(predictor.image_size),
                 "quality": quality(
-                    predictor, own, labels, class_names, resamples=options.resamples, seed=options.seed
+                    predictor,
+                    own,
+                    labels,
+                    class_names,
+                    resamples=options.resamples,
+                    seed=options.seed,
                 ),
                 "footprint": footprint(path, memory=options.memory),
                 "latency": [],
             }
         )
-        timed_images.append(own[:_TIMED_IMAGES])
-    del predictors
+        timed_images.append(own[:_TIMED_IMAGES].copy())  # a view would keep all images alive
+    del predictors, images_of
     settings = thread_settings(options.threads)
     for step, threads in enumerate(settings):
 
@@ -135,7 +142,9 @@ def bench(
         _time_all(models, timed_images, entries, threads, options, timing)
     _add_ratios(entries)
     warnings = load_warnings(machine) + _drift_warnings(entries)
-    return BenchResult(entries, machine, _options(options), len(labels), list(class_names), warnings)
+    return BenchResult(
+        entries, machine, _options(options), len(labels), list(class_names), warnings
+    )
 
 
 def write_artefacts(stage_dir: Path, result: BenchResult) -> list[Path]:
@@ -147,11 +156,15 @@ def write_artefacts(stage_dir: Path, result: BenchResult) -> list[Path]:
     data = result.to_json()
     figures = {
         "size_accuracy.png": plots.tradeoff(
-            report.size_points(data), x="file size (kB)", y="accuracy",
+            report.size_points(data),
+            x="file size (kB)",
+            y="accuracy",
             title="Size against accuracy (95 % intervals)",
         ),
         "latency_accuracy.png": plots.tradeoff(
-            report.latency_points(data), x="p50 at 1 thread on this host (ms)", y="accuracy",
+            report.latency_points(data),
+            x="p50 at 1 thread on this host (ms)",
+            y="accuracy",
             title="Latency against accuracy (95 % intervals)",
         ),
     }
@@ -176,7 +189,7 @@ def _time_all(
 ) -> None:
     opened = [
         latency.open_timed(
-            lambda path=path: TFLitePredictor.open(path, threads=threads), own[0], loads=options.loads
+            partial(TFLitePredictor.open, path, threads=threads), own[0], loads=options.loads
         )
         for path, own in zip(models, images, strict=True)
     ]
@@ -203,7 +216,9 @@ def _add_ratios(entries: list[dict[str, Any]]) -> None:
                 Measurement.missing("1", "no float32 model in this bench")
                 if reference is None
                 else Measurement(
-                    timing["p50"]["value"] / reference["latency"][i]["p50"]["value"], "1", n=timing["n"]
+                    timing["p50"]["value"] / reference["latency"][i]["p50"]["value"],
+                    "1",
+                    n=timing["n"],
                 )
             ).to_json()
 

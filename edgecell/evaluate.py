@@ -65,13 +65,21 @@ def evaluate(
         "n": n,
         "class_names": list(class_names),
         "accuracy": _measured(
-            metrics.accuracy(confusion), "fraction", n, metrics.wilson_interval(np.trace(confusion), n)
+            metrics.accuracy(confusion),
+            "fraction",
+            n,
+            metrics.wilson_interval(np.trace(confusion), n),
         ),
         "macro_f1": _measured(
-            metrics.macro_f1(confusion), "fraction", n, metrics.percentile_interval(draws["macro_f1"])
+            metrics.macro_f1(confusion),
+            "fraction",
+            n,
+            metrics.percentile_interval(draws["macro_f1"]),
         ),
         "weighted_f1": _measured(
-            metrics.weighted_f1(confusion), "fraction", n,
+            metrics.weighted_f1(confusion),
+            "fraction",
+            n,
             metrics.percentile_interval(draws["weighted_f1"]),
         ),
         "auc": by_images("auc", area, "fraction")
@@ -137,9 +145,7 @@ def write_artefacts(
     return [report, table, *written]
 
 
-def _measured(
-    value: float, unit: str, n: int, interval: metrics.Interval | None
-) -> dict[str, Any]:
+def _measured(value: float, unit: str, n: int, interval: metrics.Interval | None) -> dict[str, Any]:
     low, high = interval or (None, None)
     return Measurement(value, unit, n=n, low=low, high=high).to_json()
 
@@ -159,18 +165,26 @@ def _classes(
                 "precision": Measurement.missing("fraction", never).to_json()
                 if scores.precision_undefined[i]
                 else _measured(
-                    float(scores.precision[i]), "fraction", predicted,
+                    float(scores.precision[i]),
+                    "fraction",
+                    predicted,
                     metrics.wilson_interval(hits, predicted),
                 ),
                 "recall": Measurement.missing("fraction", never).to_json()
                 if scores.recall_undefined[i]
                 else _measured(
-                    float(scores.recall[i]), "fraction", support, metrics.wilson_interval(hits, support)
+                    float(scores.recall[i]),
+                    "fraction",
+                    support,
+                    metrics.wilson_interval(hits, support),
                 ),
                 "f1": Measurement.missing("fraction", never).to_json()
                 if scores.f1_undefined[i]
                 else _measured(
-                    float(scores.f1[i]), "fraction", support, metrics.percentile_interval(f1_draws[:, i])
+                    float(scores.f1[i]),
+                    "fraction",
+                    support,
+                    metrics.percentile_interval(f1_draws[:, i]),
                 ),
             }
         )
@@ -192,7 +206,9 @@ def _notes(confusion: NDArray, class_names: Sequence[str]) -> list[str]:
     notes = []
     absent = [name for name, count in zip(class_names, support, strict=True) if count == 0]
     if absent:
-        notes.append(f"no image of {', '.join(absent)}: left out of AUC and, unless predicted, of macro F1")
+        notes.append(
+            f"no image of {', '.join(absent)}: left out of AUC and, unless predicted, of macro F1"
+        )
     silent = [
         name for name, s, p in zip(class_names, support, predicted, strict=True) if s > 0 and p == 0
     ]
@@ -213,9 +229,19 @@ def _predictions_csv(
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["index", "image", "label", "predicted", "confidence", "right", *(f"p({n})" for n in class_names)]
+        [
+            "index",
+            "image",
+            "label",
+            "predicted",
+            "confidence",
+            "right",
+            *(f"p({n})" for n in class_names),
+        ]
     )
-    for i, (row, label) in enumerate(zip(probabilities, np.asarray(labels).reshape(-1), strict=True)):
+    for i, (row, label) in enumerate(
+        zip(probabilities, np.asarray(labels).reshape(-1), strict=True)
+    ):
         predicted = int(row.argmax())
         writer.writerow(
             [

@@ -17,7 +17,10 @@ def confidence_histogram(
     figure = new_figure(4.2)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     width = edges[1:] - edges[:-1]
-    for axes, counts, color, what in ((above, right, BLUE, "right"), (below, wrong, VERMILION, "wrong")):
+    for axes, counts, color, what in (
+        (above, right, BLUE, "right"),
+        (below, wrong, VERMILION, "wrong"),
+    ):
         axes.bar(edges[:-1], counts, width=width, align="edge", color=color, edgecolor="white")
         tidy(axes, y=f"{what} ({int(counts.sum())})", grid="y")
         axes.yaxis.get_major_locator().set_params(integer=True)
@@ -29,8 +32,13 @@ def confidence_histogram(
 
 
 def reliability_diagram(
-    edges: ArrayLike, count: ArrayLike, confidence: ArrayLike, accuracy: ArrayLike,
-    *, caption: str = "", title: str = "",
+    edges: ArrayLike,
+    count: ArrayLike,
+    confidence: ArrayLike,
+    accuracy: ArrayLike,
+    *,
+    caption: str = "",
+    title: str = "",
 ) -> Figure:
     """Accuracy against mean confidence per bin; the diagonal is a calibrated model.
 
@@ -44,16 +52,26 @@ def reliability_diagram(
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="calibrated")
     axes.vlines(confidence[filled], confidence[filled], accuracy[filled], color=SKY, linewidth=3)
     axes.plot(
-        confidence[filled], accuracy[filled], "o-", color=BLUE, linewidth=1, markersize=6,
-        markeredgecolor="white", label="this model",
+        confidence[filled],
+        accuracy[filled],
+        "o-",
+        color=BLUE,
+        linewidth=1,
+        markersize=6,
+        markeredgecolor="white",
+        label="this model",
     )
     tidy(axes, title=title or "Reliability", y="share that is right", grid="both")
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlim(0, 1.02)
     if caption:
-        axes.text(0.98, 0.05, caption, transform=axes.transAxes, ha="right", fontsize=9.5, color=INK)
+        axes.text(
+            0.98, 0.05, caption, transform=axes.transAxes, ha="right", fontsize=9.5, color=INK
+        )
     axes.legend(frameon=False, fontsize=9, loc="upper left")
-    below.bar(edges[:-1], count, width=edges[1:] - edges[:-1], align="edge", color=BLUE, edgecolor="white")
+    below.bar(
+        edges[:-1], count, width=edges[1:] - edges[:-1], align="edge", color=BLUE, edgecolor="white"
+    )
     tidy(below, x="confidence (largest probability)", y="images")
     below.grid(axis="y", color=GRID)
     below.yaxis.get_major_locator().set_params(integer=True, nbins=3)

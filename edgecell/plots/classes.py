@@ -31,11 +31,17 @@ def per_class_bars(classes: Sequence[Mapping[str, Any]], *, title: str = "") -> 
     count = len(classes)
     figure = new_figure(1.6 + max(0.52 * count, 1.2) if count <= 30 else 1.6 + 0.26 * count)
     axes = figure.subplots()
-    places = np.arange(count)
-    for shift, key, color in ((-0.26, "precision", SKY), (0.0, "recall", ORANGE), (0.26, "f1", BLUE)):
+    places = list(range(count))
+    for shift, key, color in (
+        (-0.26, "precision", SKY),
+        (0.0, "recall", ORANGE),
+        (0.26, "f1", BLUE),
+    ):
         values = [entry[key].get("value") or 0.0 for entry in classes]
         label = "F1 (95 % interval)" if key == "f1" else key
-        axes.barh(places + shift, values, height=0.24, color=color, label=label)
+        axes.barh(
+            [place + shift for place in places], values, height=0.24, color=color, label=label
+        )
     text_size = 8.5 if count <= 30 else 6
     for place, entry in zip(places, classes, strict=True):
         f1 = entry["f1"]
@@ -52,7 +58,11 @@ def per_class_bars(classes: Sequence[Mapping[str, Any]], *, title: str = "") -> 
     axes.tick_params(axis="y", length=0, labelsize=9 if count <= 30 else 6.5)
     axes.text(1.015, -0.62, "F1", fontsize=8.5, fontweight="bold", color=INK, va="bottom")
     figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9, frameon=False
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        fontsize=9,
+        frameon=False,
     )
     return figure
 
@@ -67,7 +77,7 @@ def f1_drops(
     count = len(classes)
     figure = new_figure(1.7 + max((0.36 if count <= 30 else 0.2) * count, 1.0))
     axes = figure.subplots()
-    places = np.arange(count)
+    places = list(range(count))
     drops = [entry["drop"] for entry in classes]
     colors = [VERMILION if not e["passed"] else MUTED if e["drop"] > 0 else GREEN for e in classes]
     axes.barh(places, drops, height=0.62, color=colors)
@@ -76,20 +86,36 @@ def f1_drops(
     if allowed is not None:
         axes.axvline(allowed, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.annotate(
-            f"allowed {allowed:.3f}", (allowed, 1), xycoords=("data", "axes fraction"),
-            xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8, color=VERMILION,
+            f"allowed {allowed:.3f}",
+            (allowed, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+            color=VERMILION,
         )
     for place, entry in zip(places, classes, strict=True):
         verdict = "" if entry["passed"] else "  ✗"
         axes.annotate(
             f"{entry['reference_f1']:.3f} → {entry['converted_f1']:.3f}{verdict}",
-            (1.01, place), xycoords=("axes fraction", "data"), va="center",
-            fontsize=8.5 if count <= 30 else 6, color=INK if entry["passed"] else VERMILION,
+            (1.01, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8.5 if count <= 30 else 6,
+            color=INK if entry["passed"] else VERMILION,
         )
     axes.set_xlim(-1.15 * reach, 1.15 * reach)
     axes.set_yticks(places, [short(entry["name"]) for entry in classes])
     axes.set_ylim(count - 0.4, -0.6)
-    tidy(axes, title=title or "F1 lost by conversion, per class", x="F1 drop (right is worse)", grid="x")
-    axes.set_title(axes.get_title(loc="left"), loc="left", fontsize=11, fontweight="bold", pad=18, color=INK)
+    tidy(
+        axes,
+        title=title or "F1 lost by conversion, per class",
+        x="F1 drop (right is worse)",
+        grid="x",
+    )
+    axes.set_title(
+        axes.get_title(loc="left"), loc="left", fontsize=11, fontweight="bold", pad=18, color=INK
+    )
     axes.tick_params(axis="y", length=0, labelsize=9 if count <= 30 else 6.5)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -28,7 +29,8 @@ def confusion_matrix(
     image = axes.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, vmin=0.0, vmax=top))
     tidy(
         axes,
-        title=title or ("Confusion matrix, share of each class" if normalized else "Confusion matrix, images"),
+        title=title
+        or ("Confusion matrix, share of each class" if normalized else "Confusion matrix, images"),
         x="predicted",
         y="labelled",
     )
@@ -36,7 +38,9 @@ def confusion_matrix(
     shown = range(0, count, step)
     size = 9 if count <= 12 else 7.5 if count <= 30 else 6
     names = [short(class_names[i]) for i in shown]
-    axes.set_xticks(list(shown), names, rotation=0 if count <= 3 else 40 if count <= 30 else 90, fontsize=size)
+    axes.set_xticks(
+        list(shown), names, rotation=0 if count <= 3 else 40 if count <= 30 else 90, fontsize=size
+    )
     if 3 < count <= 30:
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
@@ -52,16 +56,22 @@ def confusion_matrix(
         axes.tick_params(which="minor", length=0)
         _annotate(axes, matrix, normalized, top, size=9.5 if count <= 10 else 7)
     bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=0)
     return figure
 
 
-def _annotate(axes, matrix: NDArray, normalized: bool, top: float, size: float) -> None:
+def _annotate(axes: Axes, matrix: NDArray, normalized: bool, top: float, size: float) -> None:
     for row, column in np.argwhere(matrix > 0):
         value = matrix[row, column]
         text = f"{value:.3f}".lstrip("0") if normalized and value < 1 else f"{value:.0f}"
         dark = (value / top) ** 0.5 > 0.6
         axes.text(
-            column, row, text, ha="center", va="center", fontsize=size, color="white" if dark else INK
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if dark else INK,
         )

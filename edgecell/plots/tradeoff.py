@@ -58,8 +58,16 @@ def tradeoff(points: Sequence[Point], *, x: str, y: str, title: str) -> Figure:
             looks[point.group] = _OTHER_LOOKS[(len(looks) - len(_LOOKS)) % len(_OTHER_LOOKS)]
         color, marker = looks[point.group]
         axes.errorbar(
-            point.x, point.y, xerr=_arms(point.x, point.x_interval), yerr=_arms(point.y, point.y_interval),
-            color=color, marker=marker, markersize=7.5, markeredgecolor="white", capsize=3, elinewidth=1.3,
+            point.x,
+            point.y,
+            xerr=_arms(point.x, point.x_interval),
+            yerr=_arms(point.y, point.y_interval),
+            color=color,
+            marker=marker,
+            markersize=7.5,
+            markeredgecolor="white",
+            capsize=3,
+            elinewidth=1.3,
         )
     tidy(axes, title=title, x=x, y=y, grid="both")
     values = [point.x for point in points]
@@ -100,8 +108,14 @@ def place_labels(
     for index in np.argsort(crowding, kind="stable")[::-1]:
         point, center = points[index], centers[index]
         note = axes.annotate(
-            short(point.label, 40), (point.x, point.y), xytext=(0, 0), textcoords="offset points",
-            fontsize=8.5, color=colors[index], ha="center", va="center",
+            short(point.label, 40),
+            (point.x, point.y),
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=colors[index],
+            ha="center",
+            va="center",
         )
         size = note.get_window_extent(renderer)
         others = np.delete(centers, index, axis=0)
@@ -120,7 +134,10 @@ def place_labels(
         note.set_position(best)
         if _distance(boxes[best], center) > 12 * scale:
             axes.annotate(
-                "", (point.x, point.y), xytext=(best[0] * 0.8, best[1] * 0.8), textcoords="offset points",
+                "",
+                (point.x, point.y),
+                xytext=(best[0] * 0.8, best[1] * 0.8),
+                textcoords="offset points",
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7},
             )
         taken.append(_box(center, best, size, scale))
@@ -157,8 +174,12 @@ def _whiskers(axes: Axes, point: Point) -> list[Bbox]:
 
 def _distance(box: Bbox, spot: np.ndarray) -> float:
     """Pixels from `spot` to the nearest edge of `box`, 0 inside."""
-    return float(np.hypot(*np.maximum([box.x0 - spot[0], box.y0 - spot[1]], 0)
-                          + np.maximum([spot[0] - box.x1, spot[1] - box.y1], 0)))
+    return float(
+        np.hypot(
+            *np.maximum([box.x0 - spot[0], box.y0 - spot[1]], 0)
+            + np.maximum([spot[0] - box.x1, spot[1] - box.y1], 0)
+        )
+    )
 
 
 def _ambiguity(box: Bbox, own: np.ndarray, others: np.ndarray) -> float:

@@ -191,7 +191,9 @@ def test_scores_stay_in_range_whatever_is_absent(pairs):
     assert confusion.sum() == len(pairs)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "weighted_f1", "log_loss", "brier", "auc"])
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "macro_f1", "weighted_f1", "log_loss", "brier", "auc"]
+)
 def test_bootstrap_agrees_with_resampling_images(metric):
     labels, probabilities = sample(150, 3, 5)
 

@@ -19,16 +19,31 @@ def score(value):
 
 def classes(count):
     rows = [
-        {"name": f"{LONG} {i}", "support": 9, "precision": score(0.9), "recall": score(0.95), "f1": score(0.92)}
+        {
+            "name": f"{LONG} {i}",
+            "support": 9,
+            "precision": score(0.9),
+            "recall": score(0.95),
+            "f1": score(0.92),
+        }
         for i in range(count)
     ]
-    rows[-1] |= {"f1": {"reason": "no image", "unit": "fraction"}, "recall": {"reason": "no image", "unit": "1"}}
+    rows[-1] |= {
+        "f1": {"reason": "no image", "unit": "fraction"},
+        "recall": {"reason": "no image", "unit": "1"},
+    }
     return rows
 
 
 def drops(count):
     return [
-        {"name": LONG, "reference_f1": 0.97, "converted_f1": 0.95, "drop": 0.02, "passed": i % 2 == 0}
+        {
+            "name": LONG,
+            "reference_f1": 0.97,
+            "converted_f1": 0.95,
+            "drop": 0.02,
+            "passed": i % 2 == 0,
+        }
         for i in range(count)
     ]
 
@@ -36,8 +51,14 @@ def drops(count):
 def history(epochs):
     return [
         {
-            "epoch": i + 1, "stage": "head" if i < 2 else "fine_tune", "loss": 1 / (i + 1), "accuracy": 0.5,
-            "val_loss": 1.0, "val_accuracy": 0.4, "learning_rate": 1e-3, "seconds": 1.0,
+            "epoch": i + 1,
+            "stage": "head" if i < 2 else "fine_tune",
+            "loss": 1 / (i + 1),
+            "accuracy": 0.5,
+            "val_loss": 1.0,
+            "val_accuracy": 0.4,
+            "learning_rate": 1e-3,
+            "seconds": 1.0,
         }
         for i in range(epochs)
     ]
@@ -53,10 +74,14 @@ FIGURES = {
     "drops_2": lambda: plots.f1_drops(drops(2), allowed=0.01),
     "drops_100": lambda: plots.f1_drops(drops(100)),
     "histogram": lambda: plots.confidence_histogram([0, 0.5, 1], [3, 9], [0, 0]),
-    "reliability": lambda: plots.reliability_diagram([0, 0.5, 1], [0, 4], [0, 0.8], [0, 0.9], caption="ECE"),
+    "reliability": lambda: plots.reliability_diagram(
+        [0, 0.5, 1], [0, 4], [0, 0.8], [0, 0.9], caption="ECE"
+    ),
     "curves": lambda: plots.learning_curves(history(5), best_epoch=4),
     "curves_1": lambda: plots.learning_curves(history(1)),
-    "tradeoff": lambda: plots.tradeoff([plots.Point("a", 3.0, 0.9, "int8", (2.0, 4.0), (0.8, 0.95))], x="", y="", title=""),
+    "tradeoff": lambda: plots.tradeoff(
+        [plots.Point("a", 3.0, 0.9, "int8", (2.0, 4.0), (0.8, 0.95))], x="", y="", title=""
+    ),
     "tradeoff_none": lambda: plots.tradeoff([], x="size", y="accuracy", title="none"),
 }
 
@@ -79,7 +104,9 @@ def test_same_figure_same_bytes(tmp_path):
 
 
 def test_names_are_not_read_as_mathematics(tmp_path):
-    plots.save(plots.confusion_matrix(np.eye(2, dtype=int), [r"$\frac{$", "a$b$"]), tmp_path / "a.png")
+    plots.save(
+        plots.confusion_matrix(np.eye(2, dtype=int), [r"$\frac{$", "a$b$"]), tmp_path / "a.png"
+    )
 
 
 def test_labels_of_crowded_points_do_not_overlap():

@@ -80,7 +80,10 @@ def test_rows_share_their_columns_and_markdown_escapes(result):
 def test_artefacts(result, tmp_path):
     written = write_artefacts(tmp_path / "bench", result)
     assert [p.name for p in written] == [
-        "bench.json", "bench.md", "size_accuracy.png", "latency_accuracy.png",
+        "bench.json",
+        "bench.md",
+        "size_accuracy.png",
+        "latency_accuracy.png",
     ]
     assert json.loads(written[0].read_text())["models"][0]["sha256"]
     assert str(tmp_path) not in written[0].read_text()
@@ -93,8 +96,8 @@ def test_images_by_size_are_asked_for(tiny_files, test_set):
         sizes.append(size)
         return test_set[0]
 
-    bench([tiny_files["int8"]], images, test_set[1], NAMES, QUICK)
-    assert sizes == [(32, 32)]
+    bench([tiny_files["int8"], tiny_files["float32"]], images, test_set[1], NAMES, QUICK)
+    assert sizes == [(32, 32)]  # once per size, not once per model
 
 
 def test_names_tell_files_of_one_name_apart(tiny_files, test_set, tmp_path):

@@ -36,7 +36,9 @@ def test_a_large_parent_does_not_show_in_its_child(tiny_files):
     found = peak_memory(tiny_files["int8"])
     assert found["ten"]["value"] < 200e6
     code = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    naive = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    naive = int(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    )
     assert naive * 1024 > 200e6  # why the probe does not use it
     assert ballast.sum() == 300_000_000
 

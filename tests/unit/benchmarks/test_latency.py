@@ -46,7 +46,11 @@ def timed(machine, *models, **options):
 def test_minimum_runs_and_seconds_hold_for_every_model():
     machine = Machine()
     slow, fast = timed(
-        machine, machine.model("slow", 30 * MS), machine.model("fast", MS), min_runs=20, min_seconds=1.5
+        machine,
+        machine.model("slow", 30 * MS),
+        machine.model("fast", MS),
+        min_runs=20,
+        min_seconds=1.5,
     )
     assert len(slow) >= 20
     assert min(slow.sum(), fast.sum()) >= 1.5e9
@@ -56,7 +60,14 @@ def test_minimum_runs_and_seconds_hold_for_every_model():
 
 def test_models_take_turns_and_the_first_of_a_round_rotates():
     machine = Machine()
-    timed(machine, machine.model("a", 10 * MS), machine.model("b", 10 * MS), min_runs=20, min_seconds=0, warmup_runs=1)
+    timed(
+        machine,
+        machine.model("a", 10 * MS),
+        machine.model("b", 10 * MS),
+        min_runs=20,
+        min_seconds=0,
+        warmup_runs=1,
+    )
     turns = [name for i, name in enumerate(machine.calls) if i == 0 or name != machine.calls[i - 1]]
     # warm-up a, b, then rounds (a b) (b a) (a b) (b a) of 5 runs each, neighbours of a name merged
     assert "".join(turns) == "ab" + "ababa"
@@ -66,7 +77,13 @@ def test_models_take_turns_and_the_first_of_a_round_rotates():
 def test_a_slow_phase_of_the_machine_hits_all_models():
     machine = Machine()
     drifting = lambda: MS * (1 if machine.now < 1e9 else 2)  # noqa: E731
-    a, b = timed(machine, machine.model("a", drifting), machine.model("b", drifting), min_runs=500, min_seconds=1)
+    a, b = timed(
+        machine,
+        machine.model("a", drifting),
+        machine.model("b", drifting),
+        min_runs=500,
+        min_seconds=1,
+    )
     # each block is 50 ms of about 2 s: the shares of the slow phase differ by less than two blocks
     assert abs(a.mean() / b.mean() - 1) < 0.06
     # one after the other they would have differed by 2
@@ -77,12 +94,20 @@ def test_warm_up_is_not_in_the_samples():
     machine = Machine()
     costs = iter([100 * MS] * 7)
     (times,) = timed(
-        machine, machine.model("a", lambda: next(costs, MS)), min_runs=10, min_seconds=0, warmup_runs=7
+        machine,
+        machine.model("a", lambda: next(costs, MS)),
+        min_runs=10,
+        min_seconds=0,
+        warmup_runs=7,
     )
     assert times.max() == MS
     costs = iter([100 * MS] * 12)  # more than warm-up and settling: now they must show
     (times,) = timed(
-        machine, machine.model("a", lambda: next(costs, MS)), min_runs=10, min_seconds=0, warmup_runs=7
+        machine,
+        machine.model("a", lambda: next(costs, MS)),
+        min_runs=10,
+        min_seconds=0,
+        warmup_runs=7,
     )
     assert times.max() == 100 * MS
 

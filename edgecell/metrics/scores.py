@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from edgecell.errors import DataError
 
@@ -24,11 +22,6 @@ BoolArray = NDArray[np.bool_]
 
 ECE_BINS = 15
 PROBABILITY_FLOOR = 1e-7  # Keras' epsilon, so that the loss here is the loss of training
-
-
-class Interval(NamedTuple):
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -113,10 +106,12 @@ def normalize_rows(confusion: NDArray) -> FloatArray:
 
 
 def accuracy(confusion: NDArray) -> float:
+    """Share of images on the diagonal."""
     return float(np.trace(confusion) / confusion.sum())
 
 
 def per_class(confusion: NDArray) -> PerClass:
+    """Precision, recall, F1 and counts of each class."""
     hits, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     return PerClass(
         precision=_divide(hits, predicted),
@@ -132,12 +127,12 @@ def per_class(confusion: NDArray) -> PerClass:
 
 def macro_f1(confusion: NDArray) -> float:
     """Mean F1 of the classes that occur in labels or predictions (scikit-learn's default)."""
-    return float(_count_scores(*_margins(confusion))["macro_f1"])
+    return float(count_scores(*_margins(confusion))["macro_f1"])
 
 
 def weighted_f1(confusion: NDArray) -> float:
     """Mean F1 weighted by support."""
-    return float(_count_scores(*_margins(confusion))["weighted_f1"])
+    return float(count_scores(*_margins(confusion))["weighted_f1"])
 
 
 def auc(labels: NDArray, probabilities: NDArray) -> float | None:
@@ -150,7 +145,7 @@ def auc(labels: NDArray, probabilities: NDArray) -> float | None:
     labels, probabilities = check_inputs(labels, probabilities)
     if len(np.unique(labels)) < 2:
         return None
-    return float(_weighted_auc(labels, probabilities)(np.ones((1, len(labels))))[0])
+    return float(weighted_auc(labels, probabilities)(np.ones((1, len(labels))))[0])
 
 
 def log_loss(labels: NDArray, probabilities: NDArray) -> float:
@@ -158,15 +153,16 @@ def log_loss(labels: NDArray, probabilities: NDArray) -> float:
 
     Quantized outputs hold exact zeros: without the clip one wrong image makes the loss infinite.
     """
-    return float(_sample_loss(*check_inputs(labels, probabilities)).mean())
+    return float(sample_loss(*check_inputs(labels, probabilities)).mean())
 
 
 def brier(labels: NDArray, probabilities: NDArray) -> float:
     """Mean squared distance to the one-hot label, summed over classes: 0 (perfect) to 2 (Brier 1950)."""
-    return float(_sample_brier(*check_inputs(labels, probabilities)).mean())
+    return float(sample_brier(*check_inputs(labels, probabilities)).mean())
 
 
 def reliability(labels: NDArray, probabilities: NDArray, bins: int = ECE_BINS) -> Reliability:
+    """Confidence against accuracy; a prediction on an edge belongs to the bin below it."""
     labels, probabilities = check_inputs(labels, probabilities)
     edges = np.linspace(0.0, 1.0, bins + 1)
     confidence = probabilities.max(axis=1)
@@ -204,79 +200,6 @@ def confidence_histogram(
     )
 
 
-# ------------------------------------------------------------------------------------- intervals
-
-
-def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval | None:
-    """Wilson's score interval of a proportion; None where n is 0.
-
-    Preferred to the bootstrap for proportions: it keeps a width at 0 and at n successes.
-    """
-    if n == 0:
-        return None
-    found = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return Interval(float(found.low), float(found.high))
-
-
-def percentile_interval(samples: NDArray, level: float = 0.95) -> Interval:
-    """Central `level` share of resampled values (B,)."""
-    low, high = np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
-
-def bootstrap_confusion(
-    confusion: NDArray, n: int = 1000, seed: int = 0
-) -> dict[str, FloatArray]:
-    """`n` resamples of accuracy, macro_f1, weighted_f1 (n,) and precision, recall, f1 (n, C).
-
-    Drawing N images with replacement and counting their (label, prediction) cells is one multinomial
-    draw over the cells, so no image is touched and 1,000 resamples take milliseconds.
-    """
-    class_count, total = len(confusion), int(confusion.sum())
-    rows, columns = np.nonzero(confusion)
-    draws = np.random.default_rng(seed).multinomial(total, confusion[rows, columns] / total, size=n)
-    one_hot = np.eye(class_count, dtype=np.int64)
-    support, predicted = draws @ one_hot[rows], draws @ one_hot[columns]
-    hits = draws @ (one_hot[rows] * (rows == columns)[:, None])
-    return _count_scores(hits, support, predicted)
-
-
-_CONFUSION_METRICS = ("accuracy", "macro_f1", "weighted_f1")
-_SAMPLE_METRICS = ("log_loss", "brier", "auc")
-
-
-def bootstrap_interval(
-    metric: str,
-    labels: NDArray,
-    probabilities: NDArray,
-    *,
-    n: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile bootstrap over images of accuracy, macro_f1, weighted_f1, log_loss, brier or auc.
-
-    ECE is not offered: resampling inflates it (each bin gains noise), so that a percentile interval
-    can miss the value it is meant to enclose.
-    """
-    labels, probabilities = check_inputs(labels, probabilities)
-    if metric in _CONFUSION_METRICS:
-        confusion = confusion_matrix(labels, probabilities.argmax(1), probabilities.shape[1])
-        return percentile_interval(bootstrap_confusion(confusion, n, seed)[metric], level)
-    if metric not in _SAMPLE_METRICS:
-        allowed = ", ".join(_CONFUSION_METRICS + _SAMPLE_METRICS)
-        raise DataError(f"no bootstrap interval for {metric!r}; it is offered for {allowed}")
-    score = _weighted_score(metric, labels, probabilities)
-    rng, total = np.random.default_rng(seed), len(labels)
-    chunk = max(1, 4_000_000 // total)  # bounds the (B, N) weights at about 32 MB
-    samples: list[FloatArray] = []
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        weights = rng.multinomial(total, np.full(total, 1 / total), size=size)
-        samples.append(score(weights.astype(np.float64)))
-    return percentile_interval(np.concatenate(samples), level)
-
-
 # --------------------------------------------------------------------------------------- details
 
 
@@ -289,7 +212,7 @@ def _margins(confusion: NDArray) -> tuple[NDArray, NDArray, NDArray]:
     return np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
 
 
-def _count_scores(hits: NDArray, support: NDArray, predicted: NDArray) -> dict[str, FloatArray]:
+def count_scores(hits: NDArray, support: NDArray, predicted: NDArray) -> dict[str, FloatArray]:
     """Scores from counts (…, C); classes that occur nowhere do not enter macro_f1."""
     f1 = _divide(2 * hits, support + predicted)
     total = support.sum(axis=-1)
@@ -303,29 +226,18 @@ def _count_scores(hits: NDArray, support: NDArray, predicted: NDArray) -> dict[s
     }
 
 
-def _sample_loss(labels: IntArray, probabilities: FloatArray) -> FloatArray:
+def sample_loss(labels: IntArray, probabilities: FloatArray) -> FloatArray:
+    """-ln p(label) of each image (N,), in nat."""
     clipped = probabilities.clip(PROBABILITY_FLOOR, 1.0)
     return np.log(clipped.sum(axis=1)) - np.log(clipped[np.arange(len(labels)), labels])
 
 
-def _sample_brier(labels: IntArray, probabilities: FloatArray) -> FloatArray:
+def sample_brier(labels: IntArray, probabilities: FloatArray) -> FloatArray:
+    """Squared distance of each image to its one-hot label (N,), 0 to 2."""
     return ((probabilities - np.eye(probabilities.shape[1])[labels]) ** 2).sum(axis=1)
 
 
-def _weighted_score(
-    metric: str, labels: IntArray, probabilities: FloatArray
-) -> Callable[[FloatArray], FloatArray]:
-    """The metric as a function of image weights (B, N) -> (B,)."""
-    if metric == "auc":
-        return _weighted_auc(labels, probabilities)
-    sample_score = {"log_loss": _sample_loss, "brier": _sample_brier}[metric]
-    values = sample_score(labels, probabilities)
-    return lambda weights: weights @ values / weights.sum(axis=1)
-
-
-def _weighted_auc(
-    labels: IntArray, probabilities: FloatArray
-) -> Callable[[FloatArray], FloatArray]:
+def weighted_auc(labels: IntArray, probabilities: FloatArray) -> Callable[[FloatArray], FloatArray]:
     """AUC as the weighted share of (positive, negative) pairs in the right order, ties one half.
 
     Sorting happens once; a resample only changes the weights. Classes without a pair are left out; a

@@ -1,0 +1,29 @@
+"""Agreement of predictions with labels: point values (`scores`) and their intervals (`intervals`)."""
+
+from __future__ import annotations
+
+from edgecell.metrics.intervals import (
+    Interval,
+    bootstrap_confusion,
+    bootstrap_interval,
+    percentile_interval,
+    wilson_interval,
+)
+from edgecell.metrics.scores import (
+    ECE_BINS,
+    PerClass,
+    Reliability,
+    accuracy,
+    auc,
+    brier,
+    check_inputs,
+    confidence_histogram,
+    confusion_matrix,
+    ece,
+    log_loss,
+    macro_f1,
+    normalize_rows,
+    per_class,
+    reliability,
+    weighted_f1,
+)

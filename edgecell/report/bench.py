@@ -1,0 +1,207 @@
+"""The benchmark's part of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgecell.report.elements import (
+    Html,
+    Pictures,
+    badge,
+    card,
+    details,
+    element,
+    facts,
+    is_measurement,
+    join,
+    measurement,
+    section,
+    table,
+)
+
+_TITLES = {
+    "size_accuracy.png": "File size against accuracy",
+    "latency_accuracy.png": "Latency on this host against accuracy",
+}
+
+
+def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
+    """Cards for what one would ship: the smallest verified file, else the smallest, and said so.
+
+    `verdicts`: sha256 of a verified file → whether it passed.
+    """
+    models = results["models"]
+    passing = [model for model in models if _passed(model, verdicts)]
+    chosen = min(passing or models, key=lambda model: model["footprint"]["size"]["value"])
+    largest = max(models, key=lambda model: model["footprint"]["size"]["value"])
+    accuracy, p50 = chosen["quality"]["accuracy"], chosen["latency"][0]["p50"]
+    worst = chosen["quality"]["worst_class"]
+    ratio = largest["footprint"]["size"]["value"] / chosen["footprint"]["size"]["value"]
+    against = (
+        f"{ratio:.1f} × smaller than {largest['precision']}"
+        if chosen is not largest
+        else "largest benched"
+    )
+    kind = chosen["precision"] + ("" if passing else " (not verified)")
+    return [
+        card(
+            f"Test accuracy, {kind}",
+            f"{accuracy['value']:.3f}",
+            _interval(accuracy, results["images"]),
+        ),
+        card(f"Weakest class, {kind}", f"{worst['f1']['value']:.3f}", f"F1 of {worst['name']}"),
+        card(f"File size, {kind}", measurement(chosen["footprint"]["size"]), against),
+        card(
+            f"Latency p50, {kind}",
+            measurement(p50, count=False).split(" [")[0],
+            "1 thread, this host",
+        ),
+    ]
+
+
+def bench_section(
+    record: dict[str, Any], folder: Path, pictures: Pictures, verdicts: dict[str, bool]
+) -> Html:
+    """Comparison table, plots, per-class F1 by model, machine."""
+    results = record["results"]
+    models = results["models"]
+    figures = [
+        pictures.figure(folder / Path(name).name, _TITLES.get(Path(name).name, Path(name).stem))
+        for name in record["outputs"]
+        if name.endswith(".png")
+    ]
+    return section(
+        "Benchmark",
+        "bench",
+        *(element("div", f"Warning: {line}", cls="warning") for line in results["warnings"]),
+        _comparison(models, verdicts),
+        element("div", *figures, cls="figures"),
+        element("h3", "F1 per class"),
+        _per_class(models),
+        element("ul", *(element("li", note) for note in results["notes"]), cls="notes"),
+        details("Memory, opening times and spread", _more(models)),
+        details("Machine and options", facts(results["host"]), facts(results["options"])),
+        lead=f"All files on the same {results['images']} test images and the same machine.",
+    )
+
+
+def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html:
+    counts = [timing["threads"] for timing in models[0]["latency"]]
+    columns = ["Model", "Accuracy", "Macro F1", "Weakest class", "Size"]
+    columns += [f"p50, {count} thread{'s' if count > 1 else ''}" for count in counts]
+    columns += ["× float32", "Memory"]
+    rows = []
+    for model in models:
+        quality, worst = model["quality"], model["quality"]["worst_class"]
+        rows.append(
+            [
+                join(
+                    element("b", model["precision"]),
+                    element("small", model["name"]),
+                    _verdict(_passed(model, verdicts)),
+                ),
+                _stacked(quality["accuracy"]),
+                _stacked(quality["macro_f1"]),
+                join(f"{worst['f1']['value']:.3f}", element("small", worst["name"])),
+                measurement(model["footprint"]["size"]),
+                *(
+                    join(
+                        measurement(timing["p50"], count=False).split(" [")[0],
+                        element("small", f"p90 {_ms(timing['p90'])}, p99 {_ms(timing['p99'])}"),
+                    )
+                    for timing in model["latency"]
+                ),
+                _short(model["latency"][0]["ratio"], 2),
+                _short(model["footprint"]["memory"]["over_baseline"]),
+            ]
+        )
+    return table(columns, rows, numeric=range(1, len(columns)))
+
+
+def _passed(model: dict[str, Any], verdicts: dict[str, bool]) -> bool | None:
+    """This run's verify record decides; for files of other runs, what bench found in theirs."""
+    recorded = {"passed": True, "failed": False}.get(model.get("verify", ""))
+    return verdicts.get(model["sha256"], recorded)
+
+
+def _verdict(passed: bool | None) -> Html:
+    return badge({True: "verified", False: "refused", None: "not verified"}[passed], passed)
+
+
+def _per_class(models: list[dict[str, Any]]) -> Html:
+    lowest = [min((_f1(row) for row in m["quality"]["classes"]), default=1.0) for m in models]
+    rows = []
+    for i, entry in enumerate(models[0]["quality"]["classes"]):
+        cells: list[object] = [entry["name"], entry["support"]]
+        for model, low in zip(models, lowest, strict=True):
+            row = model["quality"]["classes"][i]
+            shown = _stacked(row["f1"])
+            cells.append(element("span", shown, cls="low") if _f1(row) == low else shown)
+        rows.append(cells)
+    columns = ["Class", "Images", *(model["precision"] for model in models)]
+    return table(columns, rows, numeric=range(1, len(columns)))
+
+
+def _f1(row: dict[str, Any]) -> float:
+    return (
+        row["f1"]["value"] if row["support"] else 2.0
+    )  # a class without images is nobody's lowest
+
+
+def _more(models: list[dict[str, Any]]) -> Html:
+    rows = []
+    for model in models:
+        for timing in model["latency"]:
+            spread = [_ms(timing[key]) for key in ("p50", "p90", "p99", "mean", "first", "load")]
+            rows.append(
+                [
+                    model["name"],
+                    timing["threads"],
+                    *spread,
+                    _short(timing["drift"], 3),
+                    f"{timing['n']:,}",
+                ]
+            )
+    columns = ["Model", "Threads", "p50", "p90", "p99", "Mean", "First", "Load", "Drift", "Runs"]
+    opening = table(columns, rows, numeric=range(1, len(columns)))
+    memory = [
+        [
+            model["name"],
+            _short(model["footprint"]["deflated"]),
+            *(_short(model["footprint"]["memory"][key]) for key in ("baseline", "one", "ten")),
+        ]
+        for model in models
+    ]
+    titles = [
+        "Model",
+        "Deflated",
+        "Process without model",
+        "Peak after 1 run",
+        "Peak after 10 runs",
+    ]
+    return join(opening, table(titles, memory, numeric=range(1, len(titles))))
+
+
+def _stacked(data: dict[str, Any]) -> Html:
+    """Value above its interval, so that columns stay narrow."""
+    if "value" not in data:
+        return join("–", element("small", data["reason"]))
+    interval = f"{data['low']:.3f}–{data['high']:.3f}" if "low" in data else ""
+    return join(f"{data['value']:.3f}", element("small", interval))
+
+
+def _short(data: dict[str, Any], digits: int | None = None) -> str:
+    if not is_measurement(data):
+        raise ValueError(f"{data!r} is not a measurement")
+    if "value" not in data:
+        return "–"
+    return measurement(data, count=False) if digits is None else f"{data['value']:.{digits}f}"
+
+
+def _ms(data: dict[str, Any]) -> str:
+    return measurement({"value": data["value"], "unit": "ms"}).removesuffix(" ms")
+
+
+def _interval(data: dict[str, Any], images: int) -> str:
+    return f"95 % interval {data['low']:.3f}–{data['high']:.3f}, {images} images"

@@ -1,0 +1,192 @@
+"""The page: headline, one section per finished stage, where everything came from."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from edgecell import __version__
+from edgecell.errors import ArtifactError
+from edgecell.report import bench, stages
+from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
+from edgecell.report.style import CSS
+from edgecell.rundir import RunDir, atomic_write_text
+
+Records = dict[str, list[tuple[str, dict[str, Any]]]]
+Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]
+
+# in the order a reader needs them: what came out, whether to trust it, how it was made
+_SECTIONS: tuple[tuple[str, str, Section], ...] = (
+    ("bench", "Benchmark", bench.bench_section),
+    ("verify", "Verification", stages.verify_section),
+    ("evaluate", "Evaluation", stages.evaluate_section),
+    ("train", "Training", stages.train_section),
+    ("quantize", "Conversion", stages.quantize_section),
+)
+
+
+def write(run: RunDir) -> Path:
+    """Render `run` into its report.html and return the path.
+
+    Raises:
+        ArtifactError: a record or picture is damaged, or the file cannot be written.
+    """
+    path = run.path / "report.html"
+    atomic_write_text(path, render(run))
+    return path
+
+
+def render(run: RunDir) -> str:
+    """The report of `run` as one HTML document under 5 MB, without scripts or outside links.
+
+    Stages that did not finish are left out; a record that is there must be whole.
+
+    Raises:
+        ArtifactError: a record or picture is damaged.
+    """
+    pictures = Pictures()
+    records = _records(run)
+    verdicts = _verdicts(records)
+    bodies, links = [], []
+    for verb, title, build in _SECTIONS:
+        for position, (name, record) in enumerate(records.get(verb, [])):
+            folder = run.stage(name)
+            try:
+                bodies.append(build(record, folder, pictures, verdicts))
+            except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+                raise ArtifactError(
+                    f"{folder / 'record.json'} cannot be shown ({type(error).__name__}: {error}); "
+                    f"run 'edgecell {verb}' again"
+                ) from error
+            if position == 0:
+                links.append((name.replace("/", "-"), title))
+    bodies += [_config_section(run), _provenance_section(records)]
+    links += [("config", "Settings"), ("provenance", "Provenance")]
+    return _page(run.name, _headline(records, verdicts), links, bodies)
+
+
+def _records(run: RunDir) -> Records:
+    """verb → [(stage name, record)]; evaluate may hold one stage per model and split."""
+    found: Records = {}
+    for verb, _, _ in _SECTIONS:
+        for name in _stage_names(run, verb):
+            found.setdefault(verb, []).append((name, run.read_record(name)))
+    return found
+
+
+def _stage_names(run: RunDir, verb: str) -> Iterator[str]:
+    if run.has(verb):
+        yield verb
+    folder = run.stage(verb)
+    if folder.is_dir():
+        for child in sorted(folder.iterdir()):
+            if run.has(f"{verb}/{child.name}"):
+                yield f"{verb}/{child.name}"
+
+
+def _verdicts(records: Records) -> dict[str, bool]:
+    """sha256 of each verified file → whether it passed; a hash in no record stays unverified."""
+    found = {}
+    for _, record in records.get("verify", []):
+        hashes = {Path(name).name: digest for name, digest in record["inputs"].items()}
+        for model in record["results"].get("models", []):
+            if model.get("file") in hashes:
+                found[hashes[model["file"]]] = bool(model.get("passed"))
+    return found
+
+
+def _headline(records: Records, verdicts: dict[str, bool]) -> Html:
+    cards: list[Html] = []
+    if "bench" in records:
+        cards += bench.headline(records["bench"][0][1]["results"], verdicts)
+    if "verify" in records:
+        cards.append(stages.verify_headline(records["verify"][0][1]["results"]))
+    if "bench" not in records and "train" in records:
+        cards.append(stages.train_headline(records["train"][0][1]["results"]))
+    if not cards:
+        cards.append(card("Stages", "none finished", "run 'edgecell train' first"))
+    return element("div", *cards, cls="cards")
+
+
+def _config_section(run: RunDir) -> Html:
+    path = run.path / "config.toml"
+    if not path.is_file():
+        return section("Settings", "config", element("p", "This run has no config.toml."))
+    try:
+        config = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path} is not valid TOML: {error}") from error
+    plain = {key: entry for key, entry in config.items() if not isinstance(entry, dict)}
+    groups = {key: entry for key, entry in config.items() if isinstance(entry, dict)}
+    folded = [details(key, facts(entry)) for key, entry in groups.items()]
+    return section(
+        "Settings",
+        "config",
+        facts(plain),
+        *folded,
+        lead="What config.toml holds; it can be run again.",
+    )
+
+
+def _provenance_section(records: Records) -> Html:
+    parts = []
+    for name, record in sorted(
+        (entry for entries in records.values() for entry in entries),
+        key=lambda entry: entry[1]["created"],
+    ):
+        files = {
+            kind: element(
+                "dl",
+                *(
+                    join(element("dt", path), element("dd", element("code", digest)))
+                    for path, digest in record[kind].items()
+                ),
+            )
+            for kind in ("inputs", "outputs")
+        }
+        parts.append(
+            details(
+                f"{name}, {record['created']}",
+                element("h3", "Read"),
+                files["inputs"],
+                element("h3", "Wrote"),
+                files["outputs"],
+                element("h3", "Environment"),
+                facts(record["environment"]),
+            )
+        )
+    return section(
+        "Provenance",
+        "provenance",
+        *parts,
+        lead="SHA-256 of everything each stage read and wrote, in the order they ran: what one stage "
+        "wrote and the next one read has the same hash.",
+    )
+
+
+def _page(name: str, headline: Html, links: list[tuple[str, str]], bodies: list[Html]) -> str:
+    navigation = element("nav", *(element("a", title, href=f"#{verb}") for verb, title in links))
+    head = join(
+        Html('<meta charset="utf-8">'),
+        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        element("title", f"{name} · edgecell"),
+        element("style", Html(CSS)),
+    )
+    body = join(
+        element(
+            "header",
+            element("h1", name),
+            element("div", "edgecell run report", cls="subtitle"),
+            navigation,
+            headline,
+        ),
+        element("main", *bodies),
+        element(
+            "footer",
+            f"Written by edgecell {__version__}. Figures hold for the images and the machine named here. "
+            "A research tool, not a medical device.",
+        ),
+    )
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'

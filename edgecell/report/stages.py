@@ -1,0 +1,226 @@
+"""Training, conversion, verification and evaluation as sections of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgecell.report.elements import (
+    Html,
+    Pictures,
+    badge,
+    card,
+    details,
+    element,
+    facts,
+    join,
+    measurement,
+    section,
+    table,
+    value,
+    words,
+)
+
+_TITLES = {
+    "confusion": "Confusion matrix: rows are labels, columns predictions",
+    "confusion_normalized": "Confusion matrix as a share of each class",
+    "classes": "Precision, recall and F1 per class",
+    "reliability": "Confidence against the share that is right",
+    "confidence": "How sure the model was when it was right and when it was wrong",
+    "curves": "Learning curves; backgrounds mark the stages",
+    "samples": "Images of the training set",
+}
+Verdicts = dict[str, bool]
+
+_DRAWN = (
+    "confusion",
+    "reliability",
+    "confidence_histogram",
+    "classes",
+    "class_names",
+    "notes",
+    "method",
+)
+
+
+def _figures(record: dict[str, Any], folder: Path, pictures: Pictures) -> Html:
+    names = [Path(name) for name in record["outputs"] if name.endswith(".png")]
+    names.sort(
+        key=lambda path: list(_TITLES).index(path.stem) if path.stem in _TITLES else len(_TITLES)
+    )
+    return element(
+        "div",
+        *(
+            pictures.figure(folder / path.name, _TITLES.get(path.stem, words(path.stem)))
+            for path in names
+        ),
+        cls="figures",
+    )
+
+
+def train_headline(results: dict[str, Any]) -> Html:
+    """The card of a run that was only trained."""
+    accuracy = results["val_accuracy"]
+    return card(
+        "Validation accuracy",
+        f"{accuracy['value']:.3f}",
+        f"Keras model, n={accuracy.get('n', '?')}",
+    )
+
+
+def train_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
+    """Curves and every result of training."""
+    results = record["results"]
+    return section(
+        "Training",
+        "train",
+        facts({"val_accuracy": results["val_accuracy"]} | results),
+        _figures(record, folder, pictures),
+        lead="The model is fitted on train; val chooses the epoch and stops it.",
+    )
+
+
+def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
+    """The files, what the audit found in each, and the calibration set."""
+    results = record["results"]
+    columns = ["File", "Precision", "Size", "Audit", "Conversion"]
+    rows = []
+    for model in results["models"]:
+        audit = model["audit"]
+        passed = audit.get("passed")
+        rows.append(
+            [
+                model["file"],
+                model["precision"],
+                f"{model['size_bytes'] / 1000:,.1f} kB",
+                badge("passed" if passed else "not judged" if passed is None else "failed", passed),
+                f"{model['seconds']:.1f} s",
+            ]
+        )
+    parts = [table(columns, rows, numeric=(2, 4))]
+    if "calibration" in results:
+        parts += [element("h3", "Calibration"), facts(results["calibration"])]
+    shown = ("file", "precision", "size_bytes", "audit", "seconds")
+    for model in results["models"]:
+        rest = {key: entry for key, entry in model.items() if key not in shown}
+        parts.append(details(f"Audit of {model['file']}", facts(rest), facts(model["audit"])))
+    others = {key: entry for key, entry in results.items() if key not in ("models", "calibration")}
+    return section(
+        "Conversion",
+        "quantize",
+        *parts,
+        facts(others) if others else "",
+        _figures(record, folder, pictures),
+        lead="Each written file is opened again and its operators and tensors are checked.",
+    )
+
+
+def verify_headline(results: dict[str, Any]) -> Html:
+    """How many files passed."""
+    models = results["models"]
+    passed = sum(model["passed"] for model in models)
+    refused = [model["precision"] for model in models if not model["passed"]]
+    note = (
+        f"refused: {', '.join(refused)}"
+        if refused
+        else "same decisions as the trained model, within budget"
+    )
+    return card("Verified", f"{passed} of {len(models)}", note)
+
+
+def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
+    """Per file: verdict, checks, and what happened to each class."""
+    parts: list[Html] = []
+    stems = [Path(model["file"]).stem for model in record["results"]["models"]]
+    drawn = [folder / Path(name).name for name in record["outputs"] if name.endswith(".png")]
+    shown = {
+        "file",
+        "precision",
+        "verdict",
+        "passed",
+        "checks",
+        "classes",
+        "reference",
+        "converted",
+    }
+    for model in record["results"]["models"]:
+        title = join(model["file"], " ", badge(model["verdict"], model["passed"]))
+        parts.append(element("h3", title))
+        parts.append(_checks(model["checks"]))
+        own = [path for path in drawn if _owner(path.stem, stems) == Path(model["file"]).stem]
+        parts.append(
+            element(
+                "div",
+                *(
+                    pictures.figure(path, f"F1 lost per class, {model['precision']}")
+                    for path in own
+                ),
+                cls="figures",
+            )
+        )
+        rest = {key: entry for key, entry in model.items() if key not in shown}
+        parts.append(
+            details(
+                f"Classes and measurements of {model['file']}", value(model["classes"]), facts(rest)
+            )
+        )
+    return section(
+        "Verification",
+        "verify",
+        *parts,
+        lead="Each file against the trained model it came from, on the val images. Agreement is between "
+        "the two models; accuracy is against the labels. A drop is trained minus converted: positive is worse.",
+    )
+
+
+def _owner(picture: str, stems: list[str]) -> str:
+    """The model a picture is named after; `a-int8-qat-…` belongs to `a-int8-qat`, not to `a-int8`."""
+    return max((stem for stem in stems if picture.startswith(stem)), key=len, default="")
+
+
+def _checks(checks: list[dict[str, Any]]) -> Html:
+    labels = {True: "passed", False: "failed", None: "not judged"}
+    rows = [
+        [
+            check["name"],
+            badge(labels[check["passed"]], check["passed"]),
+            value(check["measured"]),
+            value(check["allowed"]),
+            check.get("detail", ""),
+        ]
+        for check in checks
+    ]
+    columns = ["Check", "Result", "Measured", "Allowed", ""]
+    if not any(row[4] for row in rows):
+        columns, rows = columns[:4], [row[:4] for row in rows]
+    return table(columns, rows)
+
+
+def evaluate_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
+    """Scores, figures and the per-class table of one model on one split."""
+    results = record["results"]
+    scores = {key: entry for key, entry in results.items() if key not in _DRAWN}
+    for key in ("schema", "schema_version", "worst_class"):
+        scores.pop(key, None)
+    worst = results["worst_class"]
+    scores["weakest_class"] = f"{worst['name']}, F1 {measurement(worst['f1'])}"
+    rows = [
+        [
+            row["name"],
+            row["support"],
+            *(measurement(row[key], count=False) for key in ("precision", "recall", "f1")),
+        ]
+        for row in results["classes"]
+    ]
+    name = " on ".join(str(results[key]) for key in ("model", "split") if key in results)
+    return section(
+        f"Evaluation of {name}" if name else "Evaluation",
+        "evaluate" if folder.name == "evaluate" else f"evaluate-{folder.name}",
+        facts(scores),
+        table(["Class", "Images", "Precision", "Recall", "F1"], rows, numeric=(1, 2, 3, 4)),
+        _figures(record, folder, pictures),
+        element("ul", *(element("li", note) for note in results["notes"]), cls="notes")
+        if results["notes"]
+        else "",
+        details("How the figures were made", facts(results["method"])),
+    )

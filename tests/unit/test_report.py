@@ -1,0 +1,405 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import latency
+from benchmarks.run import BenchResult
+from benchmarks.run import write_artefacts as write_bench
+from edgecell import plots
+from edgecell.errors import ArtifactError
+from edgecell.evaluate import evaluate, write_artefacts
+from edgecell.record import Measurement
+from edgecell.report import elements, render, write
+from edgecell.rundir import RunDir, atomic_write_json, atomic_write_text, sha256_bytes
+
+NAMES = ["basophil", "eosinophil", "erythroblast", "immature granulocyte", "lymphocyte", "monocyte"]
+NAMES += ["neutrophil", "<b>platelet</b> & co"]
+
+
+def build_run(path: Path) -> RunDir:
+    """A run with every stage, as the pipeline writes them."""
+    run = RunDir(path)
+    atomic_write_text(
+        path / "config.toml", 'name = "pbc"\n[data]\nsource = "pbc28.npz"\n[train]\nepochs = 29\n'
+    )
+    _train(run)
+    _evaluate(run)
+    _quantize(run)
+    _verify(run)
+    _bench(run)
+    return run
+
+
+def _predictions(seed: int, skill: float):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 8, 1712)
+    logits = rng.normal(size=(1712, 8))
+    logits[np.arange(1712), labels] += skill
+    odds = np.exp(1.5 * logits)
+    return odds / odds.sum(axis=1, keepdims=True), labels
+
+
+def _train(run: RunDir):
+    folder = run.stage("train")
+    history = [
+        {
+            "epoch": i + 1,
+            "stage": "head" if i < 1 else "fine-tune",
+            "loss": 0.3 + 1.2 * 0.8**i,
+            "accuracy": 0.99 - 0.4 * 0.8**i,
+            "val_loss": 0.33 + 1.2 * 0.8**i,
+            "val_accuracy": 0.98 - 0.4 * 0.8**i,
+            "learning_rate": 1e-3 * (1 - i / 31),
+            "seconds": 20.0,
+        }
+        for i in range(30)
+    ]
+    atomic_write_text(folder / "model.keras", "weights")
+    atomic_write_json(folder / "history.json", history)
+    curves = plots.save(plots.learning_curves(history), folder / "curves.png")
+    results = {
+        "val_accuracy": Measurement(0.9784, "fraction", n=1712).to_json(),
+        "best_epoch": 27,
+        "epochs": 30,
+        "seconds": 612.0,
+        "device": "CPU",
+        "parameters": 418_000,
+        "class_names": NAMES,
+        "data": {"name": "pbc28", "notes": []},
+        "images": {"train": 11959, "val": 1712, "test": 1712},
+    }
+    run.write_record(
+        "train", inputs=[], outputs=[folder / "model.keras", curves], config={}, results=results
+    )
+
+
+def _evaluate(run: RunDir):
+    probabilities, labels = _predictions(0, 3.5)
+    results = evaluate(probabilities, labels, NAMES, resamples=100) | {
+        "split": "test",
+        "model": "model.keras",
+    }
+    folder = run.stage("evaluate") / "model-test"
+    written = write_artefacts(folder, results, probabilities, labels)
+    run.write_record("evaluate/model-test", inputs=[], outputs=written, config={}, results=results)
+
+
+def _quantize(run: RunDir):
+    folder = run.stage("quantize")
+    models = []
+    operators = {"CONV_2D": 35, "DEPTHWISE_CONV_2D": 17, "ADD": 10}
+    for precision, size in (("float32", 1_650_312), ("float16", 850_120), ("int8", 635_104)):
+        atomic_write_text(folder / f"pbc-{precision}.tflite", f"pbc-{precision}")
+        audit = {"passed": True, "violations": [], "operators": operators}
+        models.append(
+            {
+                "file": f"pbc-{precision}.tflite",
+                "precision": precision,
+                "size_bytes": size,
+                "seconds": 6.2,
+                "input_type": "uint8",
+                "audit": audit,
+            }
+        )
+    calibration = {"images": 512, "seed": 0, "split": "train", "per_class": [64] * 8}
+    results = {"models": models, "calibration": calibration}
+    outputs = [folder / model["file"] for model in models]
+    run.write_record("quantize", inputs=[], outputs=outputs, config={}, results=results)
+
+
+def _verify(run: RunDir):
+    folder, models, pictures = run.stage("verify"), [], []
+    for precision, worst in (("float16", 0.001), ("int8", 0.034)):
+        drops = np.r_[np.linspace(-0.002, 0.008, 7), worst]
+        classes = [
+            {
+                "name": name,
+                "support": 214,
+                "reference_f1": 0.97,
+                "converted_f1": 0.97 - d,
+                "drop": d,
+                "passed": bool(d <= 0.02),
+            }
+            for name, d in zip(NAMES, drops.tolist(), strict=True)
+        ]
+        figure = plots.f1_drops(classes, allowed=0.02)
+        pictures.append(plots.save(figure, folder / f"pbc-{precision}-f1-drop.png"))
+        good = worst < 0.02
+        checks = [
+            {
+                "name": "reference alive",
+                "passed": True,
+                "measured": "8 classes, accuracy 0.978",
+                "allowed": "≥ 2 classes, > 0.194",
+            },
+            {
+                "name": "top-1 agreement",
+                "passed": None,
+                "measured": "0.991",
+                "allowed": "not judged",
+            },
+            {
+                "name": "F1 of every class",
+                "passed": good,
+                "measured": f"drop {worst:.3f}",
+                "allowed": "≤ 0.020",
+            },
+        ]
+        models.append(
+            {
+                "file": f"pbc-{precision}.tflite",
+                "precision": precision,
+                "passed": good,
+                "checks": checks,
+                "classes": classes,
+                "verdict": "equivalent within budget" if good else "refused: F1 of every class",
+                "agreement": Measurement(0.991, "fraction", n=1712).to_json(),
+            }
+        )
+    files = [run.stage("quantize") / model["file"] for model in models]
+    for path in files:
+        atomic_write_text(path, path.stem)
+    run.write_record(
+        "verify", inputs=files, outputs=pictures, config={}, results={"models": models}
+    )
+
+
+def _bench(run: RunDir):
+    rng, models = np.random.default_rng(0), []
+    stages = (
+        ("float32", 1_650_312, 3.5, 170),
+        ("float16", 850_120, 3.5, 172),
+        ("int8", 635_104, 3.3, 131),
+    )
+    for precision, size, skill, microseconds in stages:
+        entry = {
+            "name": f"pbc-{precision}",
+            "file": f"pbc-{precision}.tflite",
+            "sha256": sha256_bytes(f"pbc-{precision}".encode()),
+            "precision": precision,
+            "image_size": [96, 96],
+            "quality": evaluate(*_predictions(0, skill), NAMES, resamples=100),
+            "footprint": {
+                "size": Measurement(size, "bytes").to_json(),
+                "deflated": Measurement(size * 0.9, "bytes").to_json(),
+                "memory": {
+                    key: Measurement(5e7, "bytes", n=1).to_json()
+                    for key in ("baseline", "one", "ten", "over_baseline")
+                },
+            },
+            "latency": [],
+        }
+        for threads in (1, 2):
+            times = (microseconds * 1000 / threads**0.5 * rng.gamma(400, 1 / 400, 5000)).astype(
+                np.int64
+            )
+            opened = latency.Opened(None, (4_200_000,) * 3, (900_000,) * 3)
+            entry["latency"].append(
+                {
+                    "threads": threads,
+                    **latency.summarize(times),
+                    **latency.summarize_opening(opened),
+                    "ratio": Measurement(microseconds / 170, "1", n=5000).to_json(),
+                }
+            )
+        models.append(entry)
+    host = {
+        "cpu": "Example CPU",
+        "cores": 2,
+        "governor": None,
+        "load_average_1min": 2.1,
+        "busy_before": 0.4,
+    }
+    warnings = ["other programs used 40% of the cores before the timing began"]
+    result = BenchResult(models, host, {"runs": 200}, 1712, NAMES, warnings)
+    written = write_bench(run.stage("bench"), result)
+    run.write_record("bench", inputs=[], outputs=written, config={}, results=result.to_json())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return build_run(tmp_path_factory.mktemp("runs") / "pbc-0.35-96-20260101T000000Z")
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return render(run)
+
+
+class Checker(HTMLParser):
+    """Balanced tags, unique ids, sources of pictures and links."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.sources, self.links = [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        assert tag not in ("script", "link", "iframe")
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if "src" in found:
+            self.sources.append(found["src"])
+            assert found["alt"]
+        if "href" in found:
+            self.links.append(found["href"])
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_needs_nothing_else(page):
+    checker = Checker()
+    checker.feed(page)
+    assert checker.open == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    assert {link.removeprefix("#") for link in checker.links} <= set(checker.ids)
+    assert len(checker.sources) == 1 + 5 + 2 + 2
+    assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
+    assert "http" not in re.sub(r'src="[^"]*"', "", page)
+    assert len(page.encode()) < 5_000_000
+    assert "@media print" in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_page_tells_what_each_stage_found(page):
+    for wanted in (
+        "Benchmark",
+        "refused: F1 of every class",
+        "not phone latency",
+        "0.978 (n=1712)",
+        "Calibration",
+        "weakest class",
+        "other programs used 40%",
+        "1 of 2",
+    ):
+        assert wanted in page, wanted
+
+
+def test_headline_is_of_a_verified_file_and_the_table_names_refused_ones(page):
+    assert "Test accuracy, float16<" in page  # int8 is smaller and was refused
+    assert [
+        page.count(f"{verdict}</span>") for verdict in ("✓ verified", "✗ refused", "– not verified")
+    ] == [1, 1, 1]
+
+
+def test_without_verification_the_headline_says_so(tmp_path):
+    run = RunDir(tmp_path / "run")
+    _bench(run)
+    assert "Test accuracy, int8 (not verified)" in render(run)
+
+
+def test_names_are_escaped(page):
+    assert "<b>platelet" not in page
+    assert "&lt;b&gt;platelet&lt;/b&gt; &amp; co" in page
+
+
+def test_stages_that_are_missing_are_left_out(tmp_path):
+    empty = RunDir(tmp_path / "empty")
+    page = render(empty)
+    assert "none finished" in page
+    assert 'id="bench"' not in page
+    _train(empty)
+    page = render(empty)
+    assert 'id="train"' in page
+    assert 'id="bench"' not in page
+    assert "Validation accuracy" in page
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda record: record["results"].pop("models"),
+            "cannot be shown.*models.*run 'edgecell verify'",
+        ),
+        (lambda record: record["results"]["models"][0].pop("verdict"), "cannot be shown.*verdict"),
+        (lambda record: record.pop("environment"), "lacks its 'environment'"),
+        (
+            lambda record: record["outputs"].update({"verify/none.png": "0"}),
+            "cannot read the picture",
+        ),
+        (
+            lambda record: record["results"]["models"][0].update(
+                extra={"unit": "fraction", "value": "x"}
+            ),
+            "not a measurement",
+        ),
+    ],
+)
+def test_a_damaged_record_is_refused(tmp_path, damage, message):
+    run = RunDir(tmp_path / "run")
+    _verify(run)
+    assert "refused" in render(run)
+    path = run.stage("verify") / "record.json"
+    record = json.loads(path.read_text())
+    damage(record)
+    if "none.png" in str(record["outputs"]):
+        record["results"]["models"][0]["file"] = "none.tflite"
+    path.write_text(json.dumps(record))
+    with pytest.raises(ArtifactError, match=message):
+        write(run)
+    assert not (run.path / "report.html").exists()
+
+
+def test_no_picture_that_is_none(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"GIF89a")
+    with pytest.raises(ArtifactError, match="is not a PNG"):
+        elements.Pictures().figure(path, "a")
+
+
+def test_pictures_over_the_budget_are_named(tmp_path):
+    path = plots.save(plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"]), tmp_path / "a.png")
+    pictures = elements.Pictures(budget=int(path.stat().st_size * 4 / 3) + 10)
+    assert "<img" in pictures.figure(path, "first")
+    assert "too large" in pictures.figure(path, "second")
+
+
+def test_added_keys_show_up():
+    shown = elements.value(
+        {
+            "new_score": Measurement(0.5, "fraction", n=3, low=0.25, high=0.75).to_json(),
+            "list": [1, 2],
+            "flag": True,
+            "rows": [{"a": 1}, {"b": "<"}],
+            "none": None,
+            "gone": Measurement.missing("ms", "no clock").to_json(),
+        }
+    )
+    for wanted in (
+        "new score",
+        "0.500 [0.250, 0.750] (n=3)",
+        "1, 2",
+        "yes",
+        "&lt;",
+        "none: no clock",
+    ):
+        assert wanted in shown
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        ({"value": 635_104, "unit": "bytes"}, "635.1 kB"),
+        ({"value": 0.1314, "unit": "ms", "n": 200}, "0.131 ms (n=200)"),
+        ({"value": 2.0, "unit": "quanta", "kind": "estimated"}, "2.000 quanta estimated"),
+    ],
+)
+def test_measurements_as_text(data, wanted):
+    assert elements.measurement(data) == wanted
+
+
+def test_written_file_is_the_page(run, page):
+    assert write(run).read_text() == page
+    assert [p.name for p in run.path.iterdir() if p.name.startswith(".")] == []
