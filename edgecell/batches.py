@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgecell.augment import augment
 from edgecell.config import AugmentConfig
 from edgecell.data.types import Split, materialize, read_into
+from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 
@@ -30,13 +31,23 @@ class TrainingImages:
     pixels: NDArray[np.uint8] | None
     sample_weights: NDArray[np.float32]
     class_count: int
+    failures: list[DataError] = field(default_factory=list)
 
     def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images at ``indices``, uint8 (len(indices), H, W, 3)."""
+        """The images at ``indices``, uint8 (len(indices), H, W, 3).
+
+        Raises:
+            DataError: an image cannot be decoded. It is also kept in ``failures``: inside a
+            tf.data pipeline TensorFlow replaces it by an error of its own.
+        """
         if self.pixels is not None:
             return self.pixels[indices]
         out = np.empty((len(indices), self.spec.height, self.spec.width, 3), np.uint8)
-        read_into(out, self.split.source, indices, self.spec)
+        try:
+            read_into(out, self.split.source, indices, self.spec)
+        except DataError as error:
+            self.failures.append(error)
+            raise
         return out
 
 

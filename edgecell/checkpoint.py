@@ -21,12 +21,19 @@ from edgecell.rundir import atomic_write_bytes, atomic_write_json, read_json, sh
 
 @dataclass
 class Progression:
-    """How far a training is: epochs done, best epoch so far, learning-rate state, history."""
+    """How far a training is: epochs done, best epoch so far, learning-rate state, history.
+
+    ``stage`` counts finished stages, ``stage_epochs`` the epochs of the current one: a stage that
+    stopped early has fewer than were planned, so the total alone does not tell where to go on.
+    """
 
     epochs_done: int = 0
+    stage: int = 0
+    stage_epochs: int = 0
     best_epoch: int = 0
     best_accuracy: float = -1.0
     best_loss: float = float("inf")
+    best_sha256: str = ""
     learning_rate_factor: float = 1.0
     epochs_since_best: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -34,6 +41,13 @@ class Progression:
     def is_best(self, accuracy: float, loss: float) -> bool:
         """Whether these validation figures beat the best: by accuracy, at a tie by loss."""
         return (accuracy, -loss) > (self.best_accuracy, -self.best_loss)
+
+    def next_stage(self) -> None:
+        """Begin the next stage: its patience and its learning rate start afresh."""
+        self.stage += 1
+        self.stage_epochs = 0
+        self.epochs_since_best = 0
+        self.learning_rate_factor = 1.0
 
 
 class Checkpoint:
@@ -56,7 +70,9 @@ class Checkpoint:
         state = _pack(model.get_weights(), [v.numpy() for v in optimizer.variables])
         atomic_write_bytes(self.folder / f"epoch-{epoch}.npz", state)
         if best_now:
-            atomic_write_bytes(self.folder / f"best-{epoch}.npz", _pack(model.get_weights(), []))
+            best = _pack(model.get_weights(), [])
+            atomic_write_bytes(self.folder / f"best-{epoch}.npz", best)
+            progression.best_sha256 = sha256_bytes(best)
         data = asdict(progression)
         # JSON has no infinity; a loss that was never measured is null.
         data["best_loss"] = None if progression.best_epoch == 0 else progression.best_loss
@@ -88,15 +104,24 @@ class Checkpoint:
             saved = dict(data["progression"])
             saved["best_loss"] = float("inf") if saved["best_loss"] is None else saved["best_loss"]
             progression = Progression(**saved)
-            state = (self.folder / f"epoch-{progression.epochs_done}.npz").read_bytes()
-            if sha256_bytes(state) != data["sha256"]:
-                raise ArtifactError(f"the training state beside {path} was altered; start anew")
+            for name, digest in (
+                (f"epoch-{progression.epochs_done}.npz", data["sha256"]),
+                (f"best-{progression.best_epoch}.npz", progression.best_sha256),
+            ):
+                if sha256_bytes((self.folder / name).read_bytes()) != digest:
+                    raise ArtifactError(
+                        f"{self.folder / name} was altered; start the training anew with another"
+                        " --output"
+                    )
         except (KeyError, TypeError, OSError) as error:
             raise ArtifactError(f"{path} is damaged ({error}); start the training anew") from error
         return progression
 
     def restore(
-        self, progression: Progression, model: keras.Model, optimizer: keras.optimizers.Optimizer | None
+        self,
+        progression: Progression,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer | None,
     ) -> None:
         """Put the saved weights into ``model`` and the saved slots into a built ``optimizer``."""
         weights, slots = self._unpack(self.folder / f"epoch-{progression.epochs_done}.npz")
@@ -126,13 +151,18 @@ class Checkpoint:
         try:
             model.set_weights(weights)
         except ValueError as error:
-            raise ArtifactError(f"the saved weights in {self.folder} do not fit the model") from error
+            raise ArtifactError(
+                f"the saved weights in {self.folder} do not fit the model"
+            ) from error
 
     def _unpack(self, path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
         try:
             with np.load(path, allow_pickle=False) as data:
                 groups = [
-                    [data[f"{kind}{i:05d}"] for i in range(sum(n.startswith(kind) for n in data.files))]
+                    [
+                        data[f"{kind}{i:05d}"]
+                        for i in range(sum(n.startswith(kind) for n in data.files))
+                    ]
                     for kind in ("w", "o")
                 ]
         except (OSError, ValueError, KeyError, BadZipFile) as error:
@@ -141,7 +171,9 @@ class Checkpoint:
 
 
 def _pack(weights: list[np.ndarray], slots: list[np.ndarray]) -> bytes:
-    arrays = {f"w{i:05d}": a for i, a in enumerate(weights)} | {f"o{i:05d}": a for i, a in enumerate(slots)}
+    arrays = {f"w{i:05d}": a for i, a in enumerate(weights)} | {
+        f"o{i:05d}": a for i, a in enumerate(slots)
+    }
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

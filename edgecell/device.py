@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import tensorflow as tf
@@ -16,8 +17,9 @@ def configure(seed: int, deterministic: bool) -> dict[str, Any]:
     """
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        # Fails once a process has used its GPU; then growth was set at the first call.
-        if not tf.config.list_logical_devices("GPU"):
+        # Refused once the process has used its GPU; growth was set at the first call then. Asking
+        # for logical devices to find out would itself use the GPU.
+        with suppress(RuntimeError):
             tf.config.experimental.set_memory_growth(gpu, True)
     keras.mixed_precision.set_global_policy("mixed_float16" if gpus else "float32")
     # Random layers draw from generators with a state of their own, which training sets anew
@@ -28,7 +30,9 @@ def configure(seed: int, deterministic: bool) -> dict[str, Any]:
         tf.config.experimental.enable_op_determinism()
     return {
         "device": "GPU" if gpus else "CPU",
-        "gpus": [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in gpus],
+        "gpus": [
+            tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in gpus
+        ],
         "precision_policy": keras.mixed_precision.global_policy().name,
         "deterministic": deterministic,
     }

@@ -42,11 +42,10 @@ class Stage:
     """A stretch of epochs with one set of trainable layers and one optimizer."""
 
     name: str
-    first_epoch: int
     epochs: int
     learning_rate: float
     last_layers: int
-    cosine: bool
+    schedule: str
 
 
 def train(config: Config, dataset: Dataset, state: Path, progress: Progress) -> Trained:
@@ -77,9 +76,13 @@ def train(config: Config, dataset: Dataset, state: Path, progress: Progress) -> 
     if progression.epochs_done:
         progress.say(f"going on after epoch {progression.epochs_done}")
     started = time.monotonic()
-    for stage in stages(config):
-        if progression.epochs_done < stage.first_epoch + stage.epochs:
-            _run_stage(stage, model, images, validation, config, checkpoint, progression, key, progress)
+    for position, stage in enumerate(stages(config)):
+        if position > progression.stage:
+            progression.next_stage()
+        if position == progression.stage:
+            _run_stage(
+                stage, model, images, validation, config, checkpoint, progression, key, progress
+            )
     checkpoint.load_best(progression, model)
     facts |= describe_model(model) | {
         "steps_per_epoch": steps_per_epoch(images, config.train.batch_size),
@@ -95,14 +98,13 @@ def stages(config: Config) -> list[Stage]:
     head = settings.head_epochs if config.model.weights != "none" else 0
     rest = settings.epochs + (settings.head_epochs - head)
     planned = [
-        Stage("head", 0, head, settings.head_learning_rate, -1, cosine=False),
+        Stage("head", head, settings.head_learning_rate, -1, "constant"),
         Stage(
             "fine-tune",
-            head,
             rest,
             settings.learning_rate,
             settings.fine_tune_layers,
-            cosine=settings.schedule == "cosine",
+            settings.schedule,
         ),
     ]
     return [stage for stage in planned if stage.epochs]
@@ -123,8 +125,10 @@ def _run_stage(
     set_trainable(model, stage.last_layers)
     steps = steps_per_epoch(images, settings.batch_size)
     rate: Any = stage.learning_rate
-    if stage.cosine:
-        rate = keras.optimizers.schedules.CosineDecay(stage.learning_rate, stage.epochs * steps, alpha=0.01)
+    if stage.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(
+            stage.learning_rate, stage.epochs * steps, alpha=0.01
+        )
     optimizer = make_optimizer(settings, rate)
     optimizer.build(model.trainable_variables)
     model.compile(
@@ -134,63 +138,73 @@ def _run_stage(
         jit_compile=False,  # XLA on a CPU trained 15 times slower
     )
     if progression.epochs_done:
-        within = progression.epochs_done > stage.first_epoch
-        checkpoint.restore(progression, model, optimizer if within else None)
+        checkpoint.restore(progression, model, optimizer if progression.stage_epochs else None)
 
-    for epoch in range(progression.epochs_done, stage.first_epoch + stage.epochs):
-        if not stage.cosine:
+    while progression.stage_epochs < stage.epochs:
+        if settings.patience and progression.epochs_since_best >= settings.patience:
+            progress.say(f"no better val accuracy for {settings.patience} epochs: stopping early")
+            return
+        epoch = progression.epochs_done
+        if stage.schedule != "cosine":
             optimizer.learning_rate.assign(stage.learning_rate * progression.learning_rate_factor)
         device.reseed_random_layers(model, settings.seed * 100_003 + epoch)
         batches = epoch_batches(
             images, config.augment, batch_size=settings.batch_size, seed=settings.seed, epoch=epoch
         )
-        total = stage.first_epoch + stage.epochs
-        progress.begin(f"{stage.name} epoch {epoch + 1}/{total}", steps)
+        label = f"{stage.name} epoch {progression.stage_epochs + 1}/{stage.epochs}"
+        progress.begin(label, steps)
         begun = time.monotonic()
-        fitted = model.fit(batches, verbose=0, callbacks=[_Steps(progress)]).history
+        fitted = _fit(model, batches, images, progress)
         entry: dict[str, Any] = {
             "epoch": epoch + 1,
             "stage": stage.name,
             "loss": float(fitted["loss"][-1]),
             "accuracy": float(fitted["accuracy"][-1]),
         }
-        if not math.isfinite(entry["loss"]):
-            raise ConfigError(
-                f"the training loss is {entry['loss']} in epoch {epoch + 1}: the training diverged;"
-                f" lower --learning-rate (now {stage.learning_rate}) or check the images with"
-                " 'edgecell data show'"
-            )
         entry["val_loss"], entry["val_accuracy"] = validate(model, validation)
+        if not (math.isfinite(entry["loss"]) and math.isfinite(entry["val_loss"])):
+            raise ConfigError(
+                f"the loss is {entry['loss']} on train and {entry['val_loss']} on val in epoch"
+                f" {epoch + 1}: the training diverged; lower --learning-rate (now"
+                f" {stage.learning_rate}) or check the images with 'edgecell data show'"
+            )
         entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
         entry["seconds"] = round(time.monotonic() - begun, 2)
-        best_now = _note_epoch(progression, entry, stage, settings)
+        best_now = _note_epoch(progression, entry, stage)
         checkpoint.save(progression, model, optimizer, best_now=best_now, key=key)
         progress.advance(
-            steps, f"loss {entry['loss']:.4f}  val accuracy {entry['val_accuracy']:.4f}{' *' * best_now}"
+            steps,
+            f"loss {entry['loss']:.4f}  val accuracy {entry['val_accuracy']:.4f}{' *' * best_now}",
         )
-        if settings.patience and progression.epochs_since_best >= settings.patience:
-            progress.say(f"no better val accuracy for {settings.patience} epochs: stopping early")
-            return
 
 
-def _note_epoch(
-    progression: Progression, entry: dict[str, Any], stage: Stage, settings: TrainConfig
-) -> bool:
+def _fit(
+    model: keras.Model, batches: tf.data.Dataset, images: TrainingImages, progress: Progress
+) -> dict[str, list[float]]:
+    """One pass over ``batches``; an image that could not be read is a DataError again."""
+    try:
+        history = model.fit(batches, verbose=0, callbacks=[_Steps(progress)]).history
+    except tf.errors.OpError as error:
+        if images.failures:
+            raise images.failures[0] from error
+        raise
+    found: dict[str, list[float]] = history
+    return found
+
+
+def _note_epoch(progression: Progression, entry: dict[str, Any], stage: Stage) -> bool:
     """Book an epoch: history, best epoch, and the plateau rule; returns whether it is the best."""
     progression.history.append(entry)
     progression.epochs_done = entry["epoch"]
-    best_now = progression.is_best(entry["val_accuracy"], entry["val_loss"])
-    if entry["epoch"] == stage.first_epoch + 1:
-        progression.epochs_since_best = 0
-        progression.learning_rate_factor = 1.0
-    if best_now:
+    progression.stage_epochs += 1
+    if progression.is_best(entry["val_accuracy"], entry["val_loss"]):
         progression.best_epoch = entry["epoch"]
         progression.best_accuracy = entry["val_accuracy"]
         progression.best_loss = entry["val_loss"]
         progression.epochs_since_best = 0
         return True
     progression.epochs_since_best += 1
-    if settings.schedule == "plateau" and progression.epochs_since_best % 3 == 0:
+    if stage.schedule == "plateau" and progression.epochs_since_best % 3 == 0:
         progression.learning_rate_factor *= 0.5
     return False
 
@@ -204,7 +218,10 @@ def make_optimizer(settings: TrainConfig, rate: Any) -> keras.optimizers.Optimiz
         return keras.optimizers.Adam(rate)
     if settings.optimizer == "sgd":
         chosen = keras.optimizers.SGD(
-            rate, momentum=settings.momentum, nesterov=True, weight_decay=settings.weight_decay or None
+            rate,
+            momentum=settings.momentum,
+            nesterov=True,
+            weight_decay=settings.weight_decay or None,
         )
     else:
         chosen = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
