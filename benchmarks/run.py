@@ -224,16 +224,16 @@ def _add_ratios(entries: list[dict[str, Any]]) -> None:
 
 
 def _drift_warnings(entries: list[dict[str, Any]], limit: float = 0.1) -> list[str]:
-    found = []
-    for entry in entries:
-        for timing in entry["latency"]:
-            drift = timing["drift"]
-            if "value" in drift and abs(drift["value"]) > limit:
-                found.append(
-                    f"{entry['name']} at {_threads(timing['threads'])} became {abs(drift['value']):.0%} "
-                    f"{'slower' if drift['value'] > 0 else 'faster'} during the timing (heat or other work)"
-                )
-    return found
+    """One line for all models whose pace changed between the first and the last third."""
+    found = [
+        f"{entry['name']} {timing['drift']['value']:+.0%} at {_threads(timing['threads'])}"
+        for entry in entries
+        for timing in entry["latency"]
+        if "value" in timing["drift"] and abs(timing["drift"]["value"]) > limit
+    ]
+    if not found:
+        return []
+    return [f"the pace changed during the timing (heat or other work): {', '.join(found)}"]
 
 
 def _labels(models: Sequence[Path]) -> list[str]:

@@ -123,7 +123,7 @@ def verify_headline(results: dict[str, Any]) -> Html:
     note = (
         f"refused: {', '.join(refused)}"
         if refused
-        else "same decisions as the trained model, within budget"
+        else "no loss beyond the budgets, against the trained model"
     )
     return card("Verified", f"{passed} of {len(models)}", note)
 

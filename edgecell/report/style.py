@@ -18,6 +18,7 @@ header { padding-top:36px; }
 h1 { font-size:1.7rem; line-height:1.2; margin:0 0 4px; overflow-wrap:anywhere; }
 h2 { font-size:1.22rem; margin:0 0 8px; }
 h3 { font-size:1.02rem; margin:26px 0 8px; overflow-wrap:anywhere; }
+h3 .badge { white-space:normal; }
 .subtitle, .lead, .card-note, figcaption, footer { color:var(--muted); }
 .lead { margin:0 0 14px; max-width:75ch; }
 nav { display:flex; flex-wrap:wrap; gap:4px 16px; margin:14px 0 0; font-size:.92rem; }
@@ -40,7 +41,7 @@ td small { color:var(--muted); display:block; white-space:nowrap; font-weight:40
 td .badge { font-size:.76rem; padding:0 8px; }
 td b { white-space:nowrap; }
 .low { color:var(--bad); font-weight:650; }
-.badge { display:inline-block; border-radius:99px; padding:1px 10px; font-size:.86rem; font-weight:600; }
+.badge { display:inline-block; white-space:nowrap; border-radius:99px; padding:1px 10px; font-size:.86rem; font-weight:600; }
 .badge.good { color:var(--good); background:var(--good-bg); }
 .badge.bad { color:var(--bad); background:var(--bad-bg); }
 .badge.none { color:var(--muted); background:var(--bg); }

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import host as host_module
 from benchmarks import report
 from benchmarks.precision import precision_of
-from benchmarks.run import BenchOptions, bench, thread_settings, write_artefacts
+from benchmarks.run import BenchOptions, _drift_warnings, bench, thread_settings, write_artefacts
 from edgecell import tflite_file
 from edgecell.errors import ArtifactError, ConfigError, DataError
 
@@ -146,3 +146,14 @@ def test_busy_fraction_sees_work():
 )
 def test_milliseconds_have_three_digits(value, text):
     assert report.milliseconds({"value": value}) == text
+
+
+def test_drift_is_said_once_for_all():
+    def entry(name, *drifts):
+        timings = [{"threads": i + 1, "drift": drift} for i, drift in enumerate(drifts)]
+        return {"name": name, "latency": timings}
+
+    quiet = {"value": 0.05}
+    assert _drift_warnings([entry("a", quiet, {"reason": "2 runs are too few"})]) == []
+    (line,) = _drift_warnings([entry("a", quiet, {"value": -0.46}), entry("b", {"value": 0.2})])
+    assert line.endswith("a -46% at 2 threads, b +20% at 1 thread")
