@@ -41,7 +41,8 @@ td small { color:var(--muted); display:block; white-space:nowrap; font-weight:40
 td .badge { font-size:.76rem; padding:0 8px; }
 td b { white-space:nowrap; }
 .low { color:var(--bad); font-weight:650; }
-.badge { display:inline-block; white-space:nowrap; border-radius:99px; padding:1px 10px; font-size:.86rem; font-weight:600; }
+.badge { display:inline-block; white-space:nowrap; border-radius:99px; padding:1px 10px;
+  font-size:.86rem; font-weight:600; }
 .badge.good { color:var(--good); background:var(--good-bg); }
 .badge.bad { color:var(--bad); background:var(--bad-bg); }
 .badge.none { color:var(--muted); background:var(--bg); }
