@@ -12,7 +12,7 @@ from converters import audit, calibration, tflite
 from converters.lowering import strip_scaling
 from converters.scaling import EDGECELL
 from edgecell import rundir
-from edgecell.config import Config, DataConfig
+from edgecell.config import PRECISIONS, Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
 from edgecell.pipeline.reporting import write_report
@@ -112,7 +112,7 @@ def _record(
     folder = run.stage("quantize")
     kept = _still_valid(run, {entry["file"] for entry in entries}, target)
     results: dict[str, Any] = {
-        "models": sorted(kept + entries, key=lambda entry: entry["precision"])
+        "models": sorted(kept + entries, key=lambda entry: PRECISIONS.index(entry["precision"]))
     }
     outputs = [folder / entry["file"] for entry in results["models"]]
     manifest = folder / "calibration.json"
