@@ -1,0 +1,61 @@
+"""What all tests share: the real images beside the project, and a data set learnt in seconds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class Pictures:
+    """An ImageSource over an array, as the loaders' own."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> np.ndarray:
+        return self.images[index]
+
+    def name(self, index: int) -> str:
+        return f"picture {index}"
+
+
+def separable(count: int, seed: int, side: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (count, side, side, 3) and int64 (count,): three colours with noise, in turn."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    colours = np.array([[200, 60, 60], [60, 200, 60], [60, 60, 200]])
+    noise = random.normal(0, 20, (count, side, side, 3))
+    images = (colours[labels][:, None, None] + noise).clip(0, 255).astype(np.uint8)
+    return images, labels.astype(np.int64)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real images and weights; the test is skipped where there is none."""
+    path = Path(os.environ.get("EDGECELL_SHARED", REPOSITORY.parent / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip(f"no real images at {path}; set EDGECELL_SHARED")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """A Dataset in memory: 3 classes of 20 × 20, told apart by colour; 48, 15 and 15 images."""
+    from edgecell.data.types import Dataset, Split
+
+    splits = {}
+    for seed, (name, count) in enumerate((("train", 48), ("val", 15), ("test", 15))):
+        images, labels = separable(count, seed)
+        splits[name] = Split(name, Pictures(images), labels)
+    origin = {"kind": "test", "fingerprint": "0" * 64}
+    return Dataset("colours", "multi-class", ("red", "green", "blue"), **splits, origin=origin)
