@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
+
+from edgecell import batches as batches_module
+from edgecell.batches import balanced_weights, epoch_batches, prepare, steps_per_epoch
+from edgecell.config import AugmentConfig
+from edgecell.data.types import Split
+from edgecell.errors import DataError
+from edgecell.preprocess import PreprocessSpec
+from edgecell.progress import Silent
+
+SPEC = PreprocessSpec(16, 16)
+PLAIN = AugmentConfig(
+    flip=False, quarter_turns=False, brightness=0, contrast=0, saturation=0, shift=0
+)
+
+
+class Numbered:
+    """Images that are filled with their own number."""
+
+    def __init__(self, count: int, corrupt: int = -1) -> None:
+        self.count, self.corrupt = count, corrupt
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, index: int) -> np.ndarray:
+        if index == self.corrupt:
+            raise DataError(f"picture {index} is a corrupt image")
+        return np.full((20, 24, 3), index, np.uint8)
+
+    def name(self, index: int) -> str:
+        return f"picture {index}"
+
+
+def prepared(count: int = 50, corrupt: int = -1, class_weights: bool = True, **options):
+    labels = np.minimum(np.arange(count) % 7, 2).astype(np.int64)  # imbalanced: 1, 1, 5
+    split = Split("train", Numbered(count, corrupt), labels)
+    return prepare(split, SPEC, 3, class_weights=class_weights, progress=Silent(), **options)
+
+
+def epoch(images, *, seed: int = 0, epoch: int = 0, size: int = 8, config=PLAIN) -> list:
+    made = epoch_batches(images, config, batch_size=size, seed=seed, epoch=epoch)
+    return [tuple(part.numpy() for part in batch) for batch in made]
+
+
+def order(found: list) -> list[int]:
+    return [int(n) for pixels, _, _ in found for n in pixels[:, 0, 0, 0]]
+
+
+def test_an_epoch_shows_each_image_once_in_an_order_of_its_own():
+    images = prepared(48)
+    seen = [order(epoch(images, epoch=e)) for e in range(3)]
+    for one in seen:
+        assert sorted(one) == list(range(48))
+    assert len({tuple(one) for one in seen}) == 3
+    assert order(epoch(images, epoch=1)) == seen[1]
+    assert order(epoch(images, epoch=1, seed=1)) != seen[1]
+
+
+def test_a_remainder_is_dropped_unless_it_is_all_there_is():
+    found = epoch(prepared(50))
+    assert [len(pixels) for pixels, _, _ in found] == [8] * 6
+    assert len(set(order(found))) == 48
+    few = prepared(5)
+    assert steps_per_epoch(few, 8) == 1
+    assert sorted(order(epoch(few))) == list(range(5))
+
+
+def test_labels_and_weights_stay_with_their_images():
+    images = prepared(48)
+    for pixels, targets, weights in epoch(images):
+        which = pixels[:, 0, 0, 0].astype(int)
+        np.testing.assert_array_equal(targets, np.eye(3)[images.split.labels[which]])
+        np.testing.assert_array_equal(weights, images.sample_weights[which])
+
+
+def test_streaming_shows_what_memory_shows():
+    held, streamed = prepared(), prepared(memory_limit=1000)
+    assert held.pixels is not None
+    assert streamed.pixels is None
+    augmented = AugmentConfig()
+    for one, two in zip(
+        epoch(held, config=augmented), epoch(streamed, config=augmented), strict=True
+    ):
+        for part, twin in zip(one, two, strict=True):
+            np.testing.assert_array_equal(part, twin)
+
+
+def test_the_memory_limit_is_what_the_resized_images_take(monkeypatch):
+    monkeypatch.setattr(batches_module, "materialize", lambda *_: "read")
+    size = 50 * 16 * 16 * 3
+    assert prepared(memory_limit=size).pixels == "read"
+    assert prepared(memory_limit=size - 1).pixels is None
+
+
+def test_batches_of_an_epoch_are_augmented_differently():
+    images = prepared(16)
+    images.pixels[:] = 100
+    shades = {
+        pixels[i].tobytes()
+        for pixels, _, _ in epoch(images, config=replace(PLAIN, brightness=0.2))
+        for i in range(8)
+    }
+    assert len(shades) == 16
+
+
+def test_a_corrupt_image_is_told_by_name_before_and_while_streaming():
+    with pytest.raises(DataError, match="picture 33"):
+        prepared(corrupt=33)
+    streamed = prepared(corrupt=33, memory_limit=0)
+    with pytest.raises(tf.errors.OpError):
+        epoch(streamed, size=50)
+    assert [str(error) for error in streamed.failures] == ["picture 33 is a corrupt image"]
+
+
+def test_weights_are_scikit_learn_s_and_one_on_average():
+    images = prepared(50)
+    labels = images.split.labels
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    np.testing.assert_allclose(balanced_weights(labels, 3), expected, rtol=1e-6)
+    assert images.sample_weights.dtype == np.float32
+    assert images.sample_weights.mean() == pytest.approx(1.0, abs=1e-6)
+    assert expected.max() / expected.min() > 4
+    assert set(prepared(class_weights=False).sample_weights) == {1.0}
+
+
+def test_an_absent_class_weighs_nothing():
+    labels = np.array([0, 0, 0, 2])
+    present = compute_class_weight("balanced", classes=np.array([0, 2]), y=labels)
+    np.testing.assert_allclose(balanced_weights(labels, 4), [present[0], 0, present[1], 0])
