@@ -203,6 +203,30 @@ class TFLitePredictor:
         return steps * np.float32(self._output.scale)
 
 
+class ActivationProbe:
+    """All tensors of a .tflite file after an inference: for studying its layers, not for timing.
+
+    Runs without XNNPACK, which keeps what is between its operators to itself.
+
+    Raises:
+        ArtifactError: not a TFLite file, or damaged.
+    """
+
+    def __init__(self, model: bytes, *, threads: int = 1, name: str = "the model") -> None:
+        self.file = tflite_file.parse(model, name)
+        self._interpreter = _open_interpreter(model, threads, False, name, preserve_all=True)
+        self._entry = self._interpreter.get_input_details()[0]["index"]
+
+    def run(self, entry: NDArray[Any]) -> None:
+        """One inference; ``entry`` has the input tensor's own shape and element type."""
+        self._interpreter.set_tensor(self._entry, entry)
+        self._interpreter.invoke()
+
+    def value(self, index: int) -> NDArray[Any]:
+        """A copy of tensor ``index`` (of ``file.tensors``) as the last inference left it."""
+        return self._interpreter.get_tensor(index)
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -235,12 +259,17 @@ def _classifier_shape(file: TFLiteFile, name: str) -> tuple[tuple[int, int], int
     return (entry.shape[1], entry.shape[2]), leave.shape[1]
 
 
-def _open_interpreter(data: bytes, threads: int, xnnpack: bool, name: str) -> Interpreter:
+def _open_interpreter(
+    data: bytes, threads: int, xnnpack: bool, name: str, *, preserve_all: bool = False
+) -> Interpreter:
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         with known_chatter_held_back():
             interpreter = Interpreter(
-                model_content=data, num_threads=threads, experimental_op_resolver_type=resolver
+                model_content=data,
+                num_threads=threads,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=preserve_all,
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
