@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from edgecell.cli import options as opt
+from edgecell.config import PRECISIONS, Config
+from edgecell.errors import ConfigError
+
+GROUPS = (opt.DATA, opt.MODEL, opt.TRAIN, opt.CALIBRATION, opt.VERIFY, opt.BENCH)
+FLAGS = [flag for group in GROUPS for flag in group]
+SWITCHES = [flag for flag in FLAGS if flag.switch]
+# A value other than the default, as it is typed, and what it becomes.
+VALUES = {
+    "data.source": ("x.npz", "x.npz"),
+    "data.size": ("64", 64),
+    "data.root": ("/r", "/r"),
+    "model.name": ("other", "other"),
+    "model.alpha": ("1.4", 1.4),
+    "model.image_size": ("128", 128),
+    "model.weights": ("w.h5", "w.h5"),
+    "model.fit": ("crop", "crop"),
+    "train.optimizer": ("sgd", "sgd"),
+    "train.schedule": ("plateau", "plateau"),
+    "quantize.input_type": ("int8", "int8"),
+    "bench.runs": ("300", 300),
+}
+
+
+def value_of(config: Config, field: str):
+    table, key = field.split(".")
+    return getattr(getattr(config, table), key)
+
+
+def hint_of(field: str):
+    table, key = field.split(".")
+    return typing.get_type_hints(typing.get_type_hints(Config)[table])[key]
+
+
+def configured(*arguments: str, base: Config | None = None, groups=GROUPS) -> Config:
+    """The Config that these arguments make of ``base``."""
+    made = []
+
+    @click.command()
+    @opt.flags(*groups)
+    def command(**parameters) -> None:
+        made.append(opt.configure(parameters, base or Config()))
+        assert not parameters
+
+    result = CliRunner().invoke(command, list(arguments))
+    if result.exception is not None:
+        raise (
+            result.exception
+            if not isinstance(result.exception, SystemExit)
+            else click.UsageError(result.output)
+        )
+    return made[0]
+
+
+def option_of(flag: opt.Flag) -> click.Option:
+    @click.command()
+    @opt.flags((flag,))
+    def command(**_parameters) -> None: ...
+
+    option = command.params[0]
+    assert isinstance(option, click.Option)
+    return option
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_a_flag_sets_a_field_and_shows_its_default(flag):
+    default = value_of(Config(), flag.field)
+    shown = {True: "on", False: "off"}[default] if flag.switch else str(default)
+    option = option_of(flag)
+    assert option.help is not None
+    assert option.help.endswith(f" [default: {shown}]")
+    assert option.default is None or not isinstance(option.default, bool | int | str)
+    assert flag.switch == (hint_of(flag.field) is bool)
+
+
+def test_no_flag_and_no_field_stands_twice():
+    names = [part for flag in FLAGS for part in flag.name.split("/")]
+    assert len(set(names)) == len(names)
+    assert len({flag.field for flag in FLAGS}) == len(FLAGS)
+
+
+def test_every_field_has_a_flag():
+    fields = {
+        f"{table.name}.{key.name}"
+        for table in dataclasses.fields(Config)
+        if dataclasses.is_dataclass(getattr(Config(), table.name))
+        for key in dataclasses.fields(getattr(Config(), table.name))
+    }
+    # The precisions have a flag each.
+    assert fields - {flag.field for flag in FLAGS} == {"quantize.precisions"}
+
+
+def test_without_flags_the_base_is_unchanged():
+    base = dataclasses.replace(
+        Config(),
+        train=dataclasses.replace(Config().train, epochs=3, class_weights=False),
+        augment=dataclasses.replace(Config().augment, flip=False),
+        data=dataclasses.replace(Config().data, strict_splits=True, seed=5),
+    )
+    assert configured(base=base) == base
+
+
+@pytest.mark.parametrize("flag", [f for f in FLAGS if not f.switch], ids=lambda flag: flag.name)
+def test_a_value_reaches_its_field_with_its_type_and_changes_nothing_else(flag):
+    hint = hint_of(flag.field)
+    typed, expected = VALUES.get(flag.field, ("0.125", 0.125) if hint is float else ("11", 11))
+    config = configured(flag.name, typed)
+    seen = value_of(config, flag.field)
+    assert (seen, type(seen)) == (expected, type(expected))
+    assert seen != value_of(Config(), flag.field)
+    table, key = flag.field.split(".")
+    back = dataclasses.replace(getattr(config, table), **{key: value_of(Config(), flag.field)})
+    assert dataclasses.replace(config, **{table: back}) == Config()
+
+
+@pytest.mark.parametrize("flag", SWITCHES, ids=lambda flag: flag.name)
+def test_a_switch_switches_both_ways_where_it_can(flag):
+    names = flag.name.split("/")
+    assert value_of(configured(names[0]), flag.field) is True
+    if len(names) == 2:
+        assert value_of(configured(names[1]), flag.field) is False
+    else:
+        assert value_of(Config(), flag.field) is False
+
+
+@pytest.mark.parametrize("flag", [f for f in FLAGS if f.type in (int, float)], ids=lambda f: f.name)
+def test_a_number_that_is_none_is_refused(flag):
+    with pytest.raises(click.UsageError, match=f"Invalid value for '{flag.name}'"):
+        configured(flag.name, "many")
+
+
+@pytest.mark.parametrize(
+    "flag", [f for f in FLAGS if isinstance(f.type, click.Choice)], ids=lambda f: f.name
+)
+def test_the_choices_are_the_configuration_s(flag):
+    for choice in flag.type.choices:
+        assert str(value_of(configured(flag.name, choice), flag.field)) == choice
+    with pytest.raises(click.UsageError, match="is not one of"):
+        configured(flag.name, "nonsense")
+
+
+def test_a_value_out_of_range_is_a_config_error():
+    with pytest.raises(ConfigError, match=r"train.epochs is -1; allowed: 0 to 10000"):
+        configured("--epochs", "-1")
+    with pytest.raises(ConfigError, match=r"train.seed is -1; allowed: 0 to"):
+        configured("--seed", "-1")
+
+
+def test_flags_override_a_recipe(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[train]\nepochs = 7\nbatch_size = 16\n")
+    config = configured("--epochs", "9", base=opt.base_config(str(path)))
+    assert (config.train.epochs, config.train.batch_size) == (9, 16)
+    assert opt.base_config(None) == Config()
+
+
+def test_precisions_are_what_was_asked_for_in_their_order():
+    seen = []
+
+    @click.command()
+    @opt.precision_flags
+    def command(**parameters) -> None:
+        seen.append(opt.with_precisions(Config(), opt.take_precisions(parameters)))
+        assert not parameters
+
+    for arguments in ([], ["--int8"], ["--int8", "--float32"], [f"--{p}" for p in PRECISIONS]):
+        assert CliRunner().invoke(command, arguments, catch_exceptions=False).exit_code == 0
+    assert [config.quantize.precisions for config in seen] == [
+        Config().quantize.precisions,
+        ("int8",),
+        ("float32", "int8"),
+        PRECISIONS,
+    ]
+
+
+def test_whether_a_data_set_was_named():
+    assert opt.names_data({"set_data__source": "x"})
+    assert not opt.names_data({"set_data__source": None, "set_data__limit": 3})
