@@ -5,20 +5,28 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from converters.gate import GateReport
 from edgecell.errors import ParityError
 from edgecell.record import Measurement
+
+EQUIVALENCE = "equivalence of accuracy"
 
 
 @dataclass(frozen=True)
 class VerifyBudget:
     """What a conversion may cost, as fractions: 0.01 is one point.
 
-    ``max_f1_drop`` holds for every class. None: measured, not judged.
+    ``max_f1_drop`` holds for every class. ``margin`` and ``alpha`` are those of the statistical gate
+    (:mod:`converters.gate`); with ``require_equivalence`` its "cannot tell" is a failure too.
+    ``min_agreement`` None: measured, not judged.
     """
 
     max_accuracy_drop: float = 0.005
     max_f1_drop: float = 0.02
     min_agreement: float | None = None
+    margin: float = 0.005
+    alpha: float = 0.05
+    require_equivalence: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,10 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Every check in the order it was made; a dead reference or a wrong file ends the list early."""
+    """Every check in the order it was made; a dead reference or a wrong file ends the list early.
+
+    ``gate`` is None where the list ended early.
+    """
 
     reference: str
     converted: str
@@ -58,6 +69,7 @@ class VerifyReport:
     classes: tuple[ClassRow, ...]
     measurements: dict[str, Measurement]
     budget: VerifyBudget
+    gate: GateReport | None = None
 
     @property
     def passed(self) -> bool:
@@ -66,9 +78,11 @@ class VerifyReport:
 
     @property
     def verdict(self) -> str:
-        """ "equivalent within budget", or the name of the first check that failed."""
+        """What the gate says, or the name of the first check that failed."""
         failed = [check.name for check in self.checks if check.passed is False]
-        return f"refused: {failed[0]}" if failed else "equivalent within budget"
+        if failed or self.gate is None:
+            return f"refused: {failed[0]}"
+        return self.gate.sentence
 
     def worst_class(self) -> ClassRow | None:
         """The class whose F1 fell most, among those with images."""
@@ -86,7 +100,7 @@ class VerifyReport:
             "classes": [asdict(row) for row in self.classes],
             "measurements": {key: m.to_json() for key, m in self.measurements.items()},
             "budget": asdict(self.budget),
-        }
+        } | ({} if self.gate is None else {"gate": self.gate.to_json()})
 
 
 def require(report: VerifyReport) -> None:
@@ -94,21 +108,31 @@ def require(report: VerifyReport) -> None:
     if report.passed:
         return
     failed = next(check for check in report.checks if check.passed is False)
-    worst = report.worst_class()
-    where = (
-        f"; worst class '{worst.name}': F1 {worst.reference_f1:.4f} → {worst.converted_f1:.4f}"
-        f" on {worst.support} images"
-        if worst is not None
-        else ""
-    )
     raise ParityError(
         f"{report.converted} is refused by '{failed.name}': {failed.measured},"
-        f" allowed {failed.allowed}{where}; {_next_step(failed.name)}"
+        f" allowed {failed.allowed}{_where(report)}; {_next_step(failed.name)}"
     )
+
+
+def _where(report: VerifyReport) -> str:
+    worst = report.worst_class()
+    if worst is None:
+        return ""
+    said = (
+        f"; worst class '{worst.name}': F1 {worst.reference_f1:.4f} → {worst.converted_f1:.4f}"
+        f" on {worst.support} images"
+    )
+    significant = report.gate.worse_classes if report.gate is not None else ()
+    if significant:
+        named = ", ".join(f"'{row.name}' (p = {row.p_holm:.2g})" for row in significant[:3])
+        more = f" and {len(significant) - 3} more" if len(significant) > 3 else ""
+        said += f"; significantly worse: {named}{more}"
+    return said
 
 
 def _next_step(check: str) -> str:
     return {
         "reference alive": "train it longer with 'edgecell train'",
         "structure": "convert it again with 'edgecell quantize'",
+        EQUIVALENCE: "verify more images (--split val+test), or a larger --margin",
     }.get(check, "try 'edgecell quantize --float16' or a larger budget")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters.audit import AuditReport
-from converters.verdict import Check, ClassRow, VerifyBudget, VerifyReport, require
+from converters.gate import GateReport, judge
+from converters.verdict import EQUIVALENCE, Check, ClassRow, VerifyBudget, VerifyReport, require
 from edgecell import metrics
 from edgecell.errors import DataError
 from edgecell.record import Measurement
@@ -34,7 +35,9 @@ def verify(
     """Hold ``converted`` against ``reference`` on validation images.
 
     Steps: reference alive → structure → agreement and largest probability difference → accuracy and
-    per-class F1 within ``budget``.
+    per-class F1 within ``budget`` → the statistical gate: no class significantly worse, accuracy
+    equivalent. "Cannot tell" fails only with ``budget.require_equivalence``, and so does a proven loss
+    that a ``max_accuracy_drop`` above the margin allows.
 
     Args:
         images: uint8 (N, H, W, 3); labels: int64 (N,) in 0..C-1; class_names: C names.
@@ -48,6 +51,7 @@ def verify(
     confusion = metrics.confusion_matrix(labels, expected.argmax(axis=1), len(class_names))
     checks = [_alive(confusion, expected, labels)]
     rows: tuple[ClassRow, ...] = ()
+    gate = None
     measured = {"reference_accuracy": _fraction(np.trace(confusion), len(labels))}
     if checks[0].passed and structure is not None:
         checks.append(_structure(structure))
@@ -56,8 +60,17 @@ def verify(
         quantized = metrics.confusion_matrix(labels, found.argmax(axis=1), len(class_names))
         rows = _class_rows(class_names, confusion, quantized, budget)
         measured |= _measure(expected, found, confusion, quantized, converted.output_scale)
-        checks += _compare(measured, found, rows, budget)
-    return VerifyReport(reference.name, converted.name, tuple(checks), rows, measured, budget)
+        gate = judge(
+            labels,
+            expected.argmax(axis=1),
+            found.argmax(axis=1),
+            class_names,
+            margin=budget.margin,
+            class_budget=budget.max_f1_drop,
+            alpha=budget.alpha,
+        )
+        checks += _compare(measured, found, rows, budget) + _significance(gate, budget)
+    return VerifyReport(reference.name, converted.name, tuple(checks), rows, measured, budget, gate)
 
 
 def _check_arguments(
@@ -180,6 +193,31 @@ def _compare(
             all(row.passed is not False for row in rows),
             f"{worst.f1_drop:+.4f} ({worst.name})",
             f"at most {budget.max_f1_drop:g}",
+        ),
+    ]
+
+
+def _significance(gate: GateReport, budget: VerifyBudget) -> list[Check]:
+    worse = gate.worse_classes
+    first = min(gate.classes, key=lambda row: row.p_holm)
+    drops = f"F1 {first.f1_drop.value or 0.0:+.4f}, recall {first.recall_drop.value or 0.0:+.4f}"
+    drop = gate.accuracy_drop.value or 0.0
+    failed = gate.accuracy_worse and drop > budget.max_accuracy_drop + _ROUNDING
+    undecided = False if failed or budget.require_equivalence else None
+    return [
+        Check(
+            "significance of class drops",
+            not worse,
+            f"{', '.join(row.name for row in worse) or 'none'}; most certain: {first.name},"
+            f" {drops}, p = {first.p_holm:.2g}",
+            f"none beyond {budget.max_f1_drop:g} with p ≤ {budget.alpha:g} after Holm",
+        ),
+        Check(
+            EQUIVALENCE,
+            True if gate.non_inferior else undecided,
+            f"drop at most {gate.upper_bound:.4f} with {1 - budget.alpha:.0%} confidence"
+            f" ({gate.lost} lost, {gate.gained} gained, n = {gate.n})",
+            f"at most {budget.margin:g}",
         ),
     ]
 

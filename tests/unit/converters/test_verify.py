@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters.verify import VerifyBudget, require, verify
@@ -57,7 +57,7 @@ def test_the_numbers_of_one_wrong_image():
     assert (first.name, first.support) == ("a", 20)
     assert first.f1_drop == pytest.approx(1 - 38 / 39)
     assert first.converted_recall == 0.95
-    assert json.loads(json.dumps(report.to_json()))["verdict"] == "equivalent within budget"
+    assert json.loads(json.dumps(report.to_json()))["verdict"].startswith("cannot tell")
 
 
 def test_a_budget_is_met_exactly_and_missed_by_one_image():
@@ -93,6 +93,7 @@ def test_a_class_without_images_is_not_judged():
     assert report.worst_class().name == "a"
 
 
+@settings(deadline=None, max_examples=25)
 @given(st.sets(st.integers(0, 59), max_size=20))
 def test_a_model_is_equivalent_to_itself_and_drops_have_their_sign(wrong):
     reference = spoiled(*wrong)
