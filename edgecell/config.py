@@ -20,6 +20,7 @@ from edgecell.errors import ConfigError
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
+CORRUPTIONS = ("blur", "jpeg", "bright", "dark", "warm", "cool", "noise")
 SIZES = (28, 64, 128, 224)
 MAX_SEED = 2**32 - 1
 """NumPy's legacy generator takes no larger seed, and none of the generators a negative one."""
@@ -147,14 +148,62 @@ class QuantizeConfig:
 
 @dataclass(frozen=True)
 class VerifyConfig:
-    """Budgets of the parity gate, as fractions; a drop is reference minus converted."""
+    """Budgets of the parity gate, as fractions; a drop is reference minus converted.
+
+    ``margin`` and ``alpha`` are those of the equivalence test, ``split`` the images it looks at.
+    """
 
     max_accuracy_drop: float = 0.005
     max_f1_drop: float = 0.02
+    margin: float = 0.005
+    alpha: float = 0.05
+    split: Literal["val", "val+test"] = "val"
+    require_equivalence: bool = False
 
     def __post_init__(self) -> None:
         _between("verify.max_accuracy_drop", self.max_accuracy_drop, 0.0, 1.0)
         _between("verify.max_f1_drop", self.max_f1_drop, 0.0, 1.0)
+        _between("verify.margin", self.margin, 0.0001, 0.5)
+        _between("verify.alpha", self.alpha, 0.001, 0.4)
+
+
+@dataclass(frozen=True)
+class ConfidenceConfig:
+    """What is promised of a file's confidence, each with probability ``certainty`` or in the mean.
+
+    ``target_accuracy``: of the answers above the abstention threshold, with ``certainty``;
+    ``coverage``: how often a conformal set holds the right class.
+    """
+
+    target_accuracy: float = 0.99
+    certainty: float = 0.95
+    coverage: float = 0.99
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _between("confidence.target_accuracy", self.target_accuracy, 0.5, 0.9999)
+        _between("confidence.certainty", self.certainty, 0.5, 0.9999)
+        _between("confidence.coverage", self.coverage, 0.5, 0.9999)
+        _between("confidence.seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class RobustnessConfig:
+    """Which corruptions, each at five strengths, on how many images of the split (0: all)."""
+
+    corruptions: tuple[str, ...] = CORRUPTIONS
+    images: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.corruptions:
+            raise ConfigError(f"no corruption asked for; allowed: {', '.join(CORRUPTIONS)}")
+        for corruption in self.corruptions:
+            _one_of("robustness.corruptions", corruption, CORRUPTIONS)
+            if self.corruptions.count(corruption) > 1:
+                raise ConfigError(f"robustness.corruptions names {corruption} twice; once is enough")
+        _between("robustness.images", self.images, 0, 10_000_000)
+        _between("robustness.seed", self.seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -183,6 +232,8 @@ class Config:
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
+    confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
+    robustness: RobustnessConfig = field(default_factory=RobustnessConfig)
     expected: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -165,9 +165,42 @@ VERIFY = (
     Flag(
         "--max-f1-drop",
         "verify.max_f1_drop",
-        "Largest allowed drop of any class's F1, fraction.",
+        "Largest allowed drop of any class's F1, and of its recall where significant, fraction.",
         float,
     ),
+    Flag("--margin", "verify.margin", "Drop of accuracy that still is equivalent, fraction.", float),
+    Flag("--alpha", "verify.alpha", "Level of each test: chance of a wrong verdict.", float),
+    Flag(
+        "--split",
+        "verify.split",
+        "Images to compare on; test only where it is named.",
+        click.Choice(["val", "val+test"]),
+    ),
+    Flag(
+        "--require-equivalence",
+        "verify.require_equivalence",
+        "Exit with 5 also where the images cannot tell.",
+        switch=True,
+    ),
+)
+CONFIDENCE = (
+    Flag(
+        "--target-accuracy",
+        "confidence.target_accuracy",
+        "Accuracy wanted of the answers that are not abstained from, fraction.",
+        float,
+    ),
+    Flag("--certainty", "confidence.certainty", "Certainty of that promise, fraction.", float),
+    Flag(
+        "--coverage",
+        "confidence.coverage",
+        "How often a conformal set must hold the right class, fraction.",
+        float,
+    ),
+)
+ROBUSTNESS = (
+    Flag("--images", "robustness.images", "Images of the split, drawn at random (0: all).", int),
+    Flag("--corruption-seed", "robustness.seed", "Seed of that draw and of the noise.", int),
 )
 BENCH = (
     Flag("--runs", "bench.runs", "Least number of timed inferences.", int),
