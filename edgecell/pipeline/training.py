@@ -80,7 +80,10 @@ def _write(config: Config, run: RunDir, dataset: Dataset, trained: Trained) -> d
     save_keras(trained.model, model_path)
     history = trained.progression.history
     rundir.atomic_write_json(folder / "history.json", history)
-    curves = plots.save(plots.learning_curves(history), folder / "curves.png")
+    curves = plots.save(
+        plots.learning_curves(history, best_epoch=trained.progression.best_epoch),
+        folder / "curves.png",
+    )
     best = history[trained.progression.best_epoch - 1]
     results = {
         "val_accuracy": Measurement(best["val_accuracy"], "fraction", n=len(dataset.val)).to_json(),
