@@ -169,18 +169,20 @@ VERIFY = (
         float,
     ),
     Flag("--margin", "verify.margin", "Drop of accuracy that still is equivalent, fraction.", float),
-    Flag("--alpha", "verify.alpha", "Level of each test: chance of a wrong verdict.", float),
-    Flag(
-        "--split",
-        "verify.split",
-        "Images to compare on; test only where it is named.",
-        click.Choice(["val", "val+test"]),
-    ),
+    Flag("--significance", "verify.alpha", "Level of the gate's tests, fraction.", float),
     Flag(
         "--require-equivalence",
         "verify.require_equivalence",
         "Exit with 5 also where the images cannot tell.",
         switch=True,
+    ),
+)
+VERIFY_SPLIT = (
+    Flag(
+        "--split",
+        "verify.split",
+        "Images to compare on; test only where it is named.",
+        click.Choice(["val", "val+test"]),
     ),
 )
 CONFIDENCE = (
