@@ -124,7 +124,9 @@ class GateReport:
             return f"worse: {', '.join(names)}"
         said = f"cannot tell at a margin of {self.margin:g} with {self.n:,} images"
         if self.images_needed is not None:
-            said += f"; about {self.images_needed:,} would show {self.needed_for}"
+            step = 10 ** max(len(str(self.images_needed)) - 2, 0)
+            rounded = -(-self.images_needed // step) * step
+            said += f"; about {rounded:,} would show {self.needed_for}"
         return said
 
     def to_json(self) -> dict[str, Any]:
@@ -224,7 +226,9 @@ def paired_bootstrap(
     return {key: before[key] - after[key] for key in ("accuracy", "macro_f1", "recall", "f1")}
 
 
-def f1_permutation_p(labels: Ints, reference: Ints, converted: Ints, index: int, seed: int) -> float:
+def f1_permutation_p(
+    labels: Ints, reference: Ints, converted: Ints, index: int, seed: int
+) -> float:
     """One-sided p-value of class ``index``'s F1 drop: the two predictions of an image swapped at will.
 
     Exact for exchangeable models. Only images matter that one of the two models calls ``index``.
@@ -239,7 +243,11 @@ def f1_permutation_p(labels: Ints, reference: Ints, converted: Ints, index: int,
     if not differs.any():
         return 1.0
     same = first[~differs]
-    hits, called, support = int((same == 2).sum()), int((same > 0).sum()), int((labels == index).sum())
+    hits, called, support = (
+        int((same == 2).sum()),
+        int((same > 0).sum()),
+        int((labels == index).sum()),
+    )
 
     def f1(code: Ints, axis: int) -> Any:
         right = hits + (code == 2).sum(axis=axis)

@@ -199,7 +199,7 @@ def _compare(
 
 def _significance(gate: GateReport, budget: VerifyBudget) -> list[Check]:
     worse = gate.worse_classes
-    first = min(gate.classes, key=lambda row: row.p_holm)
+    first = min(gate.classes, key=lambda row: (row.p_holm, -(row.f1_drop.value or 0.0)))
     drops = f"F1 {first.f1_drop.value or 0.0:+.4f}, recall {first.recall_drop.value or 0.0:+.4f}"
     drop = gate.accuracy_drop.value or 0.0
     failed = gate.accuracy_worse and drop > budget.max_accuracy_drop + _ROUNDING
@@ -215,7 +215,7 @@ def _significance(gate: GateReport, budget: VerifyBudget) -> list[Check]:
         Check(
             EQUIVALENCE,
             True if gate.non_inferior else undecided,
-            f"drop at most {gate.upper_bound:.4f} with {1 - budget.alpha:.0%} confidence"
+            f"drop at most {gate.upper_bound:.4f} with {100 * (1 - budget.alpha):g} % confidence"
             f" ({gate.lost} lost, {gate.gained} gained, n = {gate.n})",
             f"at most {budget.margin:g}",
         ),

@@ -134,7 +134,7 @@ def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any
 @click.option(
     "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
 )
-@opt.flags(opt.VERIFY, opt.DATA)
+@opt.flags(opt.VERIFY, opt.VERIFY_SPLIT, opt.DATA)
 @opt.output_option
 @opt.json_option
 def verify(
@@ -142,7 +142,8 @@ def verify(
 ) -> None:
     """Prove that converted files do what their reference does, on the val split, class by class.
 
-    TARGET is a run (all its files) or one .tflite file. Exit code 5 where a file does not pass.
+    TARGET is a run (all its files) or one .tflite file. Each file is found equivalent, worse, or
+    these images cannot tell. Exit code 5 where a file is worse or breaks a budget.
     """
     from edgecell.pipeline import verification
 

@@ -78,8 +78,22 @@ def verified(record: dict[str, Any]) -> None:
         ]
         title = f"{entry['file']}: {entry['verdict']}"
         print_table(title, ["check", "", "measured", "allowed"], rows, numeric_from=9)
+        if "gate" in entry:
+            _gate(entry["gate"])
         if not entry["passed"] and entry["classes"]:
             _classes(entry)
+
+
+def _gate(gate: dict[str, Any]) -> None:
+    drops = (("accuracy drop", "accuracy_drop"), ("macro-F1 drop", "macro_f1_drop"))
+    for name, key in drops:
+        print_line(f"  {name} {measurement(gate[key])}")
+    print_line(
+        f"  McNemar exact p = {gate['mcnemar_p']:.3g} ({gate['lost']} lost, {gate['gained']} gained);"
+        f" drop of {gate['margin']:g} or more: p = {gate['non_inferiority_p']:.3g}"
+    )
+    loud = "" if gate["verdict"] == "equivalent" else "!! "
+    print_line(f"  {loud}verdict: {gate['sentence']}")
 
 
 def _classes(entry: dict[str, Any]) -> None:

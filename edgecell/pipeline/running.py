@@ -16,7 +16,7 @@ from edgecell.pipeline.conversion import CALIBRATED, quantize_in
 from edgecell.pipeline.evaluation import evaluate_split
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target
-from edgecell.pipeline.verification import files_of, verify_in
+from edgecell.pipeline.verification import data_hash, files_of, verify_in
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor
@@ -102,7 +102,7 @@ def _verify(
         "verify",
         inputs=[target.model, *(entry["path"] for entry in files)],
         config=asdict(config.verify),
-        input_hashes={f"data:{dataset.name}:val": dataset.fingerprint},
+        input_hashes=data_hash(dataset, config.verify.split),
     )
     if current:
         record = run.read_record("verify")

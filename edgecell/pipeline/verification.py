@@ -1,4 +1,4 @@
-"""``edgecell verify``: each converted file against its reference, on the val split."""
+"""``edgecell verify``: each converted file against its reference, on val or on val and test."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from converters import audit
 from converters.scaling import EDGECELL, InputScaling
 from converters.verify import VerifyBudget, VerifyReport, require, verify
 from edgecell import plots
-from edgecell.config import Config, DataConfig
+from edgecell.config import Config, DataConfig, VerifyConfig
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.conversion import Adjust
@@ -19,7 +22,7 @@ from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, load_data, resolve
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir, sha256_file
-from edgecell.runtime import KerasPredictor, TFLitePredictor
+from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 
 
 def verify_target(
@@ -83,8 +86,8 @@ def verify_in(
 ) -> tuple[dict[str, Any], ParityError | None]:
     """Verify ``files`` against ``target.model`` and record every verdict in ``run``."""
     reference = KerasPredictor(target.model)
-    images = split_images(reference, target, dataset, "val", progress)
-    budget = VerifyBudget(config.verify.max_accuracy_drop, config.verify.max_f1_drop)
+    images, labels = verify_images(reference, target, dataset, config.verify.split, progress)
+    budget = budget_of(config.verify)
     folder = run.stage("verify")
     results, pictures, failure = [], [], None
     progress.begin("verifying", len(files))
@@ -101,24 +104,50 @@ def verify_in(
             reference,
             TFLitePredictor(path, threads=0),
             images,
-            dataset.val.labels,
+            labels,
             dataset.class_names,
             budget,
             structure,
         )
         results.append(_entry(entry, report))
-        pictures += _picture(report, folder / f"{path.stem}-f1-drop.png")
+        pictures += _pictures(report, folder / path.stem)
         progress.advance(count, f"{path.name}: {report.verdict}")
         failure = failure or _failure(report)
     record = run.write_record(
         "verify",
         inputs=[target.model, *(entry["path"] for entry in files)],
-        input_hashes={f"data:{dataset.name}:val": dataset.fingerprint},
+        input_hashes=data_hash(dataset, config.verify.split),
         outputs=pictures,
         config=asdict(config.verify),
-        results={"models": results},
+        results={"split": config.verify.split, "models": results},
     )
     return record, failure
+
+
+def budget_of(settings: VerifyConfig) -> VerifyBudget:
+    """The settings as the converter knows them."""
+    return VerifyBudget(
+        settings.max_accuracy_drop,
+        settings.max_f1_drop,
+        margin=settings.margin,
+        alpha=settings.alpha,
+        require_equivalence=settings.require_equivalence,
+    )
+
+
+def verify_images(
+    reference: Predictor, target: Target, dataset: Dataset, split: str, progress: Progress
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, H, W, 3) and labels (N,) of one split, or of several joined by '+'."""
+    names = split.split("+")
+    images = [split_images(reference, target, dataset, name, progress) for name in names]
+    labels = [dataset.split(name).labels for name in names]
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def data_hash(dataset: Dataset, split: str) -> dict[str, str]:
+    """How a record names the images it read."""
+    return {f"data:{dataset.name}:{split}": dataset.fingerprint}
 
 
 def passing_hashes(run: RunDir) -> dict[str, bool]:
@@ -146,7 +175,7 @@ def _failure(report: VerifyReport) -> ParityError | None:
     return None
 
 
-def _picture(report: VerifyReport, path: Path) -> list[Path]:
+def _pictures(report: VerifyReport, stem: Path) -> list[Path]:
     rows = [
         {
             "name": row.name,
@@ -157,9 +186,14 @@ def _picture(report: VerifyReport, path: Path) -> list[Path]:
         }
         for row in report.classes
     ]
-    if not rows:
+    if report.gate is None:
         return []
-    return [plots.save(plots.f1_drops(rows, allowed=report.budget.max_f1_drop), path)]
+    drops = plots.f1_drops(rows, allowed=report.budget.max_f1_drop)
+    intervals = plots.gate_intervals(report.gate.to_json())
+    return [
+        plots.save(drops, stem.with_name(f"{stem.name}-f1-drop.png")),
+        plots.save(intervals, stem.with_name(f"{stem.name}-gate.png")),
+    ]
 
 
 def _single(target: Target, precision: str | None) -> dict[str, Any]:

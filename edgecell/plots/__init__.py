@@ -12,6 +12,7 @@ from edgecell.plots.calibration import confidence_histogram, reliability_diagram
 from edgecell.plots.classes import f1_drops, per_class_bars
 from edgecell.plots.confusion import confusion_matrix
 from edgecell.plots.curves import learning_curves
+from edgecell.plots.gate import gate_intervals
 from edgecell.plots.style import save
 from edgecell.plots.tradeoff import Point, tradeoff
 
@@ -20,6 +21,7 @@ __all__ = [
     "confidence_histogram",
     "confusion_matrix",
     "f1_drops",
+    "gate_intervals",
     "learning_curves",
     "per_class_bars",
     "reliability_diagram",

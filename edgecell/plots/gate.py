@@ -1,0 +1,75 @@
+"""The statistical gate as intervals: what the drop may be, against what is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, VERMILION, new_figure, short, tidy
+
+
+def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
+    """Drops with their 95 % intervals: accuracy and macro-F1 above, each class below.
+
+    `gate`: a gate report in JSON types. Right of zero is worse; dashed lines are margin and budget.
+    """
+    classes = gate["classes"]
+    many = len(classes) > 30
+    figure = new_figure(2.6 + (0.2 if many else 0.4) * len(classes))
+    above, below = figure.subplots(2, 1, height_ratios=[2.2, max(0.8 * len(classes), 1.5)])
+    for place, key in enumerate(("accuracy_drop", "macro_f1_drop")):
+        worse = key == "accuracy_drop" and gate["accuracy_worse"]
+        _interval(above, place, gate[key], VERMILION if worse else BLUE)
+    _limit(above, gate["margin"], "margin")
+    _rows(above, ["accuracy", "macro-F1"], 9)
+    tidy(above, grid="x")
+    said = f"{gate['verdict']} at a margin of {gate['margin']:g} (n = {gate['n']:,})"
+    figure.suptitle(title or said, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    above.tick_params(axis="y", length=0)
+    for place, row in enumerate(classes):
+        for shift, key, color in ((-0.15, "recall_drop", ORANGE), (0.15, "f1_drop", BLUE)):
+            label = {"recall_drop": "recall", "f1_drop": "F1"}[key] if place == 0 else None
+            _interval(below, place + shift, row[key], color, label)
+    _limit(below, gate["class_budget"], "budget")
+    _rows(below, [f"{short(row['name'])}  ({row['support']})" for row in classes], 6 if many else 9)
+    for label, row in zip(below.get_yticklabels(), classes, strict=True):
+        label.set_color(VERMILION if row["worse"] else INK)
+        label.set_fontweight("bold" if row["worse"] else "normal")
+    tidy(below, x="drop, reference minus converted (right is worse)", grid="x")
+    below.tick_params(axis="y", length=0, labelsize=6 if many else 9)
+    handles, labels = below.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def _interval(
+    axes: Axes, place: float, drop: Mapping[str, Any], color: str, label: str | None = None
+) -> None:
+    if "reason" in drop:
+        axes.text(0, place, f"  {drop['reason']}", va="center", fontsize=8, color=MUTED)
+        return
+    axes.plot([drop["low"], drop["high"]], [place, place], color=color, linewidth=1.6)
+    axes.plot(drop["value"], place, "o", color=color, markersize=5.5, label=label)
+
+
+def _limit(axes: Axes, limit: float, name: str) -> None:
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.axvline(limit, color=VERMILION, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"{name} {limit:g}",
+        (limit, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(3, -2),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+        color=VERMILION,
+    )
+
+
+def _rows(axes: Axes, names: list[str], size: float) -> None:
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    axes.set_ylim(len(names) - 0.4, -0.6)
