@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import flatbuffers
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
@@ -24,6 +23,7 @@ from tensorflow.lite.python.convert import mlir_quantize
 from tensorflow.lite.python.convert_phase import ConverterError
 from tensorflow.lite.python.optimize.calibrator import Calibrator, add_intermediate_tensors
 
+from converters.constants import pack
 from converters.scaling import RAW, InputScaling
 from edgecell.errors import ConvertError
 from edgecell.keras_file import first_line
@@ -63,7 +63,7 @@ class CalibratedModel:
             if name in changes and _has_range(tensor):
                 tensor.quantization.min = np.array([changes[name][0]], np.float32)
                 tensor.quantization.max = np.array([changes[name][1]], np.float32)
-        return calibrated_model(_pack(model))
+        return calibrated_model(pack(model))
 
 
 def strip_scaling(model: keras.Model) -> tuple[keras.Model, InputScaling]:
@@ -234,16 +234,10 @@ def _with_signature(flatbuffer: bytes) -> bytes:
     signature.inputs = [_named(_INPUT, graph.inputs[0])]
     signature.outputs = [_named(_OUTPUT, graph.outputs[0])]
     model.signatureDefs = [signature]
-    return _pack(model)
+    return pack(model)
 
 
 def _named(name: str, index: int) -> schema.TensorMapT:
     entry = schema.TensorMapT()
     entry.name, entry.tensorIndex = name, int(index)
     return entry
-
-
-def _pack(model: schema.ModelT) -> bytes:
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
