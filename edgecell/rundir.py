@@ -21,7 +21,7 @@ from typing import Any
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, envelope
 
-VERBS = ("train", "evaluate", "quantize", "verify", "bench")
+VERBS = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
 _PACKAGES = (
     "edgecell",
     "tensorflow",

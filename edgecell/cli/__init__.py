@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgecell import __version__
-from edgecell.cli import commands, data, terminal
+from edgecell.cli import commands, data, terminal, trust
 from edgecell.errors import EdgecellError
 
 INTERRUPTED = 130
@@ -36,6 +36,8 @@ def cli() -> None:
     edgecell train --data bloodmnist             a run under artifacts/runs/
     edgecell quantize RUN --int8 --float16       .tflite files from it
     edgecell verify RUN                          are they as good as the trained model?
+    edgecell calibrate RUN                       when to answer, and when to abstain
+    edgecell robustness RUN                      accuracy on a worse camera's images
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
 
     Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its
@@ -43,7 +45,7 @@ def cli() -> None:
     """
 
 
-for command in (*commands.COMMANDS, data.data):
+for command in (*commands.COMMANDS, *trust.COMMANDS, data.data):
     cli.add_command(command)
 
 

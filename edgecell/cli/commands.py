@@ -91,7 +91,7 @@ def evaluate(
 
     with display() as progress:
         evaluated = evaluation.evaluate_target(
-            target, split, _data(parameters), output, threads=threads, progress=progress
+            target, split, named_data(parameters), output, threads=threads, progress=progress
         )
     if as_json:
         print_json(evaluated.results)
@@ -114,7 +114,7 @@ def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any
     from edgecell.pipeline import conversion
 
     precisions = opt.take_precisions(parameters)
-    data = _data(parameters)
+    data = named_data(parameters)
     with display() as progress:
         record, folder = conversion.quantize_target(
             target,
@@ -147,7 +147,7 @@ def verify(
     """
     from edgecell.pipeline import verification
 
-    data = _data(parameters)
+    data = named_data(parameters)
     with display() as progress:
         record, failure = verification.verify_target(
             target,
@@ -188,7 +188,7 @@ def bench(
     """
     from edgecell.pipeline import benching
 
-    data = _data(parameters)
+    data = named_data(parameters)
     with display() as progress:
         record, folder = benching.bench_models(
             list(models),
@@ -286,7 +286,7 @@ def doctor(as_json: bool) -> None:
         show.diagnosed(facts)
 
 
-def _data(parameters: dict[str, Any]) -> Any:
+def named_data(parameters: dict[str, Any]) -> Any:
     """The data set named on the command line, or None; removes its flags from ``parameters``."""
     named = opt.names_data(parameters)
     mine = {k: parameters.pop(k) for k in list(parameters) if k.startswith("set_data__")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,38 @@ def verify_target(
     Raises:
         ConfigError: a single file without a reference. DataError, ArtifactError: unusable input.
     """
+    pair = find_pair(path, reference, output)
+    dataset = load_data(pair.subject, data, progress=True)
+    config = adjust(pair.subject.config)
+    record, failure = verify_in(pair.run, pair.subject, config, pair.files, dataset, progress)
+    if pair.subject.run is not None and output is None:
+        write_report(pair.subject.run)
+    return record, failure
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference (``subject.model``), the files made from it, and the run to write to.
+
+    ``files`` are the quantize record's entries, each with its ``path``.
+    """
+
+    subject: Target
+    files: list[dict[str, Any]]
+    run: RunDir
+
+
+def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
+    """What to compare: a run's files with its model, or one .tflite file with its reference.
+
+    Raises:
+        ConfigError: a single file without a reference, or nowhere to write.
+        ArtifactError: nothing there, nothing quantized yet, or a file that was altered since.
+    """
     target = resolve(path)
-    config = adjust(target.config)
     run = RunDir.at(output) if output is not None else target.run
     if target.model.suffix == ".tflite":
-        files = [_single(target, None)]
+        files = [_single(target)]
         model = reference or (target.run.stage("train") / "model.keras" if target.run else None)
         if model is None:
             raise ConfigError(f"{path} belongs to no run; name the Keras model with --reference")
@@ -55,12 +82,7 @@ def verify_target(
         model = reference or target.model
     if run is None:
         raise ConfigError(f"{path} belongs to no run; say where to write with --output DIR")
-    dataset = load_data(target, data, progress=True)
-    subject = Target(model, target.run, target.config)
-    record, failure = verify_in(run, subject, config, files, dataset, progress)
-    if target.run is not None and output is None:
-        write_report(target.run)
-    return record, failure
+    return Pair(Target(model, target.run, target.config), files, run)
 
 
 def files_of(run: RunDir) -> list[dict[str, Any]]:
@@ -196,7 +218,7 @@ def _pictures(report: VerifyReport, stem: Path) -> list[Path]:
     ]
 
 
-def _single(target: Target, precision: str | None) -> dict[str, Any]:
+def _single(target: Target) -> dict[str, Any]:
     """The quantize entry of one file: from its run's record, else from what its name says."""
     path = target.model
     if target.run is not None and target.run.has("quantize"):

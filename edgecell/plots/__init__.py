@@ -15,16 +15,28 @@ from edgecell.plots.curves import learning_curves
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.style import save
 from edgecell.plots.tradeoff import Point, tradeoff
+from edgecell.plots.trust import (
+    corruption_strip,
+    reliability_lines,
+    robustness_curves,
+    selective_accuracy,
+    set_coverage,
+)
 
 __all__ = [
     "Point",
     "confidence_histogram",
     "confusion_matrix",
+    "corruption_strip",
     "f1_drops",
     "gate_intervals",
     "learning_curves",
     "per_class_bars",
     "reliability_diagram",
+    "reliability_lines",
+    "robustness_curves",
     "save",
+    "selective_accuracy",
+    "set_coverage",
     "tradeoff",
 ]

@@ -1,0 +1,168 @@
+"""Verbs about trust: confidence and robustness. Each imports its stage inside, as in `commands`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgecell.cli import options as opt
+from edgecell.cli.commands import PATH, display, named_data
+from edgecell.cli.show import measurement
+from edgecell.cli.terminal import print_json, print_line, print_table
+
+_REFERENCE = click.option(
+    "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
+)
+
+
+@click.command(short_help="Temperature, abstention threshold, conformal sets.")
+@click.argument("target", type=PATH)
+@_REFERENCE
+@click.option(
+    "--split",
+    type=click.Choice(["val", "test"]),
+    default="val",
+    show_default=True,
+    help="'test' also reports what the numbers, always fitted on val, hold there.",
+)
+@opt.flags(opt.CONFIDENCE, opt.DATA)
+@opt.output_option
+@opt.json_option
+def calibrate(
+    target: Path,
+    reference: Path | None,
+    split: str,
+    output: Path | None,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Calibrate the confidence of converted files on val: when to answer, and with which classes.
+
+    TARGET is a run (all its files) or one .tflite file. Not to be confused with the calibration of
+    int8 ranges, which is part of quantize.
+    """
+    from edgecell.pipeline import confidence
+
+    data = named_data(parameters)
+    with display() as progress:
+        record = confidence.calibrate_target(
+            target,
+            reference,
+            lambda config: opt.configure(parameters, config),
+            data,
+            split,
+            output,
+            progress,
+        )
+    if as_json:
+        print_json(record)
+    else:
+        _calibrated(record)
+
+
+@click.command(short_help="Accuracy on the images of a worse camera.")
+@click.argument("target", type=PATH)
+@_REFERENCE
+@click.option(
+    "--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split."
+)
+@opt.flags(opt.ROBUSTNESS, opt.DATA)
+@opt.output_option
+@opt.json_option
+def robustness(
+    target: Path,
+    reference: Path | None,
+    split: str,
+    output: Path | None,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Accuracy under blur, JPEG, brightness, white balance and noise, at five strengths each.
+
+    TARGET is a run (all its files) or one .tflite file. Tells whether the files fall faster than
+    the model they came from.
+    """
+    from edgecell.pipeline import robustness as stage
+
+    data = named_data(parameters)
+    with display() as progress:
+        record = stage.robustness_target(
+            target,
+            reference,
+            lambda config: opt.configure(parameters, config),
+            data,
+            split,
+            output,
+            progress,
+        )
+    if as_json:
+        print_json(record)
+    else:
+        _corrupted(record)
+
+
+def _calibrated(record: dict[str, Any]) -> None:
+    for entry in record["results"]["models"]:
+        for split in record["results"]["splits"]:
+            scores = entry[split]["scores"]
+            rows = [
+                [name, *(measurement(scores[name][key]) for key in ("ece", "log_loss", "brier"))]
+                for name in ("reference", "converted", "tempered")
+                if name != "tempered" or entry["temperature"]["kept"]
+            ]
+            title = f"{entry['file']} on {split}, n={scores['converted']['ece']['n']}"
+            print_table(title, ["", "ECE", "log loss, nat", "Brier"], rows)
+            _promises(entry, split)
+        temperature = entry["temperature"]
+        print_line(
+            f"  temperature {temperature['value']:.3f}, {'kept' if temperature['kept'] else 'not kept'}:"
+            f" gain on other images {measurement(temperature['gain'])} nat"
+        )
+
+
+def _promises(entry: dict[str, Any], split: str) -> None:
+    abstention, found = entry["abstention"], entry[split]
+    if abstention["threshold"] is None:
+        print_line(f"  abstention: {abstention['reason']}")
+    else:
+        print_line(
+            f"  abstention: answer from {abstention['threshold']:.4f} on for accuracy"
+            f" {abstention['target_accuracy']:g} with certainty {abstention['certainty']:g};"
+            f" answered {measurement(found['answered']['share'])},"
+            f" right {measurement(found['answered']['accuracy'])}"
+        )
+    conformal = entry["conformal"]
+    for key, said in (("sets", "one threshold"), ("sets_by_class", "one per class")):
+        classes = found[key]["classes"]
+        judged = {name: row for name, row in classes.items() if "value" in row}
+        worst = min(judged, key=lambda name: judged[name]["value"])
+        print_line(
+            f"  conformal sets, {said}, for {conformal['coverage']:g}: hold the class"
+            f" {measurement(found[key]['coverage'])}, least {worst} {measurement(judged[worst])},"
+            f" {found[key]['mean_size']:.2f} classes on average"
+        )
+
+
+def _corrupted(record: dict[str, Any]) -> None:
+    results = record["results"]
+    models = results["models"]
+    rows = []
+    for condition in results["conditions"]:
+        row = [condition["corruption"], str(condition["strength"])]
+        for model in condition["models"]:
+            drop = f" ({model['drop']['value']:+.4f})" if "drop" in model else ""
+            row.append(f"{model['accuracy']['value']:.4f}{drop}")
+        rows.append(row)
+    title = f"accuracy on {results['split']}, n={results['n']}; in brackets the drop to {models[0]}"
+    print_table(title, ["corruption", "strength", *models], rows)
+    rows = [
+        [fall["model"], fall["corruption"], measurement(fall["extra_fall"]), fall["verdict"]]
+        for fall in results["falls"]
+    ]
+    columns = ["file", "corruption", "extra fall, mean of strengths", "verdict"]
+    print_table("falls faster than the trained model?", columns, rows, numeric_from=2)
+
+
+COMMANDS: tuple[click.Command, ...] = (calibrate, robustness)

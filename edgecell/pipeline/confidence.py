@@ -1,0 +1,258 @@
+"""``edgecell calibrate``: temperature, abstention threshold and conformal sets of each file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell import confidence as trust
+from edgecell import metrics, plots
+from edgecell.config import ConfidenceConfig, DataConfig
+from edgecell.metrics.scores import sample_brier, sample_loss
+from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.targets import check_classes, load_data
+from edgecell.pipeline.verification import find_pair, verify_images
+from edgecell.progress import Progress
+from edgecell.record import Measurement
+from edgecell.rundir import sha256_file
+from edgecell.runtime import KerasPredictor, TFLitePredictor
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Labels (N,) of one split and the probabilities (N, C) of a reference and of a file on it."""
+
+    labels: NDArray[np.int64]
+    reference: NDArray[np.float32]
+    converted: NDArray[np.float32]
+
+
+def calibrate_target(
+    path: Path,
+    reference: Path | None,
+    adjust: Adjust,
+    data: DataConfig | None,
+    split: str,
+    output: Path | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Fit on val for each file of a run, or for one .tflite file; the record.
+
+    ``split`` "test" also reports on test what the fitted numbers hold there; nothing is fitted on it.
+
+    Raises:
+        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``.
+    """
+    pair = find_pair(path, reference, output)
+    settings = adjust(pair.subject.config).confidence
+    dataset = load_data(pair.subject, data, progress=True)
+    model = KerasPredictor(pair.subject.model)
+    check_classes(pair.subject, model.class_count, dataset)
+    splits = ("val", "test") if split == "test" else ("val",)
+    images = {s: verify_images(model, pair.subject, dataset, s, progress) for s in splits}
+    expected = {s: model.predict(x) for s, (x, _) in images.items()}
+    folder, results, pictures = pair.run.stage("calibrate"), [], []
+    progress.begin("calibrating confidence", len(pair.files))
+    for count, entry in enumerate(pair.files, 1):
+        file = TFLitePredictor(entry["path"], threads=0)
+        seen = {s: _Seen(y, expected[s], file.predict(x)) for s, (x, y) in images.items()}
+        found, drawn = _calibrate(seen, dataset.class_names, settings, file.output_scale)
+        facts = {key: entry[key] for key in ("file", "precision")}
+        results.append(facts | {"sha256": sha256_file(entry["path"])} | found)
+        stem = entry["path"].stem
+        pictures += [plots.save(figure, folder / f"{stem}-{k}.png") for k, figure in drawn.items()]
+        progress.advance(count, f"{entry['file']}: {_summary(found)}")
+    record = pair.run.write_record(
+        "calibrate",
+        inputs=[pair.subject.model, *(entry["path"] for entry in pair.files)],
+        input_hashes={f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits},
+        outputs=pictures,
+        config=asdict(settings) | {"split": split},
+        results={"splits": list(splits), "models": results},
+    )
+    if pair.subject.run is not None and output is None:
+        write_report(pair.subject.run)
+    return record
+
+
+def _calibrate(
+    seen: dict[str, _Seen],
+    class_names: tuple[str, ...],
+    settings: ConfidenceConfig,
+    scale: float | None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Results in JSON types, and figures by name."""
+    val = seen["val"]
+    temperature = trust.choose_temperature(
+        val.labels, trust.floored(val.converted, scale), settings.seed
+    )
+    abstention = trust.choose_threshold(
+        val.labels, val.converted, settings.target_accuracy, settings.certainty
+    )
+    sets = trust.fit_conformal(val.labels, val.converted, settings.coverage)
+    held = {"val": trust.cross_members(val.labels, val.converted, settings.coverage, settings.seed)}
+    if "test" in seen:
+        unseen = seen["test"].converted
+        held["test"] = (sets.members(unseen), sets.members(unseen, by_class=True))
+    results: dict[str, Any] = {
+        "temperature": {
+            "value": temperature.value,
+            "kept": temperature.kept,
+            "used": temperature.used,
+            "gain": Measurement(
+                temperature.gain, "nat", temperature.n, *temperature.interval
+            ).to_json(),
+        },
+        "abstention": _abstention(abstention, scale),
+        "conformal": {
+            "coverage": sets.coverage,
+            "threshold": sets.threshold,
+            "threshold_quanta": trust.quanta(sets.threshold, scale),
+            "class_thresholds": dict(zip(class_names, sets.class_thresholds, strict=True)),
+        },
+    }
+    for split, rows in seen.items():
+        common, by_class = (
+            _sets(trust.judge_sets(rows.labels, members), class_names) for members in held[split]
+        )
+        results[split] = {
+            "scores": _scores(rows, temperature.used, scale),
+            "answered": _answered(rows, abstention.threshold),
+            "sets": common,
+            "sets_by_class": by_class,
+        }
+    last = list(seen)[-1]
+    figures = _figures(seen[last], last, results, class_names, settings, scale)
+    return results, figures
+
+
+def _scores(rows: _Seen, temperature: float, scale: float | None) -> dict[str, Any]:
+    """ECE, log loss and Brier of reference, file, and file with temperature; and what changed."""
+    floored = trust.floored(rows.converted, scale)
+    kinds = {
+        "reference": trust.floored(rows.reference, None),
+        "converted": floored,
+        "tempered": trust.tempered(floored, temperature),
+    }
+    out: dict[str, Any] = {
+        name: {
+            "ece": Measurement(metrics.ece(rows.labels, p), "fraction", len(p)).to_json(),
+            "log_loss": _mean(sample_loss(rows.labels, p), "nat"),
+            "brier": _mean(sample_brier(rows.labels, p), "1"),
+        }
+        for name, p in kinds.items()
+    }
+    before = kinds["reference"]
+    out["change"] = {
+        "log_loss": _mean(
+            sample_loss(rows.labels, floored) - sample_loss(rows.labels, before), "nat"
+        ),
+        "brier": _mean(sample_brier(rows.labels, floored) - sample_brier(rows.labels, before), "1"),
+    }
+    return out
+
+
+def _mean(values: Floats, unit: str) -> dict[str, Any]:
+    low, high = trust.mean_interval(values)
+    return Measurement(float(values.mean()), unit, len(values), low, high).to_json()
+
+
+def _abstention(found: trust.Abstention, scale: float | None) -> dict[str, Any]:
+    out = {
+        "target_accuracy": found.target,
+        "certainty": found.certainty,
+        "threshold": found.threshold,
+        "n": found.n,
+    }
+    if found.threshold is None:
+        return out | {"threshold_quanta": None, "reason": found.reason}
+    return out | {
+        "threshold_quanta": trust.quanta(found.threshold, scale),
+        "accuracy_at_least": found.accuracy_low,
+    }
+
+
+def _answered(rows: _Seen, threshold: float | None) -> dict[str, Any]:
+    if threshold is None:
+        none = Measurement.missing("fraction", "no threshold keeps the promise").to_json()
+        return {"share": none, "accuracy": none}
+    answered, right = trust.answered_above(rows.labels, rows.converted, threshold)
+    return {"share": _share(answered, len(rows.labels)), "accuracy": _share(right, answered)}
+
+
+def _sets(quality: trust.SetQuality, class_names: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "coverage": _share(quality.covered, quality.n),
+        "mean_size": quality.mean_size,
+        "sizes": {str(k): count for k, count in enumerate(quality.sizes) if count},
+        "classes": {
+            name: _share(hits, n)
+            for name, (hits, n, _) in zip(class_names, quality.by_class, strict=True)
+        },
+    }
+
+
+def _share(hits: int, n: int) -> dict[str, Any]:
+    interval = metrics.wilson_interval(hits, n)
+    if interval is None:
+        return Measurement.missing("fraction", "no images").to_json()
+    return Measurement(hits / n, "fraction", n, *interval).to_json()
+
+
+def _figures(
+    rows: _Seen,
+    split: str,
+    results: dict[str, Any],
+    class_names: tuple[str, ...],
+    settings: ConfidenceConfig,
+    scale: float | None,
+) -> dict[str, Any]:
+    floored = trust.floored(rows.converted, scale)
+    temperature = results["temperature"]["used"]
+    lines = {"trained model": trust.floored(rows.reference, None), "converted": floored}
+    if temperature != 1.0:
+        lines[f"converted, temperature {temperature:.2f}"] = trust.tempered(floored, temperature)
+    bins = {name: vars(metrics.reliability(rows.labels, p)) for name, p in lines.items()}
+    threshold = results["abstention"]["threshold"]
+    answered = results[split]["answered"]
+    chosen = None
+    if threshold is not None and "value" in answered["accuracy"]:
+        chosen = (answered["share"]["value"], answered["accuracy"]["value"], threshold)
+    curves = {
+        "trained model": trust.selective_curve(rows.labels, rows.reference),
+        "converted": trust.selective_curve(rows.labels, rows.converted),
+    }
+    coverage = {
+        "one threshold": list(results[split]["sets"]["classes"].values()),
+        "one per class": list(results[split]["sets_by_class"]["classes"].values()),
+    }
+    return {
+        "reliability": plots.reliability_lines(bins, title=f"Reliability on {split}"),
+        "abstention": plots.selective_accuracy(
+            curves,
+            target=settings.target_accuracy,
+            chosen=chosen,
+            title=f"Accuracy on {split} when the least sure are left out",
+        ),
+        "conformal": plots.set_coverage(
+            class_names,
+            coverage,
+            promised=settings.coverage,
+            title=f"How often the set holds the right class, {split}",
+        ),
+    }
+
+
+def _summary(found: dict[str, Any]) -> str:
+    temperature, abstention = found["temperature"], found["abstention"]
+    kept = "kept" if temperature["kept"] else "not kept"
+    threshold = abstention["threshold"]
+    said = "no threshold" if threshold is None else f"threshold {threshold:.3f}"
+    return f"temperature {temperature['value']:.2f} {kept}, {said}"

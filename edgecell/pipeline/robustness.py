@@ -1,0 +1,96 @@
+"""``edgecell robustness``: accuracy of a model and its files on corrupted images."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.robustness import conditions, robustness
+from edgecell import corruptions, plots
+from edgecell.config import DataConfig, RobustnessConfig
+from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.targets import check_classes, load_data
+from edgecell.pipeline.verification import find_pair, verify_images
+from edgecell.progress import Progress
+from edgecell.runtime import KerasPredictor, TFLitePredictor
+
+_TILE = 96  # largest side of an image in the strip
+
+
+def robustness_target(
+    path: Path,
+    reference: Path | None,
+    adjust: Adjust,
+    data: DataConfig | None,
+    split: str,
+    output: Path | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Run a run's files, or one .tflite file, and their reference on corrupted images; the record.
+
+    Raises:
+        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``.
+    """
+    pair = find_pair(path, reference, output)
+    settings = adjust(pair.subject.config).robustness
+    dataset = load_data(pair.subject, data, progress=True)
+    model = KerasPredictor(pair.subject.model)
+    check_classes(pair.subject, model.class_count, dataset)
+    images, labels = verify_images(model, pair.subject, dataset, split, progress)
+    chosen = _chosen(len(labels), settings)
+    images, labels = images[chosen], labels[chosen]
+    progress.begin("corrupting images", len(conditions(settings.corruptions)))
+    results = robustness(
+        model,
+        [TFLitePredictor(entry["path"], threads=0) for entry in pair.files],
+        images,
+        labels,
+        settings.corruptions,
+        seed=settings.seed,
+        advance=progress.advance,
+    )
+    folder = pair.run.stage("robustness")
+    pictures = [
+        plots.save(plots.robustness_curves(results), folder / "curves.png"),
+        plots.save(plots.corruption_strip(_strip(images[0], settings)), folder / "strip.png"),
+    ]
+    record = pair.run.write_record(
+        "robustness",
+        inputs=[pair.subject.model, *(entry["path"] for entry in pair.files)],
+        input_hashes={f"data:{dataset.name}:{split}": dataset.fingerprint},
+        outputs=pictures,
+        config=asdict(settings) | {"corruptions": list(settings.corruptions), "split": split},
+        results=results | {"split": split, "of": len(dataset.split(split))},
+    )
+    if pair.subject.run is not None and output is None:
+        write_report(pair.subject.run)
+    return record
+
+
+def _chosen(count: int, settings: RobustnessConfig) -> NDArray[np.int64]:
+    """Positions of the images to use, in order; drawn at random where fewer than all are asked for."""
+    if settings.images == 0 or settings.images >= count:
+        return np.arange(count)
+    random = np.random.default_rng(settings.seed)
+    return np.sort(random.choice(count, settings.images, replace=False))
+
+
+def _strip(
+    image: NDArray[np.uint8], settings: RobustnessConfig
+) -> dict[str, list[NDArray[np.uint8]]]:
+    step = -(-max(image.shape[:2]) // _TILE)
+    return {
+        name: [
+            image[::step, ::step],
+            *(
+                corruptions.corrupt(image[None], name, strength, settings.seed)[0][::step, ::step]
+                for strength in corruptions.STRENGTHS
+            ),
+        ]
+        for name in settings.corruptions
+    }
