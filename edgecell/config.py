@@ -147,6 +147,34 @@ class QuantizeConfig:
 
 
 @dataclass(frozen=True)
+class QatConfig:
+    """Quantization-aware training: a short training of the float model with int8 rounding in it.
+
+    ``distillation`` is the share of the loss that asks for the float model's own probabilities
+    instead of the labels, at ``temperature``. The last ``freeze_batchnorm_epochs`` epochs use
+    BatchNorm's and the ranges' stored statistics and leave them alone; at least ``epochs`` means all.
+    """
+
+    enabled: bool = False
+    epochs: int = 12
+    learning_rate: float = 2e-4
+    batch_size: int = 128
+    distillation: float = 0.9
+    temperature: float = 2.0
+    freeze_batchnorm_epochs: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _between("qat.epochs", self.epochs, 1, 10_000)
+        _between("qat.learning_rate", self.learning_rate, 1e-8, 1.0)
+        _between("qat.batch_size", self.batch_size, 1, 8192)
+        _between("qat.distillation", self.distillation, 0.0, 1.0)
+        _between("qat.temperature", self.temperature, 0.1, 100.0)
+        _between("qat.freeze_batchnorm_epochs", self.freeze_batchnorm_epochs, 0, 10_000)
+        _between("qat.seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
 class VerifyConfig:
     """Budgets of the parity gate, as fractions; a drop is reference minus converted.
 
@@ -230,6 +258,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    qat: QatConfig = field(default_factory=QatConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
     confidence: ConfidenceConfig = field(default_factory=ConfidenceConfig)
