@@ -192,11 +192,16 @@ def corruption_strip(
             frame.set_yticks([])
             for side in frame.spines.values():
                 side.set_visible(False)
-            if line is frames[0]:
+            if name == next(iter(tiles)):
                 said = str(strength) if strength else "as it is"
                 frame.set_title(said, fontsize=9, color=INK)
         line[0].set_ylabel(name, fontsize=9, color=INK)
     figure.suptitle(
-        title or "Strengths of each corruption", x=0.01, ha="left", fontsize=11, fontweight="bold"
+        title or "Strengths of each corruption",
+        x=0.01,
+        ha="left",
+        fontsize=11,
+        fontweight="bold",
+        color=INK,
     )
     return figure

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecell import __version__
 from edgecell.errors import ArtifactError
-from edgecell.report import bench, stages
+from edgecell.report import bench, stages, trust
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.style import CSS
 from edgecell.rundir import RunDir, atomic_write_text
@@ -21,6 +21,8 @@ Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]
 _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("bench", "Benchmark", bench.bench_section),
     ("verify", "Verification", stages.verify_section),
+    ("calibrate", "Confidence", trust.calibrate_section),
+    ("robustness", "Robustness", trust.robustness_section),
     ("evaluate", "Evaluation", stages.evaluate_section),
     ("train", "Training", stages.train_section),
     ("quantize", "Conversion", stages.quantize_section),

@@ -20,6 +20,7 @@ from edgecell.report.elements import (
     value,
     words,
 )
+from edgecell.report.trust import gate_part
 
 _TITLES = {
     "confusion": "Confusion matrix: rows are labels, columns predictions",
@@ -120,11 +121,15 @@ def verify_headline(results: dict[str, Any]) -> Html:
     models = results["models"]
     passed = sum(model["passed"] for model in models)
     refused = [model["precision"] for model in models if not model["passed"]]
-    note = (
-        f"refused: {', '.join(refused)}"
-        if refused
-        else "no loss beyond the budgets, against the trained model"
-    )
+    gates = [model["gate"]["verdict"] for model in models if "gate" in model]
+    note = "no loss beyond the budgets, against the trained model"
+    if refused:
+        note = f"refused: {', '.join(refused)}"
+    elif gates:
+        undecided = gates.count("cannot tell")
+        note = f"{gates.count('equivalent')} equivalent to the trained model" + (
+            f", {undecided} within budget but too few images to tell" if undecided else ""
+        )
     return card("Verified", f"{passed} of {len(models)}", note)
 
 
@@ -142,19 +147,19 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "classes",
         "reference",
         "converted",
+        "gate",
     }
     for model in record["results"]["models"]:
         title = join(model["file"], " ", badge(model["verdict"], model["passed"]))
         parts.append(element("h3", title))
+        if "gate" in model:
+            parts.append(gate_part(model["gate"]))
         parts.append(_checks(model["checks"]))
         own = [path for path in drawn if _owner(path.stem, stems) == Path(model["file"]).stem]
         parts.append(
             element(
                 "div",
-                *(
-                    pictures.figure(path, f"F1 lost per class, {model['precision']}")
-                    for path in own
-                ),
+                *(pictures.figure(path, f"{_drawn(path)}, {model['precision']}") for path in own),
                 cls="figures",
             )
         )
@@ -168,9 +173,14 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "Verification",
         "verify",
         *parts,
-        lead="Each file against the trained model it came from, on the val images. Agreement is between "
+        lead="Each file against the trained model it came from, on the same images"
+        f" ({record['results'].get('split', 'val')}). Agreement is between "
         "the two models; accuracy is against the labels. A drop is trained minus converted: positive is worse.",
     )
+
+
+def _drawn(path: Path) -> str:
+    return "Drops with their intervals" if path.stem.endswith("-gate") else "F1 lost per class"
 
 
 def _owner(picture: str, stems: list[str]) -> str:

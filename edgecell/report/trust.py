@@ -1,0 +1,176 @@
+"""The gate's verdict, confidence and robustness as parts of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgecell.report.elements import (
+    Html,
+    Pictures,
+    badge,
+    details,
+    element,
+    join,
+    measurement,
+    section,
+    table,
+    value,
+)
+
+_VERDICTS = {"equivalent": True, "worse": False, "cannot tell": None}
+_FALLS = {"falls slower": True, "falls faster": False, "no difference seen": None}
+_CAPTIONS = {
+    "reliability": "Confidence against the share that is right",
+    "abstention": "Accuracy of the answers when the least sure are left out",
+    "conformal": "How often the conformal set holds the right class",
+}
+
+
+def gate_part(gate: dict[str, Any]) -> Html:
+    """The verdict in a sentence, the tests it rests on, and the classes folded away."""
+    rows = [
+        ["Accuracy drop, Tango", measurement(gate["accuracy_drop"])],
+        ["Accuracy drop, paired bootstrap", measurement(gate["accuracy_drop_bootstrap"])],
+        ["Macro-F1 drop, paired bootstrap", measurement(gate["macro_f1_drop"])],
+        ["Right only before / only after conversion", f"{gate['lost']} / {gate['gained']}"],
+        ["McNemar, exact, two-sided", f"p = {gate['mcnemar_p']:.3g}"],
+        [
+            f"Against a drop of {gate['margin']:g} or more",
+            f"p = {gate['non_inferiority_p']:.3g}, upper bound {gate['upper_bound']:.4f}",
+        ],
+    ]
+    classes = [
+        [
+            row["name"],
+            row["support"],
+            measurement(row["recall_drop"], count=False),
+            _p(row["recall_p_holm"]),
+            measurement(row["f1_drop"], count=False),
+            _p(row["f1_p_holm"]),
+            badge("worse", False) if row["worse"] else "",
+        ]
+        for row in gate["classes"]
+    ]
+    columns = ["Class", "Images", "Recall drop", "p (Holm)", "F1 drop", "p (Holm)", ""]
+    return join(
+        element("p", badge(gate["sentence"], _VERDICTS[gate["verdict"]])),
+        table(["Paired test", "Result"], rows),
+        details("Classes in the gate", table(columns, classes, numeric=(1, 2, 3, 4, 5))),
+    )
+
+
+def calibrate_section(
+    record: dict[str, Any], folder: Path, pictures: Pictures, _: dict[str, bool]
+) -> Html:
+    """Per file: scores of confidence, temperature, threshold, sets."""
+    results = record["results"]
+    parts: list[Html] = []
+    for model in results["models"]:
+        parts.append(element("h3", model["file"]))
+        parts += [_confidence(model, split) for split in results["splits"]]
+        stem = Path(model["file"]).stem
+        drawn = [
+            (folder / f"{stem}-{kind}.png", caption)
+            for kind, caption in _CAPTIONS.items()
+            if f"calibrate/{stem}-{kind}.png" in record["outputs"]
+        ]
+        figures = (pictures.figure(path, f"{caption}, {stem}") for path, caption in drawn)
+        parts.append(element("div", *figures, cls="figures"))
+        shown = ("file", "precision", "sha256", *results["splits"])
+        rest = {key: entry for key, entry in model.items() if key not in shown}
+        parts.append(details(f"Thresholds of {model['file']}", value(rest)))
+    return section(
+        "Confidence",
+        "calibrate",
+        *parts,
+        lead="All thresholds are fitted on val and apply to the file's own output. A threshold for "
+        "abstaining keeps its promise with the certainty it names; a conformal set holds the right "
+        "class as often as promised, on average over images like these. On val, sets are judged by "
+        "cross-validation.",
+    )
+
+
+def _confidence(model: dict[str, Any], split: str) -> Html:
+    found = model[split]
+    temperature = model["temperature"]
+    names = {"reference": "trained model", "converted": "converted"}
+    if temperature["kept"]:
+        names["tempered"] = f"converted, temperature {temperature['used']:.2f}"
+    scores = [
+        [said, *(measurement(found["scores"][key][k]) for k in ("ece", "log_loss", "brier"))]
+        for key, said in names.items()
+    ]
+    abstention, conformal = model["abstention"], model["conformal"]
+    threshold = abstention["threshold"]
+    promises = [
+        [
+            f"Answers right: {abstention['target_accuracy']:g}",
+            abstention["reason"] if threshold is None else f"from {threshold:.4f} on",
+            measurement(found["answered"]["accuracy"]),
+            f"answered {measurement(found['answered']['share'], count=False)}",
+        ]
+    ]
+    for key, said in (("sets", "one threshold"), ("sets_by_class", "one per class")):
+        promises.append(
+            [
+                f"Set holds the class: {conformal['coverage']:g}",
+                said,
+                measurement(found[key]["coverage"]),
+                f"{found[key]['mean_size']:.2f} classes on average",
+            ]
+        )
+    return join(
+        element("h4", f"On {split}"),
+        table(["Model", "ECE", "Log loss", "Brier"], scores, numeric=(1, 2, 3)),
+        table(["Promise", "How", f"Kept on {split}", "Cost"], promises),
+    )
+
+
+def robustness_section(
+    record: dict[str, Any], folder: Path, pictures: Pictures, _: dict[str, bool]
+) -> Html:
+    """Whether files fall faster, the accuracies, the curves and what the strengths look like."""
+    results = record["results"]
+    falls = [
+        [
+            fall["model"],
+            fall["corruption"],
+            measurement(fall["extra_fall"], count=False),
+            badge(fall["verdict"], _FALLS[fall["verdict"]]),
+        ]
+        for fall in results["falls"]
+        if fall["corruption"] == "all" or len(results["models"]) == 2
+    ]
+    accuracies = [
+        [
+            condition["corruption"],
+            condition["strength"],
+            *(measurement(model["accuracy"], count=False) for model in condition["models"]),
+        ]
+        for condition in results["conditions"]
+    ]
+    numeric = tuple(range(1, 2 + len(results["models"])))
+    return section(
+        "Robustness",
+        "robustness",
+        table(["File", "Corruption", "Falls further by", "Verdict"], falls, numeric=(2,)),
+        element(
+            "div",
+            pictures.figure(folder / "curves.png", "Accuracy by corruption and strength"),
+            pictures.figure(folder / "strip.png", "One image at each strength"),
+            cls="figures",
+        ),
+        details(
+            "Accuracy at each strength",
+            table(["Corruption", "Strength", *results["models"]], accuracies, numeric=numeric),
+        ),
+        lead=f"{results['n']} of {results['of']} images of {results['split']}, made worse as a "
+        "phone's camera would, and shown to the trained model and to each file alike. 'Falls further' "
+        "is the accuracy a file loses beyond what the trained model loses, averaged over strengths, "
+        "with a 95 % interval that is not corrected for the number of rows.",
+    )
+
+
+def _p(p: float | None) -> str:
+    return "–" if p is None else f"{p:.3g}"
