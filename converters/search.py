@@ -1,0 +1,297 @@
+"""Ways to make a better int8 file without training, and the one that loses least on val.
+
+    prepared = prepare(model, calibration_images)
+    result = search(prepared, reference, images, labels, class_names)
+    result.best.data
+
+A method's name decodes itself: ``ptq-cle+mse+gptq+bias`` is post-training quantization with evened
+channels (cross-layer equalisation), ranges of least squared error, compensated rounding (GPTQ) and
+corrected biases. Ranges and rounding are fitted to train; val only chooses.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+from numpy.typing import NDArray
+
+from converters import audit
+from converters.bias_correction import correct_biases
+from converters.equalize import equalize
+from converters.lowering import CalibratedModel, calibrate, quantize_int8
+from converters.moments import Moments, input_moments
+from converters.ranges import Histogram, choose_ranges, histograms, mse_range, percentile_range
+from converters.rounding import round_weights
+from converters.scaling import InputScaling
+from edgecell import metrics
+from edgecell.errors import ConvertError, DataError
+from edgecell.runtime import Predictor, TFLitePredictor
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is done to the plain conversion; ``ranges`` is "minmax", "mse" or "percentile-99.9"."""
+
+    ranges: str
+    equalized: bool = False
+    compensated: bool = False
+    bias: bool = False
+
+
+METHODS: dict[str, Method] = {
+    "ptq-minmax": Method("minmax"),
+    "ptq-percentile-99.9": Method("percentile-99.9"),
+    "ptq-percentile-99.99": Method("percentile-99.99"),
+    "ptq-mse": Method("mse"),
+    "ptq-minmax+bias": Method("minmax", bias=True),
+    "ptq-mse+bias": Method("mse", bias=True),
+    "ptq-cle+mse+bias": Method("mse", equalized=True, bias=True),
+    "ptq-minmax+gptq+bias": Method("minmax", compensated=True, bias=True),
+    "ptq-mse+gptq+bias": Method("mse", compensated=True, bias=True),
+    "ptq-cle+mse+gptq+bias": Method("mse", equalized=True, compensated=True, bias=True),
+}
+"""Tried in this order, from the simplest on; the first one is what ``--int8`` alone does."""
+
+PLAIN = "ptq-minmax"
+
+RULE = (
+    "least accuracy lost on val, where a gain counts as nothing lost; then the highest agreement with"
+    " the reference; then the smallest mean squared difference of probabilities; then the simplest"
+)
+
+
+@dataclass
+class Prepared:
+    """A calibrated model with all that its methods measure, each measured when first asked for.
+
+    ``images`` uint8 (N, H, W, 3) are the calibration images.
+    """
+
+    calibrated: CalibratedModel
+    scaling: InputScaling
+    images: NDArray[np.uint8]
+    _graphs: dict[bool, CalibratedModel] = field(default_factory=dict, repr=False)
+    _histograms: dict[bool, dict[str, Histogram]] = field(default_factory=dict, repr=False)
+    _moments: dict[bool, dict[str, Moments]] = field(default_factory=dict, repr=False)
+
+    def graph(self, equalized: bool) -> CalibratedModel:
+        """The calibrated graph as it is, or with evened channels."""
+        if not equalized:
+            return self.calibrated
+        if True not in self._graphs:
+            self._graphs[True] = equalize(self.calibrated, self.images, self.scaling)
+        return self._graphs[True]
+
+    def histograms(self, equalized: bool) -> dict[str, Histogram]:
+        """Histograms of the activations of that graph."""
+        if equalized not in self._histograms:
+            graph = self.graph(equalized)
+            self._histograms[equalized] = histograms(graph, self.images, self.scaling)
+        return self._histograms[equalized]
+
+    def moments(self, equalized: bool) -> dict[str, Moments]:
+        """Moments of the layers' inputs in that graph."""
+        if equalized not in self._moments:
+            graph = self.graph(equalized)
+            self._moments[equalized] = input_moments(graph, self.images, self.scaling)
+        return self._moments[equalized]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One method's file and what it does on val. Drops are reference minus converted: fractions."""
+
+    method: str
+    data: bytes = field(repr=False)
+    accuracy: float
+    macro_f1: float
+    agreement: float
+    accuracy_drop: float
+    macro_f1_drop: float
+    worst_class: str
+    worst_class_f1_drop: float
+    probability_error: float
+    size_bytes: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, without the file itself."""
+        return {key: value for key, value in vars(self).items() if key != "data"}
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """All candidates in the order they were tried, and the name of the best by :data:`RULE`."""
+
+    candidates: tuple[Candidate, ...]
+    chosen: str
+    reference_accuracy: float
+    n: int
+
+    @property
+    def best(self) -> Candidate:
+        """The chosen candidate."""
+        return next(each for each in self.candidates if each.method == self.chosen)
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, without the files."""
+        return {
+            "chosen": self.chosen,
+            "rule": RULE,
+            "n": self.n,
+            "reference_accuracy": self.reference_accuracy,
+            "candidates": [each.to_json() for each in self.candidates],
+        }
+
+
+def prepare(model: keras.Model, images: NDArray[np.uint8]) -> Prepared:
+    """Calibrate ``model`` on ``images`` uint8 (N, H, W, 3) of train, once for all methods.
+
+    Raises:
+        ConvertError: as :func:`~converters.lowering.calibrate`, or no images.
+    """
+    if len(images) == 0:
+        raise ConvertError("int8 needs calibration images from the train split and got none")
+    calibrated, scaling = calibrate(model, images)
+    return Prepared(calibrated, scaling, images)
+
+
+def build(
+    prepared: Prepared,
+    method: Method,
+    input_type: str = "uint8",
+    *,
+    float_nodes: frozenset[str] = frozenset(),
+) -> bytes:
+    """The file of one method; ``float_nodes`` as in :func:`~converters.lowering.quantize_int8`.
+
+    Raises:
+        ConvertError: ranges of an unknown name, or the quantizer refuses the graph.
+    """
+    graph = prepared.graph(method.equalized)
+    if method.ranges != "minmax":
+        found = prepared.histograms(method.equalized)
+        graph = graph.with_ranges(choose_ranges(found, _rule(method.ranges)))
+    data = quantize_int8(graph, input_type, float_nodes=float_nodes)
+    if method.compensated:
+        data = round_weights(data, graph, prepared.moments(method.equalized))
+    if method.bias:
+        data = correct_biases(data, graph, prepared.moments(method.equalized))
+    return data
+
+
+def search(
+    prepared: Prepared,
+    reference: Predictor,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    *,
+    methods: Mapping[str, Method] = METHODS,
+    input_type: str = "uint8",
+    step: Callable[[str], None] = lambda note: None,
+) -> SearchResult:
+    """Build every method's file and judge it on val; ``step`` is called after each with a line.
+
+    ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,) are val's.
+
+    Raises:
+        ConvertError: no method, a method that cannot be built, or a file that is not int8.
+        DataError: no images.
+    """
+    if not methods:
+        raise ConvertError(f"no method to try; allowed: {', '.join(METHODS)}")
+    if len(images) == 0 or len(images) != len(labels):
+        raise DataError(
+            f"search got {len(images)} images and {len(labels)} labels; allowed: as many"
+        )
+    expected = reference.predict(images)
+    candidates = []
+    for name, method in methods.items():
+        started = time.monotonic()
+        data = build(prepared, method, input_type)
+        audit.require(
+            audit.audit(data, "int8", input_type, scaling=prepared.scaling, name=name), name
+        )
+        found = TFLitePredictor(data, threads=0, name=name).predict(images)
+        seconds = time.monotonic() - started
+        candidates.append(judge(name, data, expected, found, labels, class_names, seconds))
+        step(_line(candidates[-1]))
+    confusion = metrics.confusion_matrix(labels, expected.argmax(axis=1), len(class_names))
+    chosen = choose(candidates).method
+    return SearchResult(tuple(candidates), chosen, metrics.accuracy(confusion), len(images))
+
+
+def judge(
+    name: str,
+    data: bytes,
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    seconds: float,
+) -> Candidate:
+    """Probabilities (N, C) of the reference and of a file, held against labels (N,)."""
+    before, after = (
+        metrics.confusion_matrix(labels, p.argmax(axis=1), len(class_names))
+        for p in (expected, found)
+    )
+    drops = metrics.per_class(before).f1 - metrics.per_class(after).f1
+    present = np.flatnonzero(before.sum(axis=1) > 0)
+    worst = int(present[np.argmax(drops[present])])
+    return Candidate(
+        method=name,
+        data=data,
+        accuracy=metrics.accuracy(after),
+        macro_f1=metrics.macro_f1(after),
+        agreement=float((expected.argmax(axis=1) == found.argmax(axis=1)).mean()),
+        accuracy_drop=metrics.accuracy(before) - metrics.accuracy(after),
+        macro_f1_drop=metrics.macro_f1(before) - metrics.macro_f1(after),
+        worst_class=class_names[worst],
+        worst_class_f1_drop=float(drops[worst]),
+        probability_error=float(((expected - found).astype(np.float64) ** 2).mean()),
+        size_bytes=len(data),
+        seconds=round(seconds, 1),
+    )
+
+
+def choose(candidates: list[Candidate]) -> Candidate:
+    """The best candidate by :data:`RULE`; of equals the one that was tried first.
+
+    A file that happens to beat its reference on val by an image or two is not better than one that
+    does what the reference does: agreement decides between them.
+    """
+    return min(
+        candidates,
+        # Fractions of the same n: rounding keeps 1/n apart and float noise out.
+        key=lambda each: (
+            round(max(each.accuracy_drop, 0.0), 9),
+            round(-each.agreement, 9),
+            each.probability_error,
+        ),
+    )
+
+
+def _rule(name: str) -> Callable[[Histogram], tuple[float, float]]:
+    if name == "mse":
+        return mse_range
+    percentile = re.fullmatch(r"percentile-(\d+(?:\.\d+)?)", name)
+    if percentile is None or not 50 < float(percentile[1]) < 100:
+        raise ConvertError(
+            f"unknown ranges '{name}'; allowed: minmax, mse, percentile-P with 50 < P < 100"
+        )
+    percent = float(percentile[1])
+    return lambda histogram: percentile_range(histogram, percent)
+
+
+def _line(candidate: Candidate) -> str:
+    return (
+        f"{candidate.method}: accuracy drop {candidate.accuracy_drop:+.4f},"
+        f" agreement {candidate.agreement:.4f}"
+    )
