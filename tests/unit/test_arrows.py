@@ -20,7 +20,7 @@ TIERS = (
     ("config", "record", "metrics", "preprocess", "progress", "native_log", "pixels"),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
-        *("augment", "batches", "checkpoint", "device"),
+        *("augment", "batches", "checkpoint", "device", "confidence", "corruptions"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "report", "converters", "benchmarks"),
@@ -32,6 +32,7 @@ STRANGERS = ("train", "report", "converters", "benchmarks")
 WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
+    *("confidence", "corruptions"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
