@@ -95,7 +95,7 @@ class TrainConfig:
     batch_size: int = 128
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     head_learning_rate: float = 3e-3
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.02
     momentum: float = 0.9
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
