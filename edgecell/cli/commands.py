@@ -102,14 +102,16 @@ def evaluate(
 @click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
-@opt.flags(opt.CALIBRATION, opt.DATA)
+@opt.flags(opt.CALIBRATION, opt.QAT, opt.DATA)
 @opt.output_option
 @opt.json_option
 def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any) -> None:
     """Convert a run, .keras, .h5 or SavedModel to .tflite files [default: --float16 --int8].
 
     int8 is static: weights per channel, activations per tensor, ranges measured on a stratified,
-    seeded sample of the training split that is written down beside the model.
+    seeded sample of the training split that is written down beside the model. With --qat the model
+    is first trained a little further with the rounding of int8 in it; a killed training goes on
+    where it stopped.
     """
     from edgecell.pipeline import conversion
 

@@ -155,6 +155,23 @@ CALIBRATION = (
         click.Choice(["uint8", "int8", "float32"]),
     ),
 )
+QAT = (
+    Flag(
+        "--qat", "qat.enabled", "Train the int8 file's rounding into the model first.", switch=True
+    ),
+    Flag("--qat-epochs", "qat.epochs", "Epochs of quantization-aware training.", int),
+    Flag("--qat-learning-rate", "qat.learning_rate", "Its learning rate, falling to 1 %.", float),
+    Flag("--qat-batch-size", "qat.batch_size", "Its images in a batch.", int),
+    Flag("--distillation", "qat.distillation", "Share of the loss that follows the model.", float),
+    Flag("--temperature", "qat.temperature", "Temperature of that share.", float),
+    Flag(
+        "--freeze-batchnorm-epochs",
+        "qat.freeze_batchnorm_epochs",
+        "Last epochs with BatchNorm's statistics and the ranges as they are.",
+        int,
+    ),
+    Flag("--qat-seed", "qat.seed", "Seed of its order and augmentation.", int),
+)
 VERIFY = (
     Flag(
         "--max-accuracy-drop",
@@ -168,7 +185,9 @@ VERIFY = (
         "Largest allowed drop of any class's F1, and of its recall where significant, fraction.",
         float,
     ),
-    Flag("--margin", "verify.margin", "Drop of accuracy that still is equivalent, fraction.", float),
+    Flag(
+        "--margin", "verify.margin", "Drop of accuracy that still is equivalent, fraction.", float
+    ),
     Flag("--significance", "verify.alpha", "Level of the gate's tests, fraction.", float),
     Flag(
         "--require-equivalence",

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from converters import audit, calibration, tflite
-from converters.lowering import strip_scaling
+from converters.lowering import quantize_int8, strip_scaling
 from converters.scaling import EDGECELL
 from edgecell import rundir
 from edgecell.config import PRECISIONS, Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
+from edgecell.pipeline import qat
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, check_classes, load_data, resolve
 from edgecell.preprocess import PreprocessSpec
@@ -45,6 +46,7 @@ def quantize_target(
             f"{path} is converted already; give the run or the Keras model it came from"
         )
     config = adjust(target.config)
+    check_settings(config)
     run = _where(target, output)
     needs_images = any(precision in CALIBRATED for precision in config.quantize.precisions)
     dataset = load_data(target, data, progress=True) if needs_images else None
@@ -75,13 +77,24 @@ def quantize_in(
         )
     # A run's own model must scale as edgecell does; a model from elsewhere as it does itself.
     scaling = EDGECELL if target.run is not None else strip_scaling(model)[1]
-    entries = []
+    entries, extra = [], []
     for precision in settings.precisions:
-        progress.begin(f"converting to {precision}", 1)
         started = time.monotonic()
         images = chosen.images if chosen is not None and precision in CALIBRATED else None
-        data = tflite.convert(model, precision, calibration=images, input_type=settings.input_type)
-        path = folder / f"{target.name}-{precision}.tflite"
+        if precision == "int8" and config.qat.enabled:
+            assert dataset is not None and chosen is not None  # int8 is one of CALIBRATED
+            trained = qat.tune(run, target, config, model, dataset, chosen, progress)
+            progress.begin("converting to int8", 1)
+            data = quantize_int8(trained.tuned.calibrated, settings.input_type)
+            suffix, facts = "int8-qat", {"method": "qat", "qat": trained.facts}
+            extra += trained.outputs
+        else:
+            progress.begin(f"converting to {precision}", 1)
+            data = tflite.convert(
+                model, precision, calibration=images, input_type=settings.input_type
+            )
+            suffix, facts = precision, {}
+        path = folder / f"{target.name}-{suffix}.tflite"
         input_type = tflite.input_type_for(precision, settings.input_type)
         report = audit.audit(data, precision, input_type, scaling=scaling, name=path.name)
         audit.require(report, path.name)
@@ -94,11 +107,28 @@ def quantize_in(
             "input_type": input_type,
             "scaling": scaling.to_json(),
             "calibrated": images is not None,
+            **facts,
             "audit": report.to_json(),
         }
         entries.append(entry)
         progress.advance(1, f"{path.name} {len(data):,} bytes")
-    return _record(run, target, config, entries, chosen, dataset)
+    return _record(run, target, config, entries, extra, chosen, dataset)
+
+
+def check_settings(config: Config) -> None:
+    """Refuse settings that do not go together."""
+    if config.qat.enabled and "int8" not in config.quantize.precisions:
+        raise ConfigError(
+            "quantization-aware training makes an int8 file, and int8 was not asked for; add --int8"
+            " or leave --qat out"
+        )
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """The settings that the converted files depend on, for the record and for skipping."""
+    if not config.qat.enabled:
+        return asdict(config.quantize)
+    return asdict(config.quantize) | {"qat": asdict(config.qat)}
 
 
 def _record(
@@ -106,6 +136,7 @@ def _record(
     target: Target,
     config: Config,
     entries: list[dict[str, Any]],
+    extra: list[Path],
     chosen: Any,
     dataset: Dataset | None,
 ) -> dict[str, Any]:
@@ -114,7 +145,9 @@ def _record(
     results: dict[str, Any] = {
         "models": sorted(kept + entries, key=lambda entry: PRECISIONS.index(entry["precision"]))
     }
-    outputs = [folder / entry["file"] for entry in results["models"]]
+    outputs = [folder / entry["file"] for entry in results["models"]] + extra
+    if not extra and any(entry.get("method") == "qat" for entry in kept):
+        outputs += qat.outputs_of(folder, target)
     manifest = folder / "calibration.json"
     if chosen is not None:
         rundir.atomic_write_json(manifest, chosen.manifest)
@@ -126,7 +159,7 @@ def _record(
         inputs=[target.model],
         input_hashes={f"data:{dataset.name}:train": dataset.fingerprint} if dataset else None,
         outputs=outputs,
-        config=asdict(config.quantize),
+        config=settings_of(config),
         results=results,
     )
 

@@ -12,7 +12,7 @@ from edgecell.data import Dataset
 from edgecell.errors import ParityError
 from edgecell.pipeline import training
 from edgecell.pipeline.benching import bench_in
-from edgecell.pipeline.conversion import CALIBRATED, quantize_in
+from edgecell.pipeline.conversion import CALIBRATED, check_settings, quantize_in, settings_of
 from edgecell.pipeline.evaluation import evaluate_split
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target
@@ -40,6 +40,7 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
     Raises:
         EdgecellError: whatever a stage refuses.
     """
+    check_settings(config)
     run = training.start_run(config, output)
     progress.say(f"run: {run.path}")
     dataset = training.load_noted(config, progress)
@@ -83,7 +84,7 @@ def _quantize(
     calibrated = any(precision in CALIBRATED for precision in config.quantize.precisions)
     hashes = {f"data:{dataset.name}:train": dataset.fingerprint} if calibrated else None
     if run.is_current(
-        "quantize", inputs=[target.model], config=asdict(config.quantize), input_hashes=hashes
+        "quantize", inputs=[target.model], config=settings_of(config), input_hashes=hashes
     ):
         progress.say("quantize: unchanged, skipped")
         return run.read_record("quantize")

@@ -13,6 +13,7 @@ from edgecell.plots.classes import f1_drops, per_class_bars
 from edgecell.plots.confusion import confusion_matrix
 from edgecell.plots.curves import learning_curves
 from edgecell.plots.gate import gate_intervals
+from edgecell.plots.qat import qat_curves
 from edgecell.plots.style import save
 from edgecell.plots.tradeoff import Point, tradeoff
 from edgecell.plots.trust import (
@@ -32,6 +33,7 @@ __all__ = [
     "gate_intervals",
     "learning_curves",
     "per_class_bars",
+    "qat_curves",
     "reliability_diagram",
     "reliability_lines",
     "robustness_curves",
