@@ -11,7 +11,11 @@ from edgecell.cli import options as opt
 from edgecell.config import PRECISIONS, Config
 from edgecell.errors import ConfigError
 
-GROUPS = (opt.DATA, opt.MODEL, opt.TRAIN, opt.CALIBRATION, opt.VERIFY, opt.BENCH)
+GROUPS = [
+    group
+    for group in vars(opt).values()
+    if isinstance(group, tuple) and group and all(isinstance(flag, opt.Flag) for flag in group)
+]
 FLAGS = [flag for group in GROUPS for flag in group]
 SWITCHES = [flag for flag in FLAGS if flag.switch]
 # A value other than the default, as it is typed, and what it becomes.
@@ -27,6 +31,10 @@ VALUES = {
     "train.optimizer": ("sgd", "sgd"),
     "train.schedule": ("plateau", "plateau"),
     "quantize.input_type": ("int8", "int8"),
+    "verify.split": ("val+test", "val+test"),
+    "confidence.target_accuracy": ("0.75", 0.75),
+    "confidence.certainty": ("0.75", 0.75),
+    "confidence.coverage": ("0.75", 0.75),
     "bench.runs": ("300", 300),
 }
 
@@ -95,8 +103,9 @@ def test_every_field_has_a_flag():
         if dataclasses.is_dataclass(getattr(Config(), table.name))
         for key in dataclasses.fields(getattr(Config(), table.name))
     }
-    # The precisions have a flag each.
-    assert fields - {flag.field for flag in FLAGS} == {"quantize.precisions"}
+    without = fields - {flag.field for flag in FLAGS}
+    # The precisions have a flag each, the others are set in a recipe only.
+    assert without == {"quantize.precisions", "robustness.corruptions", "confidence.seed"}
 
 
 def test_without_flags_the_base_is_unchanged():
