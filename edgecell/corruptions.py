@@ -21,8 +21,8 @@ STRENGTHS = (1, 2, 3, 4, 5)
 
 Pixels = NDArray[np.uint8]
 
-# Gaussian blur: standard deviation as a share of the side (ImageNet-C: 1 to 6 of 224 pixels).
-_BLUR = (1 / 224, 2 / 224, 4 / 224, 6 / 224, 9 / 224)
+# Gaussian blur: standard deviation as a share of the side (CIFAR-10-C's, of 32 pixels).
+_BLUR = (0.4 / 32, 0.6 / 32, 0.7 / 32, 0.8 / 32, 1.0 / 32)
 # JPEG quality: from CIFAR-10-C's mildest to ImageNet-C's harshest.
 _JPEG = (80, 50, 25, 15, 7)
 # Added to the value of HSV, 0..1 (CIFAR-10-C), or taken from it.
