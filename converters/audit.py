@@ -74,7 +74,7 @@ def audit(
 ) -> AuditReport:
     """Open the bytes of a file and hold them against ``precision`` and ``input_type``.
 
-    ``input_type`` None takes the precision's default (uint8 for int8, else float32). ``scaling`` is
+    ``input_type`` None takes the precision's default (uint8 for int8 and mixed, else float32). ``scaling`` is
     the pixel scaling that an int8 input must express; edgecell's own models: scale 1/128 exactly.
 
     Raises:
@@ -86,10 +86,11 @@ def audit(
         "dynamic": _check_dynamic,
         "int8": _check_int8,
         "int16x8": _check_int16x8,
+        "mixed": _check_mixed,
     }
     if precision not in checks:
         raise ConvertError(f"unknown precision '{precision}'; allowed: {', '.join(checks)}")
-    input_type = input_type or ("uint8" if precision == "int8" else "float32")
+    input_type = input_type or ("uint8" if precision in ("int8", "mixed") else "float32")
     file = parse(model, name)
     violations = [*_check_shape(file), *checks[precision](file, input_type, scaling)]
     return AuditReport(
@@ -169,6 +170,31 @@ def _check_int16x8(file: TFLiteFile, input_type: str, scaling: InputScaling) -> 
         if tensor.dtype == "INT16" and any(tensor.zero_points):
             yield f"activation '{_short(tensor)}' has zero point {tensor.zero_points[0]}, allowed 0"
     yield from _check_no_scaling_operator(file)
+
+
+def _check_mixed(file: TFLiteFile, input_type: str, scaling: InputScaling) -> Iterator[str]:
+    """int8 as int8 is, float32 for the rest, and at least one weighted operator of either kind."""
+    yield from _ports_are(file, (input_type.upper(),))
+    yield from _check_scales(file, input_type, scaling)
+    yield from _check_no_scaling_operator(file)
+    ports = {*file.inputs, *file.outputs}
+    kinds = {"INT8": 0, "FLOAT32": 0}
+    for tensor in file.tensors:
+        if not tensor.constant and tensor.index not in ports and tensor.dtype not in kinds:
+            yield f"activation '{_short(tensor)}' is {tensor.dtype}, allowed INT8 or FLOAT32"
+    for op in file.operators:
+        if op.name not in _WEIGHTED:
+            continue
+        kind = file.tensors[op.outputs[0]].dtype
+        kinds[kind] = kinds.get(kind, 0) + 1
+        weights = file.tensors[op.inputs[_WEIGHTED[op.name][0]]]
+        if kind == "INT8":
+            yield from _check_weights(op, weights)
+        elif weights.dtype != "FLOAT32":
+            yield f"weights of {op.name} {op.index} are {weights.dtype} and its output {kind}"
+    for kind, count in kinds.items():
+        if not count:
+            yield f"no convolution or dense operator in {kind}; mixed has both"
 
 
 def _check_integer(

@@ -24,8 +24,12 @@ INPUT_TYPES: dict[str, tuple[str, ...]] = {
     "dynamic": ("float32",),
     "int8": ("uint8", "int8", "float32"),
     "int16x8": ("float32", "int16"),
+    "mixed": ("uint8", "int8", "float32"),
 }
-"""Precision → the element types its input can have, the default first."""
+"""Precision → the element types its input can have, the default first.
+
+mixed is int8 with some layers in float; it is made by leaving layers out, not by :func:`convert`.
+"""
 
 
 def input_type_for(precision: str, wanted: str | None = None) -> str:
@@ -70,6 +74,8 @@ def convert(
         ConvertError: unknown precision or type, no or unfit calibration images, or a graph that
             cannot be converted.
     """
+    if precision not in PRECISIONS:
+        raise ConvertError(f"unknown precision '{precision}'; allowed: {', '.join(PRECISIONS)}")
     input_type = input_type_for(precision, input_type)
     if precision not in ("int8", "int16x8"):
         return _runnable(lower(model, precision), precision)
