@@ -229,7 +229,9 @@ class RobustnessConfig:
         for corruption in self.corruptions:
             _one_of("robustness.corruptions", corruption, CORRUPTIONS)
             if self.corruptions.count(corruption) > 1:
-                raise ConfigError(f"robustness.corruptions names {corruption} twice; once is enough")
+                raise ConfigError(
+                    f"robustness.corruptions names {corruption} twice; once is enough"
+                )
         _between("robustness.images", self.images, 0, 10_000_000)
         _between("robustness.seed", self.seed, 0, MAX_SEED)
 
