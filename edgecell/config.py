@@ -128,14 +128,27 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class QuantizeConfig:
-    """Which files to make, and from how many training images the int8 ranges are measured."""
+    """Which files to make, and from how many training images the int8 ranges are measured.
+
+    ``search`` tries post-training methods for int8 and keeps the best on val. ``keep_float`` leaves
+    the worst layers in float, a file of the precision mixed: "none", a number, or "auto".
+    """
 
     precisions: tuple[str, ...] = ("float16", "int8")
     input_type: InputType = "uint8"
     calibration_images: int = 512
     seed: int = 0
+    search: bool = False
+    keep_float: str = "none"
 
     def __post_init__(self) -> None:
+        if self.keep_float not in ("none", "auto") and not (
+            self.keep_float.isdecimal() and int(self.keep_float) > 0
+        ):
+            raise ConfigError(
+                f"quantize.keep_float is '{self.keep_float}'; allowed: none, auto, or a number of"
+                " layers from 1"
+            )
         if not self.precisions:
             raise ConfigError(f"no precision asked for; allowed: {', '.join(PRECISIONS)}")
         for precision in self.precisions:
@@ -275,6 +288,11 @@ class Config:
         ):
             raise ConfigError(
                 f"name {self.name!r} cannot be a folder name; use letters, digits, - and _"
+            )
+        if self.model.weights == "none" and self.train.fine_tune_layers:
+            raise ConfigError(
+                f"train.fine_tune_layers is {self.train.fine_tune_layers} without pretrained weights:"
+                " the frozen layers would stay random; allowed: 0, or weights to start from"
             )
 
 

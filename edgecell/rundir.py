@@ -12,7 +12,8 @@ import os
 import platform
 import secrets
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -21,7 +22,17 @@ from typing import Any
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, envelope
 
-VERBS = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
+VERBS = (
+    "train",
+    "evaluate",
+    "quantize",
+    "search",
+    "analyze",
+    "verify",
+    "calibrate",
+    "robustness",
+    "bench",
+)
 _PACKAGES = (
     "edgecell",
     "tensorflow",
@@ -208,6 +219,16 @@ class RunDir:
                 f"{path} is not a run folder (no config.toml); see 'edgecell train --help'"
             )
         return cls(path)
+
+    @contextmanager
+    def not_left_empty(self) -> Iterator[None]:
+        """Remove the folder again where the work inside fails before it writes anything."""
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                self.path.rmdir()  # refuses a folder that holds anything
+            raise
 
     @property
     def name(self) -> str:

@@ -12,7 +12,13 @@ from edgecell.data import Dataset
 from edgecell.errors import ParityError
 from edgecell.pipeline import training
 from edgecell.pipeline.benching import bench_in
-from edgecell.pipeline.conversion import CALIBRATED, check_settings, quantize_in, settings_of
+from edgecell.pipeline.conversion import (
+    check_settings,
+    hashes_of,
+    needs_images,
+    quantize_in,
+    settings_of,
+)
 from edgecell.pipeline.evaluation import evaluate_split
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target
@@ -43,7 +49,8 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
     check_settings(config)
     run = training.start_run(config, output)
     progress.say(f"run: {run.path}")
-    dataset = training.load_noted(config, progress)
+    with run.not_left_empty():
+        dataset = training.load_noted(config, progress)
     if training.is_current(config, run, dataset):
         progress.say("train: unchanged, skipped")
         rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
@@ -81,14 +88,13 @@ def _evaluate(run: RunDir, target: Target, dataset: Dataset, progress: Progress)
 def _quantize(
     run: RunDir, target: Target, config: Config, dataset: Dataset, progress: Progress
 ) -> dict[str, Any]:
-    calibrated = any(precision in CALIBRATED for precision in config.quantize.precisions)
-    hashes = {f"data:{dataset.name}:train": dataset.fingerprint} if calibrated else None
+    hashes = hashes_of(config, dataset) if needs_images(config) else None
     if run.is_current(
         "quantize", inputs=[target.model], config=settings_of(config), input_hashes=hashes
     ):
         progress.say("quantize: unchanged, skipped")
         return run.read_record("quantize")
-    return quantize_in(run, target, config, dataset if calibrated else None, progress)
+    return quantize_in(run, target, config, dataset if hashes else None, progress)
 
 
 def _verify(

@@ -46,7 +46,8 @@ def train_run(
 ) -> dict[str, Any]:
     """Train in ``run`` and return the record; a killed training in it goes on where it stopped."""
     if dataset is None:
-        dataset = load_noted(config, progress)
+        with run.not_left_empty():
+            dataset = load_noted(config, progress)
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     folder = run.stage("train")
     trained = train(config, dataset, folder / "state", progress)

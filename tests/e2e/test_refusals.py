@@ -79,7 +79,8 @@ def test_corrupt_image(edgecell: Run, tmp_path: Path) -> None:
     refuse(
         edgecell("train", "--data", tmp_path / "images", *SMALL[:4], "--output", tmp_path / "run"),
         3,
-        "3.png",
+        ".png",
+        "corrupt",
     )
     assert not (tmp_path / "run" / "train" / "record.json").exists()
 
@@ -207,3 +208,15 @@ def test_interrupted_training_goes_on(easy_npz: Path, tmp_path: Path) -> None:
     assert "going on after epoch" in again.stderr
     assert (run / "train" / "record.json").exists()
     assert not state.exists()
+
+
+def test_nothing_is_left_of_a_run_that_found_no_data(edgecell: Run, tmp_path: Path) -> None:
+    refuse(edgecell("train", "--data", "nowhere.npz", "--output", tmp_path / "run"), 3)
+    assert not (tmp_path / "run").exists()
+    refused = edgecell("run", "--data", "nowhere.npz")
+    assert refused.code == 3
+    assert not list((tmp_path / "artifacts").rglob("*-*Z"))
+
+
+def test_random_layers_are_not_frozen(edgecell: Run) -> None:
+    refuse(edgecell("train", "--weights", "none", "--fine-tune-layers", "20"), 2, "20")
