@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from edgecell import corruptions
 from edgecell.metrics import wilson_interval
@@ -20,6 +21,7 @@ from edgecell.runtime import Predictor
 
 Right = NDArray[np.bool_]
 CLEAN = ("clean", 0)
+ALPHA = 0.05
 
 
 def robustness(
@@ -40,9 +42,11 @@ def robustness(
 
     Returns:
         JSON types. "conditions": corruption, strength, and per model its accuracy (Wilson) and the
-        drop against the reference (Tango; positive: the converted is worse). "falls": per model
-        and corruption (and "all") how much more accuracy it loses than the reference, against clean
-        images, averaged over strengths, with a 95 % t interval over images.
+        drop against the reference (Tango; positive: the converted is worse). "blind": conditions in
+        which the reference is no better than naming the commonest class. "falls": per model and
+        corruption (and "all") how much more accuracy it loses than the reference, against clean
+        images, averaged over the strengths that are not blind, with a 95 % t interval over images;
+        "verdict" at 0.05, with Holm's correction over the corruptions ("all" stands alone).
     """
     models = [reference, *converted]
     right: dict[tuple[str, int], list[Right]] = {}
@@ -50,6 +54,8 @@ def robustness(
         shown = images if strength == 0 else corruptions.corrupt(images, name, strength, seed)
         right[name, strength] = [m.predict(shown).argmax(axis=1) == labels for m in models]
         advance(count)
+    majority = int(np.bincount(labels).max())
+    blind = {key for key, found in right.items() if found[0].sum() <= majority and key != CLEAN}
     return {
         "n": len(labels),
         "corruptions": list(names),
@@ -59,10 +65,11 @@ def robustness(
             | {"models": _condition([m.name for m in models], found)}
             for (name, strength), found in right.items()
         ],
+        "blind": [{"corruption": name, "strength": strength} for name, strength in sorted(blind)],
         "falls": [
-            _fall(model.name, index, scope, right)
+            row
             for index, model in enumerate(converted, 1)
-            for scope in (*names, "all")
+            for row in _falls(model.name, index, names, right, blind)
         ],
     }
 
@@ -89,25 +96,36 @@ def _condition(names: list[str], right: list[Right]) -> list[dict[str, Any]]:
     return rows
 
 
-def _fall(
-    model: str, index: int, scope: str, right: dict[tuple[str, int], list[Right]]
-) -> dict[str, Any]:
-    """How much further the converted model falls than the reference; positive: further."""
-    inside = [k for k in right if k != CLEAN and scope in ("all", k[0])]
-    # Per image: wrong answers of the converted beyond the reference's, corrupted against clean.
-    behind = {k: right[k][0].astype(float) - right[k][index] for k in (CLEAN, *inside)}
-    extra = np.mean([behind[k] for k in inside], axis=0) - behind[CLEAN]
-    mean, n = float(extra.mean()), len(extra)
-    reach = float(stats.t.ppf(0.975, n - 1) * stats.sem(extra)) if n > 1 else 1.0
-    verdict = "no difference seen"
-    if mean - reach > 0:
-        verdict = "falls faster"
-    elif mean + reach < 0:
-        verdict = "falls slower"
-    extra_fall = Measurement(mean, "fraction", n, mean - reach, mean + reach)
-    return {
-        "model": model,
-        "corruption": scope,
-        "extra_fall": extra_fall.to_json(),
-        "verdict": verdict,
-    }
+def _falls(
+    model: str,
+    index: int,
+    names: Sequence[str],
+    right: dict[tuple[str, int], list[Right]],
+    blind: set[tuple[str, int]],
+) -> list[dict[str, Any]]:
+    """How much further one converted model falls than the reference, by corruption and in all."""
+    # Per image: wrong answers of the converted beyond the reference's.
+    behind = {key: found[0].astype(float) - found[index] for key, found in right.items()}
+    rows, p = [], []
+    for scope in (*names, "all"):
+        inside = [k for k in right if k != CLEAN and scope in ("all", k[0]) and k not in blind]
+        row: dict[str, Any] = {"model": model, "corruption": scope, "conditions": len(inside)}
+        if not inside:
+            none = Measurement.missing("fraction", "the reference itself sees nothing any more")
+            rows.append(row | {"extra_fall": none.to_json()})
+            p.append(1.0)
+            continue
+        extra = np.mean([behind[key] for key in inside], axis=0) - behind[CLEAN]
+        mean, n = float(extra.mean()), len(extra)
+        error = float(stats.sem(extra)) if n > 1 else 1.0
+        reach = float(stats.t.ppf(0.975, max(n - 1, 1))) * error
+        fall = Measurement(mean, "fraction", n, mean - reach, mean + reach)
+        rows.append(row | {"extra_fall": fall.to_json()})
+        p.append(float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0))
+    corrected = [*multipletests(p[:-1], method="holm")[1], p[-1]]
+    for row, value in zip(rows, corrected, strict=True):
+        row["p"] = float(value)
+        faster = row["extra_fall"].get("value", 0.0) > 0
+        verdict = "falls faster" if faster else "falls slower"
+        row["verdict"] = verdict if value <= ALPHA else "no difference seen"
+    return rows

@@ -163,6 +163,11 @@ def _corrupted(record: dict[str, Any]) -> None:
     ]
     columns = ["file", "corruption", "extra fall, mean of strengths", "verdict"]
     print_table("falls faster than the trained model?", columns, rows, numeric_from=2)
+    for row in results["blind"]:
+        print_line(
+            f"left out: {row['corruption']} {row['strength']}, where {models[0]} is no better than"
+            " naming the commonest class"
+        )
 
 
 COMMANDS: tuple[click.Command, ...] = (calibrate, robustness)

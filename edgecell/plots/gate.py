@@ -35,11 +35,11 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
             _interval(below, place + shift, row[key], color, label)
     _limit(below, gate["class_budget"], "budget")
     _rows(below, [f"{short(row['name'])}  ({row['support']})" for row in classes], 6 if many else 9)
+    tidy(below, x="drop, reference minus converted (right is worse)", grid="x")
+    below.tick_params(axis="y", length=0, labelsize=6 if many else 9)
     for label, row in zip(below.get_yticklabels(), classes, strict=True):
         label.set_color(VERMILION if row["worse"] else INK)
         label.set_fontweight("bold" if row["worse"] else "normal")
-    tidy(below, x="drop, reference minus converted (right is worse)", grid="x")
-    below.tick_params(axis="y", length=0, labelsize=6 if many else 9)
     handles, labels = below.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
