@@ -170,11 +170,12 @@ def answered_above(labels: Ints, probabilities: NDArray, threshold: float) -> tu
 
 
 def selective_curve(labels: Ints, probabilities: NDArray) -> tuple[Floats, Floats]:
-    """Coverage (N,) and the accuracy of the answers (N,), abstaining from the least sure first."""
+    """Coverage (K,) and accuracy of the answers (K,) at each of the K thresholds that differ."""
     confidence, right = _confidence(labels, probabilities)
     order = np.argsort(-confidence, kind="stable")
-    counts = np.arange(1, len(labels) + 1)
-    return counts / len(labels), np.cumsum(right[order]) / counts
+    last = np.append(np.flatnonzero(np.diff(confidence[order])), len(labels) - 1)
+    counts = last + 1
+    return counts / len(labels), np.cumsum(right[order])[last] / counts
 
 
 # --------------------------------------------------------------------------------- conformal
@@ -257,9 +258,6 @@ def judge_sets(labels: Ints, members: NDArray[np.bool_]) -> SetQuality:
     return SetQuality(
         len(labels), int(held.sum()), overall, tuple(rows), tuple(int(k) for k in sizes)
     )
-
-
-# ----------------------------------------------------------------------------------- details
 
 
 def quanta(threshold: float, output_scale: float | None) -> int | None:

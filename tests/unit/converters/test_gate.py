@@ -8,8 +8,11 @@ from scipy import stats
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar
 
-from converters import gate
-from converters.gate import f1_permutation_p, judge, paired_bootstrap
+from converters import class_tests
+from converters.class_tests import f1_permutation_p
+from converters.gate import judge
+from edgecell.metrics import paired
+from edgecell.metrics.paired import paired_bootstrap
 
 NAMES = ("a", "b", "c", "d")
 
@@ -139,8 +142,8 @@ def test_class_p_values_under_the_null_are_uniform_enough():
 @pytest.mark.slow
 def test_the_whole_gate_under_the_null_seldom_cries_worse(monkeypatch):
     # No budget for a class: each significant class counts. Holm keeps the family at 0.05.
-    monkeypatch.setattr(gate, "_PERMUTATIONS", 999)
-    monkeypatch.setattr(gate, "_RESAMPLES", 20)
+    monkeypatch.setattr(class_tests, "_PERMUTATIONS", 999)
+    monkeypatch.setattr(paired, "RESAMPLES", 20)
     found = [
         any(row.worse for row in run(*world(300, seed, churn=0.2), class_budget=0.0).classes)
         for seed in range(150)

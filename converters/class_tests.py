@@ -1,0 +1,162 @@
+"""Did a class get worse? Paired tests of recall and F1, corrected for their number.
+
+Recall: McNemar's exact test on the images of the class. F1, which also hangs on images of other
+classes: a permutation test. Both one-sided.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from edgecell.metrics import Interval, confusion_matrix, per_class, percentile_interval
+from edgecell.metrics.paired import discordant, tango_interval, worse_p
+from edgecell.record import Measurement
+
+Ints = NDArray[np.int64]
+
+_PERMUTATIONS = 9999  # smallest p-value 1e-4; up to 13 images that differ are enumerated exactly
+_ROUNDING = 1e-9  # a drop of exactly the budget is not beyond it
+
+
+@dataclass(frozen=True)
+class ClassTest:
+    """One class, reference minus converted; p-values are one-sided, small where it got worse.
+
+    ``*_p_holm`` are corrected for all classes and both scores. ``worse``: significant after the
+    correction and beyond the budget. A class without images is not tested (p None).
+    """
+
+    name: str
+    support: int
+    lost: int
+    gained: int
+    recall_drop: Measurement
+    f1_drop: Measurement
+    recall_p: float | None
+    f1_p: float | None
+    recall_p_holm: float | None = None
+    f1_p_holm: float | None = None
+    worse: bool = False
+
+    @property
+    def p_holm(self) -> float:
+        """The smaller of the two corrected p-values; 1.0 where nothing was tested."""
+        return min(1.0 if p is None else p for p in (self.recall_p_holm, self.f1_p_holm))
+
+
+def compare_classes(
+    labels: Ints,
+    reference: Ints,
+    converted: Ints,
+    class_names: tuple[str, ...],
+    f1_drops: NDArray[np.float64],
+    *,
+    alpha: float,
+    budget: float,
+    seed: int = 0,
+) -> tuple[ClassTest, ...]:
+    """Test each class's recall and F1, and judge after Holm's correction.
+
+    Args:
+        labels, reference, converted: int (N,) in 0..C-1.
+        f1_drops: (B, C) resampled drops, for the intervals.
+        budget: largest drop that may be significant.
+    """
+    before = per_class(confusion_matrix(labels, reference, len(class_names)))
+    after = per_class(confusion_matrix(labels, converted, len(class_names)))
+    rows = []
+    for index, name in enumerate(class_names):
+        mine = labels == index
+        support = int(mine.sum())
+        if support == 0:
+            none = Measurement.missing("fraction", "no images of this class")
+            rows.append(ClassTest(name, 0, 0, 0, none, none, None, None))
+            continue
+        lost, gained = discordant(reference[mine] == index, converted[mine] == index)
+        f1 = float(before.f1[index] - after.f1[index])
+        rows.append(
+            ClassTest(
+                name,
+                support,
+                lost,
+                gained,
+                drop_of((lost - gained) / support, support, tango_interval(lost, gained, support)),
+                drop_of(f1, support, percentile_interval(f1_drops[:, index])),
+                worse_p(lost, gained),
+                f1_permutation_p(labels, reference, converted, index, seed),
+            )
+        )
+    return _holm(rows, alpha, budget)
+
+
+def _holm(rows: list[ClassTest], alpha: float, budget: float) -> tuple[ClassTest, ...]:
+    """Correct the p-values of all classes and both scores as one family, and judge."""
+    places = [
+        (i, key)
+        for i, row in enumerate(rows)
+        for key in ("recall_p", "f1_p")
+        if getattr(row, key) is not None
+    ]
+    if not places:
+        return tuple(rows)
+    corrected = multipletests([getattr(rows[i], key) for i, key in places], method="holm")[1]
+    for (i, key), p in zip(places, corrected, strict=True):
+        drop = getattr(rows[i], key.removesuffix("_p") + "_drop").value
+        found: dict[str, Any] = {f"{key}_holm": float(p)}
+        beyond = bool(p <= alpha) and drop > budget + _ROUNDING
+        rows[i] = replace(rows[i], **found, worse=rows[i].worse or beyond)
+    return tuple(rows)
+
+
+def f1_permutation_p(
+    labels: Ints, reference: Ints, converted: Ints, index: int, seed: int
+) -> float:
+    """One-sided p-value of class ``index``'s F1 drop: the two predictions of an image swapped at will.
+
+    Exact for exchangeable models. Only images matter that one of the two models calls ``index``.
+    """
+
+    def coded(predicted: Ints) -> Ints:
+        # 0: not called this class, 1: called it wrongly, 2: rightly
+        return (predicted == index) * (1 + (labels == index)).astype(np.int64)
+
+    first, second = coded(reference), coded(converted)
+    differs = first != second
+    if not differs.any():
+        return 1.0
+    same = first[~differs]
+    hits, called, support = (
+        int((same == 2).sum()),
+        int((same > 0).sum()),
+        int((labels == index).sum()),
+    )
+
+    def f1(code: Ints, axis: int) -> Any:
+        right = hits + (code == 2).sum(axis=axis)
+        below = np.asarray(support + called + (code > 0).sum(axis=axis), np.float64)
+        return np.divide(2 * right, below, out=np.zeros_like(below), where=below > 0)
+
+    # SciPy wants two pairs at least; one more that is the same in both changes nothing.
+    pairs = [np.append(code[differs], 0) for code in (first, second)]
+    found = stats.permutation_test(
+        pairs,
+        lambda a, b, axis: f1(a, axis) - f1(b, axis),
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=_PERMUTATIONS,
+        batch=1000,
+        vectorized=True,
+        rng=np.random.default_rng([seed, index]),
+    )
+    return float(found.pvalue)
+
+
+def drop_of(value: float, n: int, interval: Interval) -> Measurement:
+    """A drop of fractions with its interval."""
+    return Measurement(float(value), "fraction", n, interval.low, interval.high)
