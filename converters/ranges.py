@@ -37,7 +37,7 @@ class Histogram:
     def centers(self) -> NDArray[np.float64]:
         """The middle of each bin (BINS,)."""
         step = (self.high - self.low) / len(self.counts)
-        return self.low + step * (np.arange(len(self.counts)) + 0.5)
+        return self.low + step * (np.arange(len(self.counts), dtype=np.float64) + 0.5)
 
 
 def histograms(

@@ -12,10 +12,11 @@ from typing import Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli import show
+from edgecell.cli import show, show_quantization
 from edgecell.cli.terminal import Display, print_json, print_line
 from edgecell.config import Config
 from edgecell.errors import ConfigError
+from edgecell.rundir import RunDir
 
 PATH = click.Path(path_type=Path)
 
@@ -102,33 +103,51 @@ def evaluate(
 @click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
-@opt.flags(opt.CALIBRATION, opt.QAT, opt.DATA)
+@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.DATA)
+@click.option(
+    "--analyze", is_flag=True, help="Quantize every layer alone and rank what it costs on val."
+)
 @opt.output_option
 @opt.json_option
-def quantize(target: Path, output: Path | None, as_json: bool, **parameters: Any) -> None:
+def quantize(
+    target: Path, analyze: bool, output: Path | None, as_json: bool, **parameters: Any
+) -> None:
     """Convert a run, .keras, .h5 or SavedModel to .tflite files [default: --float16 --int8].
 
     int8 is static: weights per channel, activations per tensor, ranges measured on a stratified,
     seeded sample of the training split that is written down beside the model. With --qat the model
     is first trained a little further with the rounding of int8 in it; a killed training goes on
-    where it stopped.
+    where it stopped. With --search no training is needed. --analyze alone writes no model files.
     """
     from edgecell.pipeline import conversion
 
     precisions = opt.take_precisions(parameters)
     data = named_data(parameters)
-    with display() as progress:
-        record, folder = conversion.quantize_target(
-            target,
-            lambda config: opt.with_precisions(opt.configure(parameters, config), precisions),
-            data,
-            output,
-            progress,
-        )
+    making = ("quantize__search", "quantize__keep_float", "qat__enabled")
+    wanted = precisions or any(parameters[f"set_{field}"] for field in making)
+
+    def adjust(config: Config) -> Config:
+        return opt.with_precisions(opt.configure(dict(parameters), config), precisions)
+
+    printed: list[dict[str, Any]] = []
+    if analyze:
+        with display() as progress:
+            record, folder = conversion.analyze_target(target, adjust, data, output, progress)
+        printed.append(record)
+        if not as_json:
+            show_quantization.analyzed(record, folder)
+    if wanted or not analyze:
+        with display() as progress:
+            record, folder = conversion.quantize_target(target, adjust, data, output, progress)
+        printed.append(record)
+        if not as_json:
+            if record["config"]["search"]:
+                found = RunDir(folder.parent)
+                show_quantization.searched(found.read_record("search"), found.stage("search"))
+            show.quantized(record, folder)
+            show_quantization.mixed(record)
     if as_json:
-        print_json(record)
-    else:
-        show.quantized(record, folder)
+        print_json(printed[0] if len(printed) == 1 else {each["verb"]: each for each in printed})
 
 
 @click.command(short_help="Prove that .tflite files do what their model does.")

@@ -155,6 +155,19 @@ CALIBRATION = (
         click.Choice(["uint8", "int8", "float32"]),
     ),
 )
+SEARCH = (
+    Flag(
+        "--search",
+        "quantize.search",
+        "Try post-training methods for int8, keep the best on val.",
+        switch=True,
+    ),
+    Flag(
+        "--keep-float",
+        "quantize.keep_float",
+        "Also a mixed file: the N worst layers in float, or 'auto' for the fewest that pass verify.",
+    ),
+)
 QAT = (
     Flag(
         "--qat", "qat.enabled", "Train the int8 file's rounding into the model first.", switch=True

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters import audit, calibration, tflite
+import tf_keras as keras
+
+from converters import audit, tflite
 from converters.lowering import quantize_int8, strip_scaling
 from converters.scaling import EDGECELL
+from converters.search import PLAIN
 from edgecell import rundir
 from edgecell.config import PRECISIONS, Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
 from edgecell.pipeline import qat
+from edgecell.pipeline.analysing import analyze_in, keep_float
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, check_classes, load_data, resolve
-from edgecell.preprocess import PreprocessSpec
+from edgecell.pipeline.searching import Material, gather, search_in
+from edgecell.pipeline.targets import Adjust, Target, load_data, resolve
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 
-CALIBRATED = ("int8", "int16x8")
-
-Adjust = Callable[[Config], Config]
+CALIBRATED = ("int8", "int16x8", "mixed")
+ORDER = (*PRECISIONS, "mixed")
 
 
 def quantize_target(
@@ -48,12 +51,38 @@ def quantize_target(
     config = adjust(target.config)
     check_settings(config)
     run = _where(target, output)
-    needs_images = any(precision in CALIBRATED for precision in config.quantize.precisions)
-    dataset = load_data(target, data, progress=True) if needs_images else None
+    dataset = load_data(target, data, progress=True) if needs_images(config) else None
     record = quantize_in(run, target, config, dataset, progress)
     if target.run is not None and output is None:
         write_report(target.run)
     return record, run.stage("quantize")
+
+
+def analyze_target(
+    path: Path,
+    adjust: Adjust,
+    data: DataConfig | None,
+    output: Path | None,
+    progress: Progress,
+) -> tuple[dict[str, Any], Path]:
+    """Rank the layers of what ``path`` names by what int8 costs there; the record and its folder.
+
+    Raises:
+        ConfigError, ConvertError: as :func:`quantize_target`.
+    """
+    target = resolve(path)
+    if target.model.suffix == ".tflite":
+        raise ConfigError(
+            f"{path} is converted already; give the run or the Keras model it came from"
+        )
+    config = adjust(target.config)
+    run = _where(target, output)
+    dataset = load_data(target, data, progress=True)
+    model = tflite.load_reference(target.model)
+    analyze_in(gather(run, target, config, model, dataset, progress))
+    if target.run is not None and output is None:
+        write_report(target.run)
+    return run.read_record("analyze"), run.stage("analyze")
 
 
 def quantize_in(
@@ -63,56 +92,108 @@ def quantize_in(
     settings = config.quantize
     folder = run.stage("quantize")
     model = tflite.load_reference(target.model)
-    chosen = None
-    if dataset is not None:
-        check_classes(target, int(model.output_shape[-1]), dataset)
-        height, width = model.input_shape[1:3]
-        spec = PreprocessSpec(height, width, config.model.fit)
-        chosen = calibration.calibration_set(
-            dataset.train,
-            spec,
-            count=min(settings.calibration_images, len(dataset.train)),
-            seed=settings.seed,
-            fingerprint=dataset.fingerprint,
-        )
+    material = gather(run, target, config, model, dataset, progress) if dataset else None
     # A run's own model must scale as edgecell does; a model from elsewhere as it does itself.
     scaling = EDGECELL if target.run is not None else strip_scaling(model)[1]
     entries, extra = [], []
-    for precision in settings.precisions:
-        started = time.monotonic()
-        images = chosen.images if chosen is not None and precision in CALIBRATED else None
-        if precision == "int8" and config.qat.enabled:
-            assert dataset is not None and chosen is not None  # int8 is one of CALIBRATED
-            trained = qat.tune(run, target, config, model, dataset, chosen, progress)
-            progress.begin("converting to int8", 1)
-            data = quantize_int8(trained.tuned.calibrated, settings.input_type)
-            suffix, facts = "int8-qat", {"method": "qat", "qat": trained.facts}
-            extra += trained.outputs
-        else:
-            progress.begin(f"converting to {precision}", 1)
-            data = tflite.convert(
-                model, precision, calibration=images, input_type=settings.input_type
-            )
-            suffix, facts = precision, {}
-        path = folder / f"{target.name}-{suffix}.tflite"
-        input_type = tflite.input_type_for(precision, settings.input_type)
-        report = audit.audit(data, precision, input_type, scaling=scaling, name=path.name)
+    started = time.monotonic()
+    for made in _files(config, model, material, progress):
+        path = folder / f"{target.name}-{made.suffix}.tflite"
+        input_type = tflite.input_type_for(made.precision, settings.input_type)
+        report = audit.audit(made.data, made.precision, input_type, scaling=scaling, name=path.name)
         audit.require(report, path.name)
-        rundir.atomic_write_bytes(path, data)
+        rundir.atomic_write_bytes(path, made.data)
         entry = {
             "file": path.name,
-            "precision": precision,
-            "size_bytes": len(data),
+            "precision": made.precision,
+            "size_bytes": len(made.data),
             "seconds": round(time.monotonic() - started, 1),
             "input_type": input_type,
             "scaling": scaling.to_json(),
-            "calibrated": images is not None,
-            **facts,
+            "calibrated": made.precision in CALIBRATED,
+            **made.facts,
             "audit": report.to_json(),
         }
         entries.append(entry)
-        progress.advance(1, f"{path.name} {len(data):,} bytes")
+        extra += made.outputs
+        progress.advance(1, f"{path.name} {len(made.data):,} bytes")
+        started = time.monotonic()
+    chosen = material.chosen if material else None
     return _record(run, target, config, entries, extra, chosen, dataset)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """One file before it is audited and written: how it is named, what is to be said about it."""
+
+    precision: str
+    data: bytes
+    suffix: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    outputs: list[Path] = field(default_factory=list)
+
+
+def _files(
+    config: Config, model: keras.Model, material: Material | None, progress: Progress
+) -> Iterator[_Made]:
+    """Every file that was asked for; --qat and --search make theirs in place of the plain int8."""
+    settings = config.quantize
+    method = PLAIN
+    for precision in settings.precisions:
+        special = precision == "int8" and material is not None
+        if special and config.qat.enabled:
+            assert material is not None
+            yield _trained(config, material)
+        if special and settings.search:
+            assert material is not None
+            result = search_in(material)
+            method = result.chosen
+            progress.begin(f"keeping {method}", 1)
+            yield _Made("int8", result.best.data, "int8-search", {"method": method})
+        if special and (config.qat.enabled or settings.search):
+            continue
+        progress.begin(f"converting to {precision}", 1)
+        images = material.chosen.images if material and precision in CALIBRATED else None
+        data = tflite.convert(model, precision, calibration=images, input_type=settings.input_type)
+        yield _Made(precision, data, precision)
+    if settings.keep_float != "none" and material is not None:
+        mixed = keep_float(material, method)
+        if mixed.data is None:
+            progress.say("mixed: int8 passes with no layer in float, so there is no mixed file")
+            return
+        progress.begin("converting to mixed", 1)
+        facts = {"method": method, "float_layers": mixed.float_layers, "trade": mixed.trade}
+        yield _Made("mixed", mixed.data, "mixed", facts)
+
+
+def _trained(config: Config, material: Material) -> _Made:
+    trained = qat.tune(
+        material.run,
+        material.target,
+        config,
+        material.model,
+        material.dataset,
+        material.chosen,
+        material.progress,
+    )
+    material.progress.begin("converting to int8", 1)
+    data = quantize_int8(trained.tuned.calibrated, config.quantize.input_type)
+    facts = {"method": "qat", "qat": trained.facts}
+    return _Made("int8", data, "int8-qat", facts, trained.outputs)
+
+
+def needs_images(config: Config) -> bool:
+    """Whether any of the files needs images to be made."""
+    settings = config.quantize
+    calibrated = any(precision in CALIBRATED for precision in settings.precisions)
+    return calibrated or settings.keep_float != "none"
+
+
+def hashes_of(config: Config, dataset: Dataset) -> dict[str, str]:
+    """The data behind the files as inputs of the record: train, and val where it chose a file."""
+    chosen = config.quantize.search or config.quantize.keep_float != "none"
+    splits = ("train", "val") if chosen else ("train",)
+    return {f"data:{dataset.name}:{split}": dataset.fingerprint for split in splits}
 
 
 def check_settings(config: Config) -> None:
@@ -121,6 +202,11 @@ def check_settings(config: Config) -> None:
         raise ConfigError(
             "quantization-aware training makes an int8 file, and int8 was not asked for; add --int8"
             " or leave --qat out"
+        )
+    if config.quantize.search and "int8" not in config.quantize.precisions:
+        raise ConfigError(
+            "the search looks for an int8 file, and int8 was not asked for; add --int8 or leave"
+            " --search out"
         )
 
 
@@ -143,7 +229,7 @@ def _record(
     folder = run.stage("quantize")
     kept = _still_valid(run, {entry["file"] for entry in entries}, target)
     results: dict[str, Any] = {
-        "models": sorted(kept + entries, key=lambda entry: PRECISIONS.index(entry["precision"]))
+        "models": sorted(kept + entries, key=lambda entry: ORDER.index(entry["precision"]))
     }
     outputs = [folder / entry["file"] for entry in results["models"]] + extra
     if not extra and any(entry.get("method") == "qat" for entry in kept):
@@ -157,7 +243,7 @@ def _record(
     return run.write_record(
         "quantize",
         inputs=[target.model],
-        input_hashes={f"data:{dataset.name}:train": dataset.fingerprint} if dataset else None,
+        input_hashes=hashes_of(config, dataset) if dataset else None,
         outputs=outputs,
         config=settings_of(config),
         results=results,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.rundir import RunDir
+
+Adjust = Callable[[Config], Config]
+"""What the command line does to a target's configuration: its flags."""
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 

@@ -16,10 +16,9 @@ from edgecell import plots
 from edgecell.config import Config, DataConfig, VerifyConfig
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ParityError
-from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, load_data, resolve
+from edgecell.pipeline.targets import Adjust, Target, load_data, resolve
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor

@@ -13,6 +13,7 @@ from edgecell.plots.classes import f1_drops, per_class_bars
 from edgecell.plots.confusion import confusion_matrix
 from edgecell.plots.curves import learning_curves
 from edgecell.plots.gate import gate_intervals
+from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.qat import qat_curves
 from edgecell.plots.style import save
 from edgecell.plots.tradeoff import Point, tradeoff
@@ -38,7 +39,9 @@ __all__ = [
     "reliability_lines",
     "robustness_curves",
     "save",
+    "search_candidates",
     "selective_accuracy",
+    "sensitivity",
     "set_coverage",
     "tradeoff",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecell import __version__
 from edgecell.errors import ArtifactError
-from edgecell.report import bench, stages, trust
+from edgecell.report import bench, quantization, stages, trust
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.style import CSS
 from edgecell.rundir import RunDir, atomic_write_text
@@ -26,6 +26,8 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("evaluate", "Evaluation", stages.evaluate_section),
     ("train", "Training", stages.train_section),
     ("quantize", "Conversion", stages.quantize_section),
+    ("search", "Search", quantization.search_section),
+    ("analyze", "Sensitivity", quantization.analyze_section),
 )
 
 

@@ -1,0 +1,204 @@
+"""``edgecell quantize --analyze`` and ``--keep-float``: which layers int8 hurts, and sparing them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.latency import summarize, time_interleaved
+from converters import audit
+from converters.calibration import choose
+from converters.search import METHODS, PLAIN, Candidate, build, judge
+from converters.sensitivity import RULE, LayerCost, analyze, quantizable, worst_nodes
+from converters.verify import verify
+from edgecell import plots, rundir
+from edgecell.errors import ConvertError
+from edgecell.pipeline.searching import Material
+from edgecell.pipeline.verification import budget_of
+from edgecell.runtime import Predictor, TFLitePredictor
+
+AUTO = "auto"
+MOST_IMAGES = 2000
+"""Val images for the layers; a stratified sample of larger splits keeps it to minutes."""
+
+_TIMED_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A mixed file, or None where plain int8 passes already, and the trade as JSON types."""
+
+    data: bytes | None
+    float_layers: list[str]
+    trade: dict[str, Any]
+
+
+@dataclass
+class Known:
+    """A predictor whose answers to one set of images are there already."""
+
+    name: str
+    image_size: tuple[int, int]
+    class_count: int
+    output_scale: float | None
+    answers: NDArray[np.float32]
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The answers; they fit only the images they were made from."""
+        assert len(images) == len(self.answers)
+        return self.answers
+
+
+def analyze_in(material: Material) -> list[LayerCost]:
+    """Every layer quantized alone; RUN/analyze/{sensitivity.json,sensitivity.png,record.json}.
+
+    An analysis of the same model, images and settings that is there already is read instead.
+
+    Raises:
+        ConvertError, DataError: as in :func:`converters.sensitivity.analyze`.
+    """
+    run = material.run
+    settings = material.settings() | {"val_images": MOST_IMAGES}
+    if run.is_current(
+        "analyze",
+        inputs=[material.target.model],
+        config=settings,
+        input_hashes=material.hashes,
+    ):
+        material.progress.say("analyze: unchanged, read")
+        known = run.read_record("analyze")["results"]["layers"]
+        return [LayerCost(**{k: v for k, v in layer.items() if k != "rank"}) for layer in known]
+    prepared, labels = material.prepared, material.dataset.val.labels
+    sample = choose(labels, min(MOST_IMAGES, len(labels)), material.config.quantize.seed)
+    images = material.val_images[sample]
+    expected = material.reference.predict(images)
+    progress, done = material.progress, 0
+    progress.begin("quantizing layers alone", len(quantizable(prepared.calibrated)))
+
+    def step(note: str) -> None:
+        nonlocal done
+        done += 1
+        progress.advance(done)
+
+    costs = analyze(
+        prepared.calibrated, prepared.scaling, expected, images, labels[sample], step=step
+    )
+    layers = [{"rank": i} | cost.to_json() for i, cost in enumerate(costs, 1)]
+    results = {"rule": RULE, "n": len(images), "layers": layers}
+    folder = run.stage("analyze")
+    rundir.atomic_write_json(folder / "sensitivity.json", results)
+    picture = plots.save(plots.sensitivity(layers), folder / "sensitivity.png")
+    run.write_record(
+        "analyze",
+        inputs=[material.target.model],
+        input_hashes=material.hashes,
+        outputs=[folder / "sensitivity.json", picture],
+        config=settings,
+        results=results,
+    )
+    return costs
+
+
+def keep_float(material: Material, method: str = PLAIN) -> Mixed:
+    """Leave the worst layers of :func:`analyze_in` in float: so many as the configuration says.
+
+    "auto" takes the fewest that pass verify's checks on val. ``method`` makes the integer part. What
+    size and latency it costs is measured on this host, beside the int8 file of the same method.
+
+    Raises:
+        ConvertError: more layers than there are, or no number of them that passes.
+    """
+    wanted = material.config.quantize.keep_float
+    costs = analyze_in(material)
+    limit = sum(cost.weights > 0 for cost in costs)
+    counts = [0, *range(1, limit)] if wanted == AUTO else [0, int(wanted)]
+    expected = material.reference.predict(material.val_images)
+    known = _known(material.reference, expected)
+    rows, files = [], []
+    material.progress.begin("leaving layers in float", len(counts))
+    for count in counts:
+        nodes = worst_nodes(costs, count) if count else frozenset()
+        data = build(
+            material.prepared,
+            METHODS[method],
+            material.config.quantize.input_type,
+            float_nodes=nodes,
+        )
+        candidate, passed = _judge(material, known, data, count)
+        rows.append(_row(candidate, count, passed))
+        files.append(data)
+        material.progress.advance(
+            len(rows), f"{count} layers in float: accuracy drop {candidate.accuracy_drop:+.4f}"
+        )
+        if wanted == AUTO and passed:
+            break
+    if wanted == AUTO and not rows[-1]["passed"]:
+        raise ConvertError(
+            f"no number of float layers from 0 to {limit - 1} passes verify on val; best accuracy drop"
+            f" {min(row['accuracy_drop'] for row in rows):+.4f}; try --qat or a larger budget"
+        )
+    chosen = rows[-1]["float_layers"]
+    if chosen:
+        _time(rows[0], rows[-1], files[0], files[-1], material.val_images[:_TIMED_IMAGES])
+    labels = [cost.label for cost in costs if chosen and cost.node in worst_nodes(costs, chosen)]
+    trade = {"wanted": wanted, "chosen": chosen, "method": method, "rows": rows}
+    return Mixed(files[-1] if chosen else None, labels, trade)
+
+
+def _known(reference: Predictor, expected: NDArray[np.float32]) -> Known:
+    return Known(
+        reference.name,
+        reference.image_size,
+        reference.class_count,
+        reference.output_scale,
+        expected,
+    )
+
+
+def _judge(material: Material, known: Known, data: bytes, count: int) -> tuple[Candidate, bool]:
+    labels, names = material.dataset.val.labels, material.dataset.class_names
+    config = material.config
+    precision = "mixed" if count else "int8"
+    name = f"{precision} with {count} layers in float"
+    structure = audit.audit(
+        data,
+        precision,
+        config.quantize.input_type,
+        scaling=material.prepared.scaling,
+        name=name,
+    )
+    predictor = TFLitePredictor(data, threads=0, name=name)
+    found = predictor.predict(material.val_images)
+    answered = Known(name, known.image_size, known.class_count, predictor.output_scale, found)
+    report = verify(
+        known, answered, material.val_images, labels, names, budget_of(config.verify), structure
+    )
+    return judge(name, data, known.answers, found, labels, names, 0.0), report.passed
+
+
+def _row(candidate: Candidate, count: int, passed: bool) -> dict[str, Any]:
+    return {
+        "float_layers": count,
+        "size_bytes": candidate.size_bytes,
+        "accuracy_drop": candidate.accuracy_drop,
+        "agreement": candidate.agreement,
+        "worst_class_f1_drop": candidate.worst_class_f1_drop,
+        "passed": passed,
+    }
+
+
+def _time(
+    before: dict[str, Any],
+    after: dict[str, Any],
+    plain: bytes,
+    mixed: bytes,
+    images: NDArray[np.uint8],
+) -> None:
+    """Add p50 on this host with one thread to both rows, the two files taking turns."""
+    pair = [TFLitePredictor(data, threads=1) for data in (plain, mixed)]
+    times = time_interleaved(pair, [images, images], min_runs=200, min_seconds=0.5)
+    for row, each in zip((before, after), times, strict=True):
+        row["latency"] = summarize(each)["p50"]

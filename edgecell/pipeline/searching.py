@@ -1,0 +1,136 @@
+"""``edgecell quantize --int8 --search``: post-training methods side by side on val, the best kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+from numpy.typing import NDArray
+
+from converters.calibration import CalibrationSet, calibration_set
+from converters.search import METHODS, Prepared, SearchResult, prepare, search
+from edgecell import plots, rundir
+from edgecell.config import Config
+from edgecell.data import Dataset
+from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.targets import Target, check_classes
+from edgecell.preprocess import PreprocessSpec
+from edgecell.progress import Progress
+from edgecell.rundir import RunDir
+from edgecell.runtime import KerasPredictor
+
+
+@dataclass
+class Material:
+    """What searching and analysing work on; each part is made once, when it is first asked for."""
+
+    run: RunDir
+    target: Target
+    config: Config
+    model: keras.Model
+    chosen: CalibrationSet
+    dataset: Dataset
+    progress: Progress
+
+    @cached_property
+    def prepared(self) -> Prepared:
+        """The calibrated model."""
+        self.progress.begin("calibrating", 1)
+        made = prepare(self.model, self.chosen.images)
+        self.progress.advance(1)
+        return made
+
+    @cached_property
+    def reference(self) -> KerasPredictor:
+        """The Keras model as a predictor."""
+        return KerasPredictor(self.model, self.target.model.name)
+
+    @cached_property
+    def val_images(self) -> NDArray[np.uint8]:
+        """All of val, uint8 (N, H, W, 3)."""
+        images: NDArray[np.uint8] = split_images(
+            self.reference, self.target, self.dataset, "val", self.progress
+        )
+        return images
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The data as inputs of a record: calibration reads train, judging reads val."""
+        name, digest = self.dataset.name, self.dataset.fingerprint
+        return {f"data:{name}:train": digest, f"data:{name}:val": digest}
+
+    def settings(self) -> dict[str, Any]:
+        """What the outcome depends on beside model and data."""
+        quantize = self.config.quantize
+        return {
+            "calibration_images": quantize.calibration_images,
+            "seed": quantize.seed,
+            "input_type": quantize.input_type,
+        }
+
+
+def gather(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    model: keras.Model,
+    dataset: Dataset,
+    progress: Progress,
+) -> Material:
+    """Draw the calibration images; DataError where the data set is not the model's."""
+    check_classes(target, int(model.output_shape[-1]), dataset)
+    height, width = model.input_shape[1:3]
+    chosen = calibration_set(
+        dataset.train,
+        PreprocessSpec(height, width, config.model.fit),
+        count=min(config.quantize.calibration_images, len(dataset.train)),
+        seed=config.quantize.seed,
+        fingerprint=dataset.fingerprint,
+    )
+    return Material(run, target, config, model, chosen, dataset, progress)
+
+
+def search_in(material: Material) -> SearchResult:
+    """Try every method, write RUN/search/{search.json,search.png,record.json}; the result.
+
+    The chosen file itself belongs to ``quantize``, which writes it beside the others.
+
+    Raises:
+        ConvertError, DataError: as in :func:`converters.search.search`.
+    """
+    prepared, images = material.prepared, material.val_images
+    progress, done = material.progress, 0
+    progress.begin("searching", len(METHODS))
+
+    def step(note: str) -> None:
+        nonlocal done
+        done += 1
+        progress.advance(done, note)
+
+    result = search(
+        prepared,
+        material.reference,
+        images,
+        material.dataset.val.labels,
+        material.dataset.class_names,
+        input_type=material.config.quantize.input_type,
+        step=step,
+    )
+    folder = material.run.stage("search")
+    rundir.atomic_write_json(folder / "search.json", result.to_json())
+    picture = plots.save(
+        plots.search_candidates(result.to_json()["candidates"], chosen=result.chosen),
+        folder / "search.png",
+    )
+    material.run.write_record(
+        "search",
+        inputs=[material.target.model],
+        input_hashes=material.hashes,
+        outputs=[folder / "search.json", picture],
+        config=material.settings(),
+        results=result.to_json(),
+    )
+    return result

@@ -1,0 +1,76 @@
+"""Search and sensitivity as sections of the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgecell.report.elements import Html, Pictures, badge, element, section, table
+
+
+def search_section(
+    record: dict[str, Any], folder: Path, pictures: Pictures, _: dict[str, bool]
+) -> Html:
+    """Every method with its figures on val, the kept one marked."""
+    results = record["results"]
+    rows = [
+        [
+            each["method"],
+            badge("kept", True) if each["method"] == results["chosen"] else "",
+            f"{each['accuracy']:.4f}",
+            f"{each['accuracy_drop']:+.4f}",
+            f"{each['macro_f1_drop']:+.4f}",
+            f"{each['agreement']:.4f}",
+            f"{each['worst_class_f1_drop']:+.4f} ({each['worst_class']})",
+            f"{each['size_bytes'] / 1000:,.1f} kB",
+        ]
+        for each in results["candidates"]
+    ]
+    columns = ["Method", "", "Accuracy", "Drop", "Macro-F1 drop", "Agreement", "Worst class, F1"]
+    return section(
+        "Search for a better int8",
+        "search",
+        table([*columns, "Size"], rows, numeric=(2, 3, 4, 5, 6, 7)),
+        _figures(record, folder, pictures, "Methods on val: accuracy lost and answers changed"),
+        element("p", f"Kept: {results['rule']}."),
+        lead=f"Post-training methods without training, fitted to train and compared on val "
+        f"(n={results['n']}, trained model {results['reference_accuracy']:.4f}). cle: channels "
+        "evened between layers; mse, percentile: how ranges are chosen; gptq: weights rounded so "
+        "that errors cancel; bias: means corrected.",
+    )
+
+
+def analyze_section(
+    record: dict[str, Any], folder: Path, pictures: Pictures, _: dict[str, bool]
+) -> Html:
+    """Every layer, quantized alone, the most expensive first."""
+    results = record["results"]
+    rows = [
+        [
+            layer["rank"],
+            layer["label"],
+            layer["operator"],
+            f"{layer['weights']:,}",
+            "–" if layer["sqnr_db"] is None else f"{layer['sqnr_db']:.1f}",
+            f"{layer['probability_error']:.2e}",
+            f"{layer['agreement_drop']:+.4f}",
+            f"{layer['accuracy_drop']:+.4f}",
+        ]
+        for layer in results["layers"]
+    ]
+    columns = ["", "Layer", "Operator", "Weights", "SQNR, dB", "Change²", "Agreement drop", "Drop"]
+    return section(
+        "Sensitivity",
+        "analyze",
+        _figures(record, folder, pictures, "What each layer costs when it alone is int8"),
+        table(columns, rows, numeric=(0, 3, 4, 5, 6, 7)),
+        lead=f"Each layer quantized alone, all others in float, on val (n={results['n']}); "
+        f"{results['rule']}. SQNR: signal over quantization noise at the layer's own output.",
+    )
+
+
+def _figures(record: dict[str, Any], folder: Path, pictures: Pictures, caption: str) -> Html:
+    names = [Path(name).name for name in record["outputs"] if name.endswith(".png")]
+    return element(
+        "div", *(pictures.figure(folder / name, caption) for name in names), cls="figures"
+    )
