@@ -146,10 +146,10 @@ def test_the_whole_gate_under_the_null_seldom_cries_worse(monkeypatch):
     monkeypatch.setattr(paired, "RESAMPLES", 20)
     found = [
         any(row.worse for row in run(*world(300, seed, churn=0.2), class_budget=0.0).classes)
-        for seed in range(150)
+        for seed in range(60)
     ]
-    # 3.5 standard errors of a share of 0.05 in 150.
-    assert np.mean(found) <= 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 150)
+    # 3.5 standard errors of a share of 0.05 in 60.
+    assert np.mean(found) <= 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 60)
 
 
 def test_a_class_without_images_is_not_tested():
