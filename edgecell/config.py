@@ -169,10 +169,10 @@ class QatConfig:
     """
 
     enabled: bool = False
-    epochs: int = 12
-    learning_rate: float = 2e-4
+    epochs: int = 6
+    learning_rate: float = 3e-4
     batch_size: int = 128
-    distillation: float = 0.9
+    distillation: float = 1.0
     temperature: float = 2.0
     freeze_batchnorm_epochs: int = 10_000
     seed: int = 0
