@@ -143,6 +143,11 @@ def _promises(entry: dict[str, Any], split: str) -> None:
             f" {measurement(found[key]['coverage'])}, least {worst} {measurement(judged[worst])},"
             f" {found[key]['mean_size']:.2f} classes on average"
         )
+    if conformal["always_in"]:
+        print_line(
+            f"  too few images for {conformal['coverage']:g} by class, so always in that set:"
+            f" {', '.join(conformal['always_in'])}"
+        )
 
 
 def _corrupted(record: dict[str, Any]) -> None:

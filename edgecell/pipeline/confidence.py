@@ -116,6 +116,11 @@ def _calibrate(
             "threshold": sets.threshold,
             "threshold_quanta": trust.quanta(sets.threshold, scale),
             "class_thresholds": dict(zip(class_names, sets.class_thresholds, strict=True)),
+            "always_in": [
+                name
+                for name, limit in zip(class_names, sets.class_thresholds, strict=True)
+                if limit == 0.0
+            ],
         },
     }
     for split, rows in seen.items():
