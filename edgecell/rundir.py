@@ -223,12 +223,14 @@ class RunDir:
     @contextmanager
     def not_left_empty(self) -> Iterator[None]:
         """Remove the folder again where the work inside fails before it writes anything."""
+        finished = False
         try:
             yield
-        except BaseException:
-            with suppress(OSError):
-                self.path.rmdir()  # refuses a folder that holds anything
-            raise
+            finished = True
+        finally:
+            if not finished:
+                with suppress(OSError):
+                    self.path.rmdir()  # refuses a folder that holds anything
 
     @property
     def name(self) -> str:

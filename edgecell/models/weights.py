@@ -10,6 +10,7 @@ import requests
 import tf_keras as keras
 
 from edgecell.errors import ArtifactError, DataError
+from edgecell.keras_file import first_line
 
 CACHE = Path("~/.keras/models")
 """Where Keras itself keeps downloaded weights; shared with it, so that nothing is fetched twice."""
@@ -46,13 +47,9 @@ def load_backbone(model: keras.Model, path: str, what: str) -> None:
     try:
         model.load_weights(path)
     except OSError as error:
-        raise ArtifactError(f"cannot read the weights {path}: {_first_line(error)}") from error
+        raise ArtifactError(f"cannot read the weights {path}: {first_line(error)}") from error
     except (ValueError, KeyError) as error:
         raise ArtifactError(
-            f"{path} does not fit {what} without its top ({_first_line(error)}); give the weights"
+            f"{path} does not fit {what} without its top ({first_line(error)}); give the weights"
             " of the same network, their name ends in '_no_top.h5'"
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0][:160]
