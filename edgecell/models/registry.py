@@ -50,7 +50,9 @@ def build_model(config: ModelConfig, class_count: int, batchnorm_momentum: float
     pooled = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(features)
     dropped = keras.layers.Dropout(config.dropout, name=HEAD[1])(pooled)
     # float32 even under mixed_float16: a softmax in float16 loses small probabilities.
-    outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name=HEAD[2])(dropped)
+    outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name=HEAD[2])(
+        dropped
+    )
     model = keras.Model(inputs, outputs, name=config.name)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -63,7 +65,9 @@ def set_trainable(model: keras.Model, last_layers: int) -> int:
 
     The head always trains. Returns the number of trainable weights (scalars).
     """
-    body = [layer for layer in model.layers if layer.name not in HEAD and layer.name != INPUT_SCALING]
+    body = [
+        layer for layer in model.layers if layer.name not in HEAD and layer.name != INPUT_SCALING
+    ]
     first = {0: 0, -1: len(body)}.get(last_layers, max(0, len(body) - last_layers))
     for position, layer in enumerate(body):
         layer.trainable = position >= first
