@@ -150,7 +150,11 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "gate",
     }
     for model in record["results"]["models"]:
-        title = join(model["file"], " ", badge(model["verdict"], model["passed"]))
+        # Where the gate spoke, its sentence follows in a colour of its own.
+        label = (
+            model["verdict"] if "gate" not in model else "passed" if model["passed"] else "refused"
+        )
+        title = join(model["file"], " ", badge(label, model["passed"]))
         parts.append(element("h3", title))
         if "gate" in model:
             parts.append(gate_part(model["gate"]))
