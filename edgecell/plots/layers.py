@@ -66,7 +66,7 @@ def sensitivity(layers: Sequence[Mapping[str, Any]]) -> Figure:
     colors = [BLUE if layer["weights"] else SKY for layer in drawn]
     columns = (
         ([layer["probability_error"] for layer in drawn], "mean squared change\nof probabilities"),
-        ([100 * layer["agreement_drop"] for layer in drawn], "answers changed, %"),
+        ([100 * layer["agreement_drop"] for layer in drawn], "agreement lost,\npoints"),
     )
     for axes, (values, name) in zip(panels, columns, strict=False):
         axes.barh(rows, values, color=colors, height=0.66)
@@ -78,6 +78,7 @@ def sensitivity(layers: Sequence[Mapping[str, Any]]) -> Figure:
     known = [(row, value) for row, value in known if value is not None]
     panels[2].plot([v for _, v in known], [r for r, _ in known], "o", color=INK, markersize=4)
     tidy(panels[2], x="SQNR at the layer, dB", grid="x")
+    panels[0].set_ylim(-0.8, len(drawn) - 0.2)
     panels[0].set_yticks(rows, [f"{short(each['label'], 28)} {each['rank']}" for each in drawn])
     panels[0].tick_params(axis="y", labelsize=8)
     rest = f", {len(drawn)} of {len(layers)} shown" if len(drawn) < len(layers) else ""
