@@ -135,4 +135,4 @@ def _next_step(check: str) -> str:
         "reference alive": "train it longer with 'edgecell train'",
         "structure": "convert it again with 'edgecell quantize'",
         EQUIVALENCE: "verify more images (--split val+test), or a larger --margin",
-    }.get(check, "try 'edgecell quantize --float16' or a larger budget")
+    }.get(check, "try 'edgecell quantize --int8 --search', --float16, or a larger budget")
