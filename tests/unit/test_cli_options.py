@@ -20,6 +20,7 @@ FLAGS = [flag for group in GROUPS for flag in group]
 SWITCHES = [flag for flag in FLAGS if flag.switch]
 # A value other than the default, as it is typed, and what it becomes.
 VALUES = {
+    "quantize.keep_float": ("11", "11"),
     "data.source": ("x.npz", "x.npz"),
     "data.size": ("64", 64),
     "data.root": ("/r", "/r"),

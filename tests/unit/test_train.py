@@ -220,9 +220,13 @@ def test_stages_follow_the_settings():
     assert [s.name for s in planned(pretrained, epochs=0)] == ["head"]
 
 
-def with_head(**settings) -> Config:
+def with_head(fine_tune_layers: int = 0, **settings) -> Config:
     made = config(**settings)
-    return replace(made, model=replace(made.model, weights="given"))
+    return replace(
+        made,
+        model=replace(made.model, weights="given"),
+        train=replace(made.train, fine_tune_layers=fine_tune_layers),
+    )
 
 
 def after_each_epoch(monkeypatch) -> list[dict[str, np.ndarray]]:

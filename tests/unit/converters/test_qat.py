@@ -18,7 +18,7 @@ from converters.audit import audit
 from converters.distillation import mixed_loss
 from converters.fake_quant import RANGE_DECAY, ChannelQuantizer, build_twin, match_layers
 from converters.lowering import calibrate, quantize_int8
-from converters.qat import Lesson, fine_tune, make_step, score
+from converters.qat import Lesson, fine_tune, make_step, mixed, score
 from converters.tflite import convert
 from converters.verify import VerifyBudget, require, verify
 from edgecell.batches import TrainingImages
@@ -304,6 +304,21 @@ def test_the_step_s_loss_falls(sample):
     batch = tf.constant(x, tf.float32), tf.one_hot(y, 4), tf.ones(32)
     losses = [float(step(*batch, True)) for _ in range(15)]
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_mixed_images_take_their_labels_along():
+    random = np.random.default_rng(0)
+    pixels = random.uniform(0, 255, (6, 4, 4, 3)).astype(np.float32)
+    targets, weights = np.eye(6, dtype=np.float32), np.arange(1, 7, dtype=np.float32)
+    batch = (tf.constant(v) for v in (pixels, targets, weights))
+    faded = [v.numpy() for v in mixed(*batch, tf.constant([0, 1]), 0.5)]
+    share = 1 - faded[1].diagonal()
+    assert (share >= 0).all() and (share <= 0.5).all() and len(set(share)) == 6
+    other = np.roll(np.arange(6), 1)
+    np.testing.assert_allclose(faded[1][np.arange(6), other], share, atol=1e-6)
+    by = share[:, None, None, None]
+    np.testing.assert_allclose(faded[0], pixels * (1 - by) + pixels[other] * by, rtol=1e-4)
+    np.testing.assert_allclose(faded[2], weights * (1 - share) + weights[other] * share, rtol=1e-5)
 
 
 def test_score_punishes_loss_and_pays_no_gain():
