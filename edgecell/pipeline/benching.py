@@ -15,7 +15,7 @@ from edgecell.data import Dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, load_data, resolve
+from edgecell.pipeline.targets import Target, load_data, resolve, where_to_write
 from edgecell.pipeline.verification import passing_hashes
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
@@ -49,9 +49,7 @@ def bench_models(
     verdicts = {str(target.model): _verdict(target) for target in targets}
     _refuse_unverified(verdicts, allow_unverified)
     first = targets[0]
-    run = RunDir.at(output) if output is not None else first.run
-    if run is None:
-        raise ConfigError(f"{first.model} belongs to no run; say where to write with --output DIR")
+    run = where_to_write(first, output)
     dataset = load_data(first, data, progress=True)
     record = bench_in(run, first, adjust(first.config), paths, verdicts, dataset, progress)
     if first.run is not None and output is None:

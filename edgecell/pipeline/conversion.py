@@ -22,7 +22,7 @@ from edgecell.pipeline import qat
 from edgecell.pipeline.analysing import analyze_in, keep_float
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.searching import Material, gather, search_in
-from edgecell.pipeline.targets import Adjust, Target, load_data, resolve
+from edgecell.pipeline.targets import Adjust, Target, load_data, resolve, where_to_write
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 
@@ -50,7 +50,7 @@ def quantize_target(
         )
     config = adjust(target.config)
     check_settings(config)
-    run = _where(target, output)
+    run = where_to_write(target, output)
     dataset = load_data(target, data, progress=True) if needs_images(config) else None
     record = quantize_in(run, target, config, dataset, progress)
     if target.run is not None and output is None:
@@ -76,7 +76,7 @@ def analyze_target(
             f"{path} is converted already; give the run or the Keras model it came from"
         )
     config = adjust(target.config)
-    run = _where(target, output)
+    run = where_to_write(target, output)
     dataset = load_data(target, data, progress=True)
     model = tflite.load_reference(target.model)
     analyze_in(gather(run, target, config, model, dataset, progress))
@@ -265,11 +265,3 @@ def _still_valid(run: RunDir, replaced: set[str], target: Target) -> list[dict[s
         and rundir.sha256_file(run.stage("quantize") / entry["file"])
         == record["outputs"][f"quantize/{entry['file']}"]
     ]
-
-
-def _where(target: Target, output: Path | None) -> RunDir:
-    if output is not None:
-        return RunDir.at(output)
-    if target.run is None:
-        raise ConfigError(f"{target.model} belongs to no run; say where to write with --output DIR")
-    return target.run

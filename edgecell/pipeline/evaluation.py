@@ -8,13 +8,11 @@ from typing import Any
 
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
-from edgecell.errors import ConfigError
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, check_classes, load_data, resolve
+from edgecell.pipeline.targets import Target, check_classes, load_data, resolve, where_to_write
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
-from edgecell.rundir import RunDir
 from edgecell.runtime import Predictor, load_predictor
 
 
@@ -45,7 +43,7 @@ def evaluate_target(
     predictor = load_predictor(target.model, threads=threads)
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
-    run = _where(target, output)
+    run = where_to_write(target, output)
     folder = run.stage("evaluate") / f"{target.model.stem}-{split}"
     results = evaluate_split(predictor, target, dataset, split, folder, progress)
     run.write_record(
@@ -90,11 +88,3 @@ def split_images(
     spec = PreprocessSpec(height, width, target.config.model.fit)
     progress.begin(f"reading {split}", len(dataset.split(split)))
     return materialize(dataset.split(split), spec, progress.advance)
-
-
-def _where(target: Target, output: Path | None) -> RunDir:
-    if output is not None:
-        return RunDir.at(output)
-    if target.run is None:
-        raise ConfigError(f"{target.model} belongs to no run; say where to write with --output DIR")
-    return target.run

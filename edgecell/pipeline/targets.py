@@ -31,6 +31,19 @@ class Target:
         return self.config.name if self.run else self.model.stem
 
 
+def where_to_write(target: Target, output: Path | None) -> RunDir:
+    """The run that a verb writes into: ``output`` where it is given, else the target's own.
+
+    Raises:
+        ConfigError: a target without a run and no ``output``. ArtifactError: not writable.
+    """
+    if output is not None:
+        return RunDir.at(output)
+    if target.run is None:
+        raise ConfigError(f"{target.model} belongs to no run; say where to write with --output DIR")
+    return target.run
+
+
 def find_run(path: Path) -> RunDir | None:
     """The run that a file belongs to: the nearest folder above it with a config.toml."""
     for parent in list(path.resolve().parents)[:3]:

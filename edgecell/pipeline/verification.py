@@ -18,7 +18,7 @@ from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Adjust, Target, load_data, resolve
+from edgecell.pipeline.targets import Adjust, Target, load_data, resolve, where_to_write
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
@@ -68,7 +68,6 @@ def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
         ArtifactError: nothing there, nothing quantized yet, or a file that was altered since.
     """
     target = resolve(path)
-    run = RunDir.at(output) if output is not None else target.run
     if target.model.suffix == ".tflite":
         files = [_single(target)]
         model = reference or (target.run.stage("train") / "model.keras" if target.run else None)
@@ -79,8 +78,7 @@ def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
             raise ConfigError(f"{path} is a Keras model; give a run, or a .tflite with --reference")
         files = files_of(target.run)
         model = reference or target.model
-    if run is None:
-        raise ConfigError(f"{path} belongs to no run; say where to write with --output DIR")
+    run = where_to_write(target, output)
     return Pair(Target(model, target.run, target.config), files, run)
 
 
