@@ -167,6 +167,9 @@ def make_step(
 
     @tf.function
     def step(pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, frozen: bool) -> tf.Tensor:
+        if settings.mixup:
+            key = tf.stack([tf.constant(settings.seed, tf.int64), optimizer.iterations])
+            pixels, targets, weights = mixed(pixels, targets, weights, key, settings.mixup)
         # Whole levels, as a camera gives them: the file's input can hold no others.
         pixels = tf.round(pixels)
         smooth = targets * (1.0 - label_smoothing) + label_smoothing / targets.shape[1]
@@ -185,6 +188,24 @@ def make_step(
         return loss
 
     return step
+
+
+def mixed(
+    pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, key: tf.Tensor, largest: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Each image faded into its neighbour in the batch by a share drawn from 0…``largest``.
+
+    Mixup (Zhang et al. 2018) as food for distillation (Beyer et al. 2022, "Knowledge distillation:
+    A good teacher is patient and consistent"): the model is sure of the images it was trained on,
+    and rounding flips decisions where it is not. Mixed images lie there, and it has an answer to them.
+    """
+    share = tf.random.stateless_uniform([tf.shape(pixels)[0]], key, maxval=largest)
+
+    def fade(values: tf.Tensor) -> tf.Tensor:
+        by = tf.reshape(share, [-1] + [1] * (values.shape.rank - 1))
+        return values + by * (tf.roll(values, 1, axis=0) - values)
+
+    return fade(pixels), fade(targets), fade(weights)
 
 
 def _epoch(

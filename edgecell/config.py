@@ -164,8 +164,9 @@ class QatConfig:
     """Quantization-aware training: a short training of the float model with int8 rounding in it.
 
     ``distillation`` is the share of the loss that asks for the float model's own probabilities
-    instead of the labels, at ``temperature``. The last ``freeze_batchnorm_epochs`` epochs use
-    BatchNorm's and the ranges' stored statistics and leave them alone; at least ``epochs`` means all.
+    instead of the labels, at ``temperature``. Images are faded into one another, up to a share of
+    ``mixup``. The last ``freeze_batchnorm_epochs`` epochs use BatchNorm's and the ranges' stored
+    statistics and leave them alone; at least ``epochs`` means all.
     """
 
     enabled: bool = False
@@ -174,6 +175,7 @@ class QatConfig:
     batch_size: int = 128
     distillation: float = 1.0
     temperature: float = 2.0
+    mixup: float = 0.0
     freeze_batchnorm_epochs: int = 10_000
     seed: int = 0
 
@@ -183,6 +185,7 @@ class QatConfig:
         _between("qat.batch_size", self.batch_size, 1, 8192)
         _between("qat.distillation", self.distillation, 0.0, 1.0)
         _between("qat.temperature", self.temperature, 0.1, 100.0)
+        _between("qat.mixup", self.mixup, 0.0, 1.0)
         _between("qat.freeze_batchnorm_epochs", self.freeze_batchnorm_epochs, 0, 10_000)
         _between("qat.seed", self.seed, 0, MAX_SEED)
 

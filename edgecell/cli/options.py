@@ -177,6 +177,7 @@ QAT = (
     Flag("--qat-batch-size", "qat.batch_size", "Its images in a batch.", int),
     Flag("--distillation", "qat.distillation", "Share of the loss that follows the model.", float),
     Flag("--temperature", "qat.temperature", "Temperature of that share.", float),
+    Flag("--mixup", "qat.mixup", "Largest share of another image mixed into one (0: off).", float),
     Flag(
         "--freeze-batchnorm-epochs",
         "qat.freeze_batchnorm_epochs",

@@ -179,6 +179,7 @@ RANGES = [
     (QatConfig, "batch_size", 1, 8192),
     (QatConfig, "distillation", 0, 1),
     (QatConfig, "temperature", 0.1, 100),
+    (QatConfig, "mixup", 0.0, 1.0),
     (QatConfig, "freeze_batchnorm_epochs", 0, 10_000),
     (QatConfig, "seed", 0, MAX_SEED),
     (VerifyConfig, "max_accuracy_drop", 0, 1),
