@@ -170,8 +170,8 @@ class QatConfig:
     """
 
     enabled: bool = False
-    epochs: int = 6
-    learning_rate: float = 3e-4
+    epochs: int = 8
+    learning_rate: float = 1e-4
     batch_size: int = 128
     distillation: float = 1.0
     temperature: float = 2.0
