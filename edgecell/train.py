@@ -86,7 +86,7 @@ def train(config: Config, dataset: Dataset, state: Path, progress: Progress) -> 
     checkpoint.load_best(progression, model)
     facts |= describe_model(model) | {
         "steps_per_epoch": steps_per_epoch(images, config.train.batch_size),
-        "session_seconds": round(time.monotonic() - started, 1),
+        "process_seconds": round(time.monotonic() - started, 1),
         "preprocess": spec.to_json(),
     }
     return Trained(in_float32(model, config, classes), progression, facts)
