@@ -15,7 +15,7 @@ from edgecell.data import Dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, load_data, resolve, where_to_write
+from edgecell.pipeline.targets import Target, data_hash, load_data, resolve, where_to_write
 from edgecell.pipeline.verification import passing_hashes
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
@@ -88,7 +88,7 @@ def bench_in(
     return run.write_record(
         "bench",
         inputs=paths,
-        input_hashes={f"data:{dataset.name}:test": dataset.fingerprint},
+        input_hashes=data_hash(dataset, "test"),
         outputs=outputs,
         config=asdict(config.bench) | {"unverified": _failing(verdicts)},
         results=result.to_json(),

@@ -30,6 +30,16 @@ CALIBRATED = ("int8", "int16x8", "mixed")
 ORDER = (*PRECISIONS, "mixed")
 
 
+def _source(path: Path) -> Target:
+    """The model to convert; ConfigError where ``path`` is a converted file already."""
+    target = resolve(path)
+    if target.model.suffix == ".tflite":
+        raise ConfigError(
+            f"{path} is converted already; give the run or the Keras model it came from"
+        )
+    return target
+
+
 def quantize_target(
     path: Path,
     adjust: Adjust,
@@ -43,11 +53,7 @@ def quantize_target(
         ConfigError: a .tflite as source, or int8 of a model without a run and without --data.
         ConvertError: a model that cannot be converted, or a file that is not what its name says.
     """
-    target = resolve(path)
-    if target.model.suffix == ".tflite":
-        raise ConfigError(
-            f"{path} is converted already; give the run or the Keras model it came from"
-        )
+    target = _source(path)
     config = adjust(target.config)
     check_settings(config)
     run = where_to_write(target, output)
@@ -70,11 +76,7 @@ def analyze_target(
     Raises:
         ConfigError, ConvertError: as :func:`quantize_target`.
     """
-    target = resolve(path)
-    if target.model.suffix == ".tflite":
-        raise ConfigError(
-            f"{path} is converted already; give the run or the Keras model it came from"
-        )
+    target = _source(path)
     config = adjust(target.config)
     run = where_to_write(target, output)
     dataset = load_data(target, data, progress=True)

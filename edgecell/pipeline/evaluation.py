@@ -10,9 +10,17 @@ from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, check_classes, load_data, resolve, where_to_write
+from edgecell.pipeline.targets import (
+    Target,
+    check_classes,
+    data_hash,
+    load_data,
+    resolve,
+    where_to_write,
+)
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
+from edgecell.rundir import RunDir
 from edgecell.runtime import Predictor, load_predictor
 
 
@@ -44,19 +52,42 @@ def evaluate_target(
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
     run = where_to_write(target, output)
-    folder = run.stage("evaluate") / f"{target.model.stem}-{split}"
-    results = evaluate_split(predictor, target, dataset, split, folder, progress)
-    run.write_record(
-        f"evaluate/{folder.name}",
-        inputs=[target.model],
-        input_hashes={f"data:{dataset.name}:{split}": dataset.fingerprint},
-        outputs=sorted(p for p in folder.iterdir() if p.suffix in (".json", ".csv", ".png")),
-        config={"split": split, "model": target.model.name},
-        results=results,
-    )
+    record = evaluate_in(run, predictor, target, dataset, split, progress)
     if target.run is not None and output is None:
         write_report(target.run)
-    return Evaluated(results, folder)
+    return Evaluated(record["results"], run.stage(verb_of(target, split)))
+
+
+def verb_of(target: Target, split: str) -> str:
+    """Where in a run the evaluation of a model on a split stands."""
+    return f"evaluate/{target.model.stem}-{split}"
+
+
+def settings_of(target: Target, split: str) -> dict[str, Any]:
+    """The settings that an evaluation depends on."""
+    return {"split": split, "model": target.model.name}
+
+
+def evaluate_in(
+    run: RunDir,
+    predictor: Predictor,
+    target: Target,
+    dataset: Dataset,
+    split: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Evaluate on one split, write its files and its record into ``run``; the record."""
+    verb = verb_of(target, split)
+    folder = run.stage(verb)
+    results = evaluate_split(predictor, target, dataset, split, folder, progress)
+    return run.write_record(
+        verb,
+        inputs=[target.model],
+        input_hashes=data_hash(dataset, split),
+        outputs=sorted(p for p in folder.iterdir() if p.suffix in (".json", ".csv", ".png")),
+        config=settings_of(target, split),
+        results=results,
+    )
 
 
 def evaluate_split(

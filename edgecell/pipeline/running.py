@@ -10,7 +10,7 @@ from edgecell import rundir
 from edgecell.config import Config, to_toml
 from edgecell.data import Dataset
 from edgecell.errors import ParityError
-from edgecell.pipeline import training
+from edgecell.pipeline import evaluation, training
 from edgecell.pipeline.benching import bench_in
 from edgecell.pipeline.conversion import (
     check_settings,
@@ -19,10 +19,9 @@ from edgecell.pipeline.conversion import (
     quantize_in,
     settings_of,
 )
-from edgecell.pipeline.evaluation import evaluate_split
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target
-from edgecell.pipeline.verification import data_hash, files_of, verify_in
+from edgecell.pipeline.targets import Target, data_hash
+from edgecell.pipeline.verification import files_of, verify_in
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor
@@ -68,20 +67,17 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
 
 
 def _evaluate(run: RunDir, target: Target, dataset: Dataset, progress: Progress) -> dict[str, Any]:
-    verb, settings = "evaluate/model-val", {"split": "val", "model": target.model.name}
-    hashes = {f"data:{dataset.name}:val": dataset.fingerprint}
-    if run.is_current(verb, inputs=[target.model], config=settings, input_hashes=hashes):
-        progress.say("evaluate: unchanged, skipped")
-        return run.read_record(verb)
-    folder = run.stage(verb)
-    results = evaluate_split(KerasPredictor(target.model), target, dataset, "val", folder, progress)
-    return run.write_record(
+    verb = evaluation.verb_of(target, "val")
+    if run.is_current(
         verb,
         inputs=[target.model],
-        input_hashes=hashes,
-        outputs=sorted(p for p in folder.iterdir() if p.suffix in (".json", ".csv", ".png")),
-        config=settings,
-        results=results,
+        config=evaluation.settings_of(target, "val"),
+        input_hashes=data_hash(dataset, "val"),
+    ):
+        progress.say("evaluate: unchanged, skipped")
+        return run.read_record(verb)
+    return evaluation.evaluate_in(
+        run, KerasPredictor(target.model), target, dataset, "val", progress
     )
 
 
@@ -139,7 +135,7 @@ def _bench(
         "bench",
         inputs=paths,
         config=asdict(config.bench) | {"unverified": failing},
-        input_hashes={f"data:{dataset.name}:test": dataset.fingerprint},
+        input_hashes=data_hash(dataset, "test"),
     ):
         progress.say("bench: unchanged, skipped")
         return run.read_record("bench")

@@ -100,6 +100,11 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
     return dataset
 
 
+def data_hash(dataset: Dataset, split: str) -> dict[str, str]:
+    """How a record names the images it read."""
+    return {f"data:{dataset.name}:{split}": dataset.fingerprint}
+
+
 def check_classes(target: Target, found: int, dataset: Dataset) -> None:
     """Refuse a data set whose number of classes is not the model's."""
     if found != len(dataset.class_names):

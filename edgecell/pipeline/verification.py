@@ -18,7 +18,7 @@ from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Adjust, Target, load_data, resolve, where_to_write
+from edgecell.pipeline.targets import Adjust, Target, data_hash, load_data, resolve, where_to_write
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
@@ -162,11 +162,6 @@ def verify_images(
     images = [split_images(reference, target, dataset, name, progress) for name in names]
     labels = [dataset.split(name).labels for name in names]
     return np.concatenate(images), np.concatenate(labels)
-
-
-def data_hash(dataset: Dataset, split: str) -> dict[str, str]:
-    """How a record names the images it read."""
-    return {f"data:{dataset.name}:{split}": dataset.fingerprint}
 
 
 def passing_hashes(run: RunDir) -> dict[str, bool]:

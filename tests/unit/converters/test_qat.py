@@ -24,6 +24,7 @@ from converters.verify import VerifyBudget, require, verify
 from edgecell.batches import TrainingImages
 from edgecell.checkpoint import Checkpoint
 from edgecell.config import AugmentConfig, QatConfig
+from edgecell.data.sources import ArraySource
 from edgecell.data.types import Split
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
 from edgecell.preprocess import PreprocessSpec
@@ -33,23 +34,9 @@ from edgecell.runtime import KerasPredictor, TFLitePredictor
 QUICK = QatConfig(epochs=2, batch_size=16, learning_rate=1e-3)
 
 
-class Pictures:
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def read(self, index: int) -> np.ndarray:
-        return self.images[index]
-
-    def name(self, index: int) -> str:
-        return f"picture {index}"
-
-
 def prepared(name: str, count: int, seed: int) -> TrainingImages:
     x, y = toys.images(count, seed)
-    split = Split(name, Pictures(x), y.astype(np.int64))
+    split = Split(name, ArraySource(x, name), y.astype(np.int64))
     spec = PreprocessSpec(toys.SIZE, toys.SIZE)
     return TrainingImages(split, spec, x, np.ones(count, np.float32), len(toys.CLASSES))
 
