@@ -160,8 +160,8 @@ class QuantizeConfig:
 
 
 @dataclass(frozen=True)
-class QatConfig:
-    """Quantization-aware training: a short training of the float model with int8 rounding in it.
+class TuningConfig:
+    """A short training of the float model towards what it is converted to.
 
     ``distillation`` is the share of the loss that asks for the float model's own probabilities
     instead of the labels, at ``temperature``. Images are faded into one another, up to a share of
@@ -169,7 +169,6 @@ class QatConfig:
     statistics and leave them alone; at least ``epochs`` means all.
     """
 
-    enabled: bool = False
     epochs: int = 8
     learning_rate: float = 1e-4
     batch_size: int = 128
@@ -179,15 +178,25 @@ class QatConfig:
     freeze_batchnorm_epochs: int = 10_000
     seed: int = 0
 
+    def _check(self, table: str) -> None:
+        _between(f"{table}.epochs", self.epochs, 1, 10_000)
+        _between(f"{table}.learning_rate", self.learning_rate, 1e-8, 1.0)
+        _between(f"{table}.batch_size", self.batch_size, 1, 8192)
+        _between(f"{table}.distillation", self.distillation, 0.0, 1.0)
+        _between(f"{table}.temperature", self.temperature, 0.1, 100.0)
+        _between(f"{table}.mixup", self.mixup, 0.0, 1.0)
+        _between(f"{table}.freeze_batchnorm_epochs", self.freeze_batchnorm_epochs, 0, 10_000)
+        _between(f"{table}.seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class QatConfig(TuningConfig):
+    """Quantization-aware training: fine-tuning with int8 rounding in the model."""
+
+    enabled: bool = False
+
     def __post_init__(self) -> None:
-        _between("qat.epochs", self.epochs, 1, 10_000)
-        _between("qat.learning_rate", self.learning_rate, 1e-8, 1.0)
-        _between("qat.batch_size", self.batch_size, 1, 8192)
-        _between("qat.distillation", self.distillation, 0.0, 1.0)
-        _between("qat.temperature", self.temperature, 0.1, 100.0)
-        _between("qat.mixup", self.mixup, 0.0, 1.0)
-        _between("qat.freeze_batchnorm_epochs", self.freeze_batchnorm_epochs, 0, 10_000)
-        _between("qat.seed", self.seed, 0, MAX_SEED)
+        self._check("qat")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 import tf_keras as keras
 
 from converters.calibration import CalibrationSet
-from converters.qat import Lesson, Tuned, fine_tune
+from converters.fine_tuning import Lesson
+from converters.qat import Tuned, fine_tune
 from edgecell import device, plots, rundir
 from edgecell.batches import prepare
 from edgecell.checkpoint import Checkpoint

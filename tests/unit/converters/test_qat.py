@@ -17,8 +17,9 @@ import toys
 from converters.audit import audit
 from converters.distillation import mixed_loss
 from converters.fake_quant import RANGE_DECAY, ChannelQuantizer, build_twin, match_layers
+from converters.fine_tuning import Lesson, make_step, mixed, score
 from converters.lowering import calibrate, quantize_int8
-from converters.qat import Lesson, fine_tune, make_step, mixed, score
+from converters.qat import Rounded, fine_tune
 from converters.tflite import convert
 from converters.verify import VerifyBudget, require, verify
 from edgecell.batches import TrainingImages
@@ -286,7 +287,7 @@ def test_the_step_s_loss_falls(sample):
         if "kernel" in variable.name:
             variable.assign(variable * 0.7)
     settings = replace(QUICK, distillation=1.0, temperature=1.0)
-    step = make_step(toys.trained(), twin, keras.optimizers.Adam(1e-3), settings, 0.0)
+    step = make_step(toys.trained(), Rounded(twin), keras.optimizers.Adam(1e-3), settings, 0.0)
     x, y = toys.images(32, seed=1)
     batch = tf.constant(x, tf.float32), tf.one_hot(y, 4), tf.ones(32)
     losses = [float(step(*batch, True)) for _ in range(15)]
