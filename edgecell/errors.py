@@ -18,6 +18,10 @@ class ConfigError(EdgecellError):
     exit_code = 2
 
 
+class DivergedError(ConfigError):
+    """A training whose loss is no longer finite."""
+
+
 class DataError(EdgecellError):
     """Images, labels or splits that cannot be used as they are."""
 

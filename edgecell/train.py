@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from edgecell.batches import TrainingImages, epoch_batches, prepare, steps_per_e
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, TrainConfig
 from edgecell.data.types import Dataset
-from edgecell.errors import ConfigError, DataError
+from edgecell.errors import DataError, DivergedError
 from edgecell.models.registry import build_model, describe_model, set_trainable
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import sha256_bytes
 
 PREDICT_BATCH = 256
+
+AfterEpoch = Callable[[Progression], None]
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,21 @@ class Stage:
     schedule: str
 
 
-def train(config: Config, dataset: Dataset, state: Path, progress: Progress) -> Trained:
+def train(
+    config: Config,
+    dataset: Dataset,
+    state: Path,
+    progress: Progress,
+    after_epoch: AfterEpoch | None = None,
+) -> Trained:
     """Train the configured model on ``dataset.train``, choosing the epoch on ``dataset.val``.
 
     After every epoch the state goes to the folder ``state``; called again with the same
-    configuration, the training goes on from there.
+    configuration, the training goes on from there. ``after_epoch`` is called when an epoch is saved.
 
     Raises:
-        ConfigError: settings that do not go together, or a loss that is no longer finite.
+        ConfigError: settings that do not go together.
+        DivergedError: a loss that is no longer finite.
         DataError, ArtifactError: from the data and the weights.
     """
     facts = device.configure(config.train.seed, config.train.deterministic)
@@ -81,7 +91,8 @@ def train(config: Config, dataset: Dataset, state: Path, progress: Progress) -> 
             progression.next_stage()
         if position == progression.stage:
             _run_stage(
-                stage, model, images, validation, config, checkpoint, progression, key, progress
+                *(stage, model, images, validation, config),
+                *(checkpoint, progression, key, progress, after_epoch),
             )
     checkpoint.load_best(progression, model)
     facts |= describe_model(model) | {
@@ -120,6 +131,7 @@ def _run_stage(
     progression: Progression,
     key: str,
     progress: Progress,
+    after_epoch: AfterEpoch | None,
 ) -> None:
     settings = config.train
     set_trainable(model, stage.last_layers)
@@ -163,7 +175,7 @@ def _run_stage(
         }
         entry["val_loss"], entry["val_accuracy"] = validate(model, validation)
         if not (math.isfinite(entry["loss"]) and math.isfinite(entry["val_loss"])):
-            raise ConfigError(
+            raise DivergedError(
                 f"the loss is {entry['loss']} on train and {entry['val_loss']} on val in epoch"
                 f" {epoch + 1}: the training diverged; lower --learning-rate (now"
                 f" {stage.learning_rate}) or check the images with 'edgecell data show'"
@@ -176,6 +188,8 @@ def _run_stage(
             steps,
             f"loss {entry['loss']:.4f}  val accuracy {entry['val_accuracy']:.4f}{' *' * best_now}",
         )
+        if after_epoch is not None:
+            after_epoch(progression)
 
 
 def _fit(

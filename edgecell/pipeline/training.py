@@ -15,7 +15,7 @@ from edgecell.pipeline.reporting import write_report
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
-from edgecell.train import Trained, train
+from edgecell.train import AfterEpoch, Trained, train
 
 RUNS = Path("artifacts/runs")
 
@@ -42,7 +42,11 @@ def start_run(config: Config, output: Path | None) -> RunDir:
 
 
 def train_run(
-    config: Config, run: RunDir, progress: Progress, dataset: Dataset | None = None
+    config: Config,
+    run: RunDir,
+    progress: Progress,
+    dataset: Dataset | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> dict[str, Any]:
     """Train in ``run`` and return the record; a killed training in it goes on where it stopped."""
     if dataset is None:
@@ -50,7 +54,7 @@ def train_run(
             dataset = load_noted(config, progress)
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     folder = run.stage("train")
-    trained = train(config, dataset, folder / "state", progress)
+    trained = train(config, dataset, folder / "state", progress, after_epoch)
     record = _write(config, run, dataset, trained)
     _remove_state(folder)
     write_report(run)

@@ -20,7 +20,7 @@ from edgecell.batches import prepare
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import AugmentConfig, Config, ModelConfig, TrainConfig
 from edgecell.data.types import Split
-from edgecell.errors import ArtifactError, ConfigError, DataError
+from edgecell.errors import ArtifactError, DataError, DivergedError
 from edgecell.models.registry import HEAD, build_model
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent
@@ -128,6 +128,23 @@ def test_training_called_again_does_not_train_again(tiny_dataset, tmp_path, toy_
     assert again.progression == first.progression
     for one, two in zip(first.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_a_hook_sees_every_epoch_after_it_was_saved_and_may_end_the_training(
+    tiny_dataset, tmp_path, toy_network
+):
+    settings, seen = config(epochs=4), []
+
+    def after_epoch(progression: Progression) -> None:
+        saved = Checkpoint(tmp_path).load(state_key(settings, tiny_dataset))
+        assert saved == progression
+        seen.append(progression.epochs_done)
+        if progression.epochs_done == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(settings, tiny_dataset, tmp_path, Silent(), after_epoch)
+    assert seen == [1, 2]
 
 
 def test_a_state_of_other_settings_or_data_is_refused(tiny_dataset, tmp_path, toy_network):
@@ -319,7 +336,7 @@ def test_patience_ends_the_head_stage_and_fine_tuning_gets_its_full_length(
 
 def test_a_diverging_training_says_so_and_saves_nothing(tiny_dataset, tmp_path, toy_network):
     settings = config(learning_rate=10.0, optimizer="sgd", momentum=0.99, epochs=30, batch_size=4)
-    with pytest.raises(ConfigError, match=r"diverged; lower --learning-rate \(now 10.0\)"):
+    with pytest.raises(DivergedError, match=r"diverged; lower --learning-rate \(now 10.0\)"):
         train(settings, tiny_dataset, tmp_path, Silent())
     state = tmp_path / "state.json"
     assert not state.exists() or "NaN" not in state.read_text()
@@ -327,7 +344,7 @@ def test_a_diverging_training_says_so_and_saves_nothing(tiny_dataset, tmp_path, 
 
 def test_a_loss_that_is_nan_on_val_alone_says_so(tiny_dataset, tmp_path, toy_network, monkeypatch):
     monkeypatch.setattr(train_module, "validate", lambda *_: (math.nan, 0.3))
-    with pytest.raises(ConfigError, match=r"nan on val in epoch 1: the training diverged"):
+    with pytest.raises(DivergedError, match=r"nan on val in epoch 1: the training diverged"):
         train(config(), tiny_dataset, tmp_path, Silent())
     assert not (tmp_path / "state.json").exists()
 
