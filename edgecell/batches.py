@@ -23,7 +23,8 @@ MEMORY_LIMIT = 1_200_000_000
 class TrainingImages:
     """A split ready for training: labels, and resized images in memory if they fit.
 
-    ``pixels`` is uint8 (N, H, W, 3) or None; ``sample_weights`` float32 (N,).
+    ``pixels`` is uint8 (N, H, W, 3) or None; ``sample_weights`` float32 (N,), or (N, C) where an
+    image can have several labels: those of its labels.
     """
 
     split: Split
@@ -69,8 +70,10 @@ def prepare(
     if len(split) * spec.height * spec.width * 3 <= memory_limit:
         progress.begin(f"reading {split.name}", len(split))
         pixels = materialize(split, spec, progress.advance)
-    weights = np.ones(len(split), np.float32)
-    if class_weights:
+    weights = np.ones(split.labels.shape, np.float32)
+    if class_weights and split.multi_label:
+        weights = balanced_label_weights(split.labels)
+    elif class_weights:
         weights = balanced_weights(split.labels, class_count)[split.labels]
     return TrainingImages(split, spec, pixels, weights, class_count)
 
@@ -87,6 +90,17 @@ def balanced_weights(labels: NDArray[np.int64], class_count: int) -> NDArray[np.
     return weights
 
 
+def balanced_label_weights(labels: NDArray[np.int64]) -> NDArray[np.float32]:
+    """float32 (N, C) for labels (N, C): each label's positive and negative images weigh half each.
+
+    :func:`balanced_weights` of each label by itself; 1 throughout where all images answer alike.
+    """
+    count, positive = len(labels), labels.sum(axis=0)
+    with np.errstate(divide="ignore"):
+        weights = np.where(labels == 1, count / (2 * positive), count / (2 * (count - positive)))
+    return np.where((positive > 0) & (positive < count), weights, 1.0).astype(np.float32)
+
+
 def steps_per_epoch(images: TrainingImages, batch_size: int) -> int:
     """Batches in an epoch. A remainder is dropped, for BatchNorm's sake, unless it is all there is."""
     return max(1, len(images.split) // batch_size)
@@ -97,19 +111,21 @@ def epoch_batches(
 ) -> tf.data.Dataset:
     """One epoch of (pixels float32 (B, H, W, 3) in 0…255, one-hot (B, C), weights (B,)).
 
-    Order and augmentation are functions of (seed, epoch).
+    Of images with several labels: (pixels, labels 0 or 1 (B, C), weights (B, C)). Order and
+    augmentation are functions of (seed, epoch).
     """
     count = len(images.split)
     order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
     order = order[: steps_per_epoch(images, batch_size) * batch_size]
     shape = [None, images.spec.height, images.spec.width, 3]
-    labels = tf.constant(images.split.labels, tf.int64)
+    labels, several = tf.constant(images.split.labels, tf.int64), images.split.multi_label
     weights = tf.constant(images.sample_weights, tf.float32)
 
     def batch(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         pixels = tf.ensure_shape(tf.numpy_function(images.gather, [indices], tf.uint8), shape)
         key = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), step])
-        targets = tf.one_hot(tf.gather(labels, indices), images.class_count)
+        found = tf.gather(labels, indices)
+        targets = tf.cast(found, tf.float32) if several else tf.one_hot(found, images.class_count)
         return augment(pixels, key, config), targets, tf.gather(weights, indices)
 
     dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate()

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from edgecell import device
+from edgecell import device, losses
 from edgecell.batches import TrainingImages, epoch_batches, prepare, steps_per_epoch
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, TrainConfig
@@ -25,6 +25,7 @@ from edgecell.models.registry import build_model, describe_model, set_trainable
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import sha256_bytes
+from edgecell.tasks import Task, task_named
 
 PREDICT_BATCH = 256
 
@@ -72,9 +73,10 @@ def train(
     size = config.model.image_size
     spec = PreprocessSpec(size, size, config.model.fit)
     classes = len(dataset.class_names)
+    task = task_named(dataset.task)
     _check_classes(dataset)
 
-    model = build_model(config.model, classes, config.train.batchnorm_momentum)
+    model = build_model(config.model, classes, config.train.batchnorm_momentum, task.activation)
     images = prepare(
         dataset.train, spec, classes, class_weights=config.train.class_weights, progress=progress
     )
@@ -91,7 +93,7 @@ def train(
             progression.next_stage()
         if position == progression.stage:
             _run_stage(
-                *(stage, model, images, validation, config),
+                *(stage, model, task, images, validation, config),
                 *(checkpoint, progression, key, progress, after_epoch),
             )
     checkpoint.load_best(progression, model)
@@ -100,7 +102,7 @@ def train(
         "process_seconds": round(time.monotonic() - started, 1),
         "preprocess": spec.to_json(),
     }
-    return Trained(in_float32(model, config, classes), progression, facts)
+    return Trained(in_float32(model, config, classes, task), progression, facts)
 
 
 def stages(config: Config) -> list[Stage]:
@@ -124,6 +126,7 @@ def stages(config: Config) -> list[Stage]:
 def _run_stage(
     stage: Stage,
     model: keras.Model,
+    task: Task,
     images: TrainingImages,
     validation: TrainingImages,
     config: Config,
@@ -145,8 +148,8 @@ def _run_stage(
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
-        keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-        metrics=["accuracy"],
+        losses.crossentropy(task, settings.label_smoothing),
+        metrics=[losses.accuracy(task)],
         jit_compile=False,  # XLA on a CPU trained 15 times slower
     )
     if progression.epochs_done:
@@ -154,7 +157,9 @@ def _run_stage(
 
     while progression.stage_epochs < stage.epochs:
         if settings.patience and progression.epochs_since_best >= settings.patience:
-            progress.say(f"no better val accuracy for {settings.patience} epochs: stopping early")
+            progress.say(
+                f"no better val {task.metric_name} for {settings.patience} epochs: stopping early"
+            )
             return
         epoch = progression.epochs_done
         if stage.schedule != "cosine":
@@ -173,7 +178,8 @@ def _run_stage(
             "loss": float(fitted["loss"][-1]),
             "accuracy": float(fitted["accuracy"][-1]),
         }
-        entry["val_loss"], entry["val_accuracy"] = validate(model, validation)
+        judged = validate(model, validation, task)
+        entry |= {f"val_{name}": value for name, value in judged.items()}
         if not (math.isfinite(entry["loss"]) and math.isfinite(entry["val_loss"])):
             raise DivergedError(
                 f"the loss is {entry['loss']} on train and {entry['val_loss']} on val in epoch"
@@ -182,11 +188,12 @@ def _run_stage(
             )
         entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
         entry["seconds"] = round(time.monotonic() - begun, 2)
-        best_now = _note_epoch(progression, entry, stage)
+        best_now = _note_epoch(progression, entry, stage, task)
         checkpoint.save(progression, model, optimizer, best_now=best_now, key=key)
         progress.advance(
             steps,
-            f"loss {entry['loss']:.4f}  val accuracy {entry['val_accuracy']:.4f}{' *' * best_now}",
+            f"loss {entry['loss']:.4f}  val {task.metric_name} {entry[f'val_{task.metric}']:.4f}"
+            f"{' *' * best_now}",
         )
         if after_epoch is not None:
             after_epoch(progression)
@@ -206,14 +213,15 @@ def _fit(
     return found
 
 
-def _note_epoch(progression: Progression, entry: dict[str, Any], stage: Stage) -> bool:
+def _note_epoch(progression: Progression, entry: dict[str, Any], stage: Stage, task: Task) -> bool:
     """Book an epoch: history, best epoch, and the plateau rule; returns whether it is the best."""
+    score = entry[f"val_{task.metric}"]
     progression.history.append(entry)
     progression.epochs_done = entry["epoch"]
     progression.stage_epochs += 1
-    if progression.is_best(entry["val_accuracy"], entry["val_loss"]):
+    if progression.is_best(score, entry["val_loss"]):
         progression.best_epoch = entry["epoch"]
-        progression.best_accuracy = entry["val_accuracy"]
+        progression.best_accuracy = score
         progression.best_loss = entry["val_loss"]
         progression.epochs_since_best = 0
         return True
@@ -243,12 +251,9 @@ def make_optimizer(settings: TrainConfig, rate: Any) -> keras.optimizers.Optimiz
     return chosen
 
 
-def validate(model: keras.Model, images: TrainingImages) -> tuple[float, float]:
-    """(cross-entropy in nats without smoothing, accuracy) on a split."""
-    probabilities = predict(model, images)
-    labels = images.split.labels
-    picked = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
-    return float(-np.log(picked).mean()), float((probabilities.argmax(1) == labels).mean())
+def validate(model: keras.Model, images: TrainingImages, task: Task) -> dict[str, float]:
+    """What the task judges an epoch by on a split: "loss", "accuracy" and, where it has one, more."""
+    return task.figures(images.split.labels, predict(model, images))
 
 
 def predict(model: keras.Model, images: TrainingImages) -> NDArray[np.float32]:
@@ -261,13 +266,16 @@ def predict(model: keras.Model, images: TrainingImages) -> NDArray[np.float32]:
     return np.concatenate(parts).astype(np.float32)
 
 
-def in_float32(model: keras.Model, config: Config, classes: int) -> keras.Model:
+def in_float32(model: keras.Model, config: Config, classes: int, task: Task) -> keras.Model:
     """The same weights in a float32 graph: converters do not take the casts of mixed precision."""
     if keras.mixed_precision.global_policy().name == "float32":
         return model
     keras.mixed_precision.set_global_policy("float32")
     plain = build_model(
-        replace(config.model, weights="none"), classes, config.train.batchnorm_momentum
+        replace(config.model, weights="none"),
+        classes,
+        config.train.batchnorm_momentum,
+        task.activation,
     )
     plain.set_weights(model.get_weights())
     return plain
@@ -285,6 +293,8 @@ def state_key(config: Config, dataset: Dataset) -> str:
 
 
 def _check_classes(dataset: Dataset) -> None:
+    if dataset.train.multi_label:
+        return  # the loaders ask for images with and without each label
     present = np.unique(dataset.train.labels)
     if len(present) < 2:
         raise DataError(

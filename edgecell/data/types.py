@@ -33,7 +33,10 @@ class ImageSource(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """One split: images and their labels, int64 (N,), values 0 … classes − 1."""
+    """One split: images and their labels, int64 (N,), values 0 … classes − 1.
+
+    Where an image can have several labels at once they are int64 (N, C), values 0 and 1.
+    """
 
     name: str
     source: ImageSource
@@ -48,6 +51,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels at once."""
+        return self.labels.ndim == 2
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,14 @@ from edgecell.metrics.intervals import (
     percentile_interval,
     wilson_interval,
 )
+from edgecell.metrics.labels import (
+    check_label_inputs,
+    label_accuracy,
+    label_aucs,
+    label_log_loss,
+    mean_auc,
+)
+from edgecell.metrics.ordinal import quadratic_kappa
 from edgecell.metrics.scores import (
     ECE_BINS,
     PerClass,

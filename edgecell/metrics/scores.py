@@ -245,23 +245,37 @@ def weighted_auc(labels: IntArray, probabilities: FloatArray) -> Callable[[Float
     """
     class_count = probabilities.shape[1]
     columns = [1] if class_count == 2 else range(class_count)
-    plans = []
-    for column in columns:
-        order = np.argsort(probabilities[:, column], kind="stable")
-        scores = probabilities[order, column]
-        starts = np.flatnonzero(np.r_[True, scores[1:] > scores[:-1]])  # of each group of ties
-        plans.append((order, starts, labels[order] == column))
+    ranked = [Ranked(probabilities[:, column], labels == column) for column in columns]
 
     def score(weights: FloatArray) -> FloatArray:
         total, defined = np.zeros(len(weights)), np.zeros(len(weights))
-        for order, starts, positive in plans:
-            ordered = weights[:, order]
-            above = np.add.reduceat(ordered * positive, starts, axis=1)
-            below = np.add.reduceat(ordered * ~positive, starts, axis=1)
-            won = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
-            pairs = above.sum(axis=1) * below.sum(axis=1)
+        for plan in ranked:
+            won, pairs = plan.pairs(weights)
             total += _divide(won, pairs)
             defined += pairs > 0
         return np.where(defined > 0, total / np.maximum(defined, 1), 0.5)
 
     return score
+
+
+class Ranked:
+    """Scores (N,) of images that do or do not have a label, (N,) bool, sorted once."""
+
+    def __init__(self, scores: FloatArray, positive: BoolArray) -> None:
+        self.order = np.argsort(scores, kind="stable")
+        ordered = scores[self.order]
+        self.starts = np.flatnonzero(np.r_[True, ordered[1:] > ordered[:-1]])  # of groups of ties
+        self.positive = positive[self.order]
+
+    def groups(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Weights (B, N) of the images with the label and without it, by group of ties, rising."""
+        ordered = weights[:, self.order]
+        above = np.add.reduceat(ordered * self.positive, self.starts, axis=1)
+        below = np.add.reduceat(ordered * ~self.positive, self.starts, axis=1)
+        return above, below
+
+    def pairs(self, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """(Pairs in the right order, all pairs of an image with and one without), (B,) each."""
+        above, below = self.groups(weights)
+        won = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
+        return won, above.sum(axis=1) * below.sum(axis=1)

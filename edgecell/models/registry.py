@@ -29,8 +29,15 @@ MODELS: dict[str, Architecture] = {
 }
 
 
-def build_model(config: ModelConfig, class_count: int, batchnorm_momentum: float) -> keras.Model:
+def build_model(
+    config: ModelConfig,
+    class_count: int,
+    batchnorm_momentum: float,
+    activation: str = "softmax",
+) -> keras.Model:
     """A flat Keras model: float32 pixels 0…255 (N, H, W, 3) → probabilities (N, class_count).
+
+    ``activation`` of the head is the task's: softmax, or sigmoid where labels do not exclude others.
 
     Pixels are scaled to ``(u − 128) / 128`` by the layer ``input_scaling``, so that the int8 twin of
     the input has scale 1/128 exactly. Keras' BatchNorm momentum of 0.999 needs thousands of steps
@@ -50,7 +57,7 @@ def build_model(config: ModelConfig, class_count: int, batchnorm_momentum: float
     pooled = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(features)
     dropped = keras.layers.Dropout(config.dropout, name=HEAD[1])(pooled)
     # float32 even under mixed_float16: a softmax in float16 loses small probabilities.
-    outputs = keras.layers.Dense(class_count, activation="softmax", dtype="float32", name=HEAD[2])(
+    outputs = keras.layers.Dense(class_count, activation=activation, dtype="float32", name=HEAD[2])(
         dropped
     )
     model = keras.Model(inputs, outputs, name=config.name)

@@ -17,10 +17,10 @@ PACKAGES = ("edgecell", "converters", "benchmarks")
 # A unit imports from lower tiers and, without a cycle, from its own. A new module must be placed.
 TIERS = (
     ("edgecell", "errors"),
-    ("config", "record", "metrics", "preprocess", "progress", "native_log", "pixels"),
+    ("config", "record", "metrics", "preprocess", "progress", "native_log", "pixels", "tasks"),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
-        *("augment", "batches", "checkpoint", "device", "confidence", "corruptions"),
+        *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "report", "converters", "benchmarks"),
@@ -32,7 +32,7 @@ STRANGERS = ("train", "report", "converters", "benchmarks")
 WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
-    *("confidence", "corruptions"),
+    *("confidence", "corruptions", "tasks"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.

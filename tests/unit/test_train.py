@@ -24,6 +24,7 @@ from edgecell.errors import ArtifactError, DataError, DivergedError
 from edgecell.models.registry import HEAD, build_model
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent
+from edgecell.tasks import TASKS
 from edgecell.train import Stage, make_optimizer, stages, state_key, train
 
 SMALL = ModelConfig(alpha=0.35, image_size=32, weights="none", dropout=0.3)
@@ -47,7 +48,9 @@ def toy_network(monkeypatch):
     ``weights`` other than "none" is taken as given, so that there is a head stage.
     """
 
-    def build(model: ModelConfig, classes: int, momentum: float) -> keras.Model:
+    def build(
+        model: ModelConfig, classes: int, momentum: float, activation: str = "softmax"
+    ) -> keras.Model:
         x = inputs = keras.Input((model.image_size, model.image_size, 3), name="pixels")
         x = keras.layers.Rescaling(1 / 128, offset=-1.0, name="input_scaling")(x)
         x = keras.layers.Conv2D(4, 3, strides=2, use_bias=False, name="conv")(x)
@@ -56,7 +59,7 @@ def toy_network(monkeypatch):
         x = keras.layers.Conv2D(6, 3, strides=2, name="conv2")(x)
         x = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(x)
         x = keras.layers.Dropout(model.dropout, name=HEAD[1])(x)
-        x = keras.layers.Dense(classes, activation="softmax", name=HEAD[2])(x)
+        x = keras.layers.Dense(classes, activation=activation, name=HEAD[2])(x)
         return keras.Model(inputs, x)
 
     monkeypatch.setattr(train_module, "build_model", build)
@@ -68,7 +71,9 @@ def scripted(monkeypatch):
 
     def script(*accuracies: float) -> None:
         left = iter(accuracies)
-        monkeypatch.setattr(train_module, "validate", lambda *_: (1.0, next(left)))
+        monkeypatch.setattr(
+            train_module, "validate", lambda *_: {"loss": 1.0, "accuracy": next(left)}
+        )
 
     return script
 
@@ -114,9 +119,9 @@ def test_colours_are_learnt(tiny_dataset, tmp_path, toy_network):
     spec = PreprocessSpec(32, 32)
     val = prepare(tiny_dataset.val, spec, 3, class_weights=False, progress=Silent())
     # The model that comes back is that of the best epoch.
-    loss, accuracy = train_module.validate(done.model, val)
-    assert accuracy == best["val_accuracy"]
-    assert loss == pytest.approx(best["val_loss"], rel=1e-4)
+    judged = train_module.validate(done.model, val, TASKS["multi-class"])
+    assert judged["accuracy"] == best["val_accuracy"]
+    assert judged["loss"] == pytest.approx(best["val_loss"], rel=1e-4)
 
 
 def test_training_called_again_does_not_train_again(tiny_dataset, tmp_path, toy_network):
@@ -343,7 +348,7 @@ def test_a_diverging_training_says_so_and_saves_nothing(tiny_dataset, tmp_path, 
 
 
 def test_a_loss_that_is_nan_on_val_alone_says_so(tiny_dataset, tmp_path, toy_network, monkeypatch):
-    monkeypatch.setattr(train_module, "validate", lambda *_: (math.nan, 0.3))
+    monkeypatch.setattr(train_module, "validate", lambda *_: {"loss": math.nan, "accuracy": 0.3})
     with pytest.raises(DivergedError, match=r"nan on val in epoch 1: the training diverged"):
         train(config(), tiny_dataset, tmp_path, Silent())
     assert not (tmp_path / "state.json").exists()
@@ -435,7 +440,7 @@ def test_a_gpu_gets_memory_growth_and_mixed_precision(monkeypatch):
         assert facts["precision_policy"] == "mixed_float16"
         made = build_model(SMALL, 3, 0.9)
         assert made.output.dtype == "float32"
-        plain = train_module.in_float32(made, Config(model=SMALL), 3)
+        plain = train_module.in_float32(made, Config(model=SMALL), 3, TASKS["multi-class"])
     finally:
         keras.mixed_precision.set_global_policy("float32")
     assert {layer.compute_dtype for layer in plain.layers} == {"float32"}

@@ -1,0 +1,128 @@
+"""What a classifier is asked: one class of several, a grade of a scale, or each label by itself.
+
+``Dataset.task`` names a :class:`Task`; whoever needs the head's activation, the form of the labels or
+the figure that chooses an epoch asks it. Labels are int64 (N,) class numbers, or, where several labels
+can hold for one image, int64 (N, C) of 0 and 1. The loss is in :mod:`edgecell.losses`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell import metrics
+from edgecell.errors import DataError
+
+MULTI_LABEL = "multi-label, binary-class"
+MULTI_CLASS = "multi-class"
+BINARY = "binary-class"
+ORDINAL = "ordinal-regression"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task by MedMNIST's name.
+
+    ``metric`` is the primary figure, a key of the evaluation and, as ``val_…``, of the training
+    history, where it chooses the epoch; ``metric_name`` is how people write it. ``headline`` lists
+    further (title, key) of the evaluation that belong beside it in a table.
+    """
+
+    name: str
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    metric: Literal["accuracy", "auc"] = "accuracy"
+    metric_name: str = "accuracy"
+    headline: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether several labels can hold for one image: labels are (N, C) then."""
+        return self.name == MULTI_LABEL
+
+    @property
+    def ordinal(self) -> bool:
+        """Whether the classes are grades of one scale."""
+        return self.name == ORDINAL
+
+    @property
+    def binary(self) -> bool:
+        """Whether there are two classes, of which one is being looked for."""
+        return self.name == BINARY
+
+    def figures(
+        self, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+    ) -> dict[str, float]:
+        """What an epoch is judged by on val: loss in nats without smoothing or weights, accuracy, and
+        for multi-label sets auc (mean over the labels), for ordinal ones kappa (quadratic weights). All
+        NaN where a probability is: a training that diverged.
+
+        Raises:
+            DataError: no label of a multi-label set has both positive and negative images.
+        """
+        if not np.isfinite(probabilities).all():
+            return dict.fromkeys(("loss", "accuracy", self.metric), math.nan)
+        if self.multi_label:
+            return _label_figures(labels, probabilities)
+        picked = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)
+        found = {
+            "loss": float(-np.log(picked).mean()),
+            "accuracy": float((probabilities.argmax(1) == labels).mean()),
+        }
+        if self.ordinal:
+            confusion = metrics.confusion_matrix(
+                labels, probabilities.argmax(1), probabilities.shape[1]
+            )
+            kappa = metrics.quadratic_kappa(confusion)
+            found["kappa"] = 0.0 if kappa is None else kappa
+        return found
+
+
+TASKS: dict[str, Task] = {
+    MULTI_CLASS: Task(MULTI_CLASS),
+    BINARY: Task(BINARY, headline=(("AUC", "auc"),)),
+    ORDINAL: Task(ORDINAL, headline=(("quadratic kappa", "kappa"),)),
+    MULTI_LABEL: Task(
+        MULTI_LABEL,
+        activation="sigmoid",
+        metric="auc",
+        metric_name="mean AUC",
+        headline=(("label accuracy", "accuracy"),),
+    ),
+}
+
+
+def task_named(name: str) -> Task:
+    """The task called ``name`` in MedMNIST's words; DataError where there is none."""
+    if name not in TASKS:
+        raise DataError(f"unknown task '{name}'; allowed: {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def task_of_record(results: dict[str, Any]) -> Task:
+    """The task that a record's results name; records of one label per image need not name one."""
+    return task_named(results.get("task", MULTI_CLASS))
+
+
+def one_label(class_names: tuple[str, ...]) -> str:
+    """The task of unordered classes, one to an image."""
+    return BINARY if len(class_names) == 2 else MULTI_CLASS
+
+
+def _label_figures(
+    labels: NDArray[np.int64], probabilities: NDArray[np.float32]
+) -> dict[str, float]:
+    area = metrics.mean_auc(labels, probabilities)
+    if area is None:
+        raise DataError(
+            "no label has both images with it and images without it, so there is no AUC to choose an"
+            " epoch by; give a val split that has some"
+        )
+    return {
+        "loss": metrics.label_log_loss(labels, probabilities),
+        "accuracy": metrics.label_accuracy(labels, probabilities),
+        "auc": area,
+    }
