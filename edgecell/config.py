@@ -30,7 +30,10 @@ InputType = Literal["uint8", "int8", "float32"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images: a MedMNIST name, an .npz path, an image folder, or "synthetic"."""
+    """Which images: a MedMNIST name, an .npz path, an image folder, or "synthetic".
+
+    ``class_names`` is "A,B,C" or a text file of one name per line, in the order of the labels.
+    """
 
     source: str = "synthetic"
     size: int = 28
@@ -40,6 +43,7 @@ class DataConfig:
     seed: int = 0
     strict_splits: bool = False
     limit: int = 0
+    class_names: str = ""
 
     def __post_init__(self) -> None:
         _one_of("data.size", self.size, SIZES)

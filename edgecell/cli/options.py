@@ -60,6 +60,11 @@ DATA = (
         switch=True,
     ),
     Flag("--limit", "data.limit", "Use only this many images of each split (0: all).", int),
+    Flag(
+        "--class-names",
+        "data.class_names",
+        "A,B,C or a text file with one name per line: names of numbered classes, or their order.",
+    ),
 )
 MODEL = (
     Flag("--model", "model.name", "Architecture."),
@@ -346,4 +351,4 @@ def _lookup(config: Config, field: str) -> Any:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return str(value)
+    return "none" if value == "" else str(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgecell.config import DataConfig
 from edgecell.data.catalog import catalog, names_3d
+from edgecell.data.class_names import ordered
 from edgecell.data.duplicates import find_duplicates
 from edgecell.data.folder import load_folder
 from edgecell.data.medmnist_files import fetch
@@ -34,7 +35,7 @@ def load_dataset(config: DataConfig, *, progress: bool = False) -> Dataset:
         DataError: no such data, damaged or unsuitable data, no download, shared images under
             ``strict_splits``.
     """
-    dataset = _load(config, progress)
+    dataset = ordered(_load(config, progress), config.class_names)
     if config.limit > 0:
         dataset = _limited(dataset, config)
     duplicates = find_duplicates(dataset)
@@ -128,4 +129,5 @@ def _origin(dataset: Dataset, config: DataConfig) -> dict[str, Any]:
         "val_fraction": config.val_fraction,
         "test_fraction": config.test_fraction,
         "limit": config.limit,
+        "class_names": config.class_names,
     }

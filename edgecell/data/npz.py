@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgecell.config import DataConfig
 from edgecell.data.catalog import CatalogEntry, official_entry
+from edgecell.data.class_names import named
 from edgecell.data.sources import ArraySource
 from edgecell.data.splits import complete_splits, require_classes, require_two
 from edgecell.data.types import SPLITS, Dataset, Split
@@ -40,6 +41,7 @@ def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) 
         raise DataError(multi_label_message(entry.name))
     splits = {name: _split(path, arrays, name) for name in SPLITS if f"{name}_images" in arrays}
     class_names = _class_names(path, arrays, splits, entry)
+    class_names = named(class_names, config.class_names, str(path))
     entry = entry if entry is not None and class_names == entry.class_names else None
     require_two(str(path), class_names)
     splits = complete_splits(splits, class_names, config, notes)

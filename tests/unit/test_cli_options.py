@@ -24,6 +24,7 @@ VALUES = {
     "data.source": ("x.npz", "x.npz"),
     "data.size": ("64", 64),
     "data.root": ("/r", "/r"),
+    "data.class_names": ("A,B", "A,B"),
     "model.name": ("other", "other"),
     "model.alpha": ("1.4", 1.4),
     "model.image_size": ("128", 128),
@@ -83,7 +84,7 @@ def option_of(flag: opt.Flag) -> click.Option:
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_a_flag_sets_a_field_and_shows_its_default(flag):
     default = value_of(Config(), flag.field)
-    shown = {True: "on", False: "off"}[default] if flag.switch else str(default)
+    shown = {True: "on", False: "off"}[default] if flag.switch else str(default) or "none"
     option = option_of(flag)
     assert option.help is not None
     assert option.help.endswith(f" [default: {shown}]")
