@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgecell import metrics, plots
 from edgecell.errors import DataError
+from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text
 
@@ -114,11 +113,13 @@ def evaluate(
 def write_artefacts(
     stage_dir: Path,
     evaluation: dict[str, Any],
-    probabilities: NDArray,
-    labels: NDArray,
-    image_names: Sequence[str] | None = None,
+    predictions: Predictions,
+    images: plots.Images | None = None,
 ) -> list[Path]:
-    """Write evaluation.json, predictions.csv and the figures; returns their paths.
+    """Write evaluation.json, the predictions and the figures; returns their paths.
+
+    ``images``: those of ``predictions``, uint8 (N, h, w, 3); with them, and "examples" in the
+    evaluation, the answers worth a look are drawn too.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -137,12 +138,16 @@ def write_artefacts(
             **reliability, caption=f"ECE {evaluation['ece']['value']:.3f} (n={evaluation['n']})"
         ),
     }
+    if images is not None and "examples" in evaluation:
+        figures["mistakes.png"] = plots.confident_mistakes(images, evaluation["examples"])
+        figures["examples.png"] = plots.examples_by_class(images, evaluation["examples"])
     written = [plots.save(figure, stage_dir / name) for name, figure in figures.items()]
-    table = stage_dir / "predictions.csv"
-    atomic_write_text(table, _predictions_csv(probabilities, labels, names, image_names))
+    texts = {"predictions.csv": predictions.to_csv(), "predictions.json": predictions.to_json()}
+    for name, text in texts.items():
+        atomic_write_text(stage_dir / name, text)
     report = stage_dir / "evaluation.json"
     atomic_write_json(report, evaluation)
-    return [report, table, *written]
+    return [report, *(stage_dir / name for name in texts), *written]
 
 
 def _measured(value: float, unit: str, n: int, interval: metrics.Interval | None) -> dict[str, Any]:
@@ -218,40 +223,3 @@ def _notes(confusion: NDArray, class_names: Sequence[str]) -> list[str]:
     if few:
         notes.append(f"fewer than 30 images of {', '.join(few)}: read the interval, not the value")
     return notes
-
-
-def _predictions_csv(
-    probabilities: NDArray,
-    labels: NDArray,
-    class_names: Sequence[str],
-    image_names: Sequence[str] | None,
-) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        [
-            "index",
-            "image",
-            "label",
-            "predicted",
-            "confidence",
-            "right",
-            *(f"p({n})" for n in class_names),
-        ]
-    )
-    for i, (row, label) in enumerate(
-        zip(probabilities, np.asarray(labels).reshape(-1), strict=True)
-    ):
-        predicted = int(row.argmax())
-        writer.writerow(
-            [
-                i,
-                image_names[i] if image_names else "",
-                class_names[label],
-                class_names[predicted],
-                f"{row[predicted]:.6f}",
-                int(predicted == label),
-                *(f"{p:.6f}" for p in row),
-            ]
-        )
-    return out.getvalue()

@@ -78,21 +78,37 @@ def train(
 @click.option(
     "--threads", type=click.IntRange(min=0), default=0, help="Threads of LiteRT (0: all cores)."
 )
+@click.option(
+    "--csv", "medmnist_csv", is_flag=True, help="Also a CSV in MedMNIST's official format and name."
+)
 @opt.flags(opt.DATA)
 @opt.output_option
 @opt.json_option
 def evaluate(
-    target: Path, split: str, threads: int, output: Path | None, as_json: bool, **parameters: Any
+    target: Path,
+    split: str,
+    threads: int,
+    medmnist_csv: bool,
+    output: Path | None,
+    as_json: bool,
+    **parameters: Any,
 ) -> None:
     """Accuracy, per-class precision, recall and F1, AUC and calibration of a run, .keras or .tflite.
 
-    The test split is looked at only when --split test asks for it.
+    The test split is looked at only when --split test asks for it. Each image's probabilities are
+    in predictions.csv and .json; mistakes.png and examples.png show the images worth a look.
     """
     from edgecell.pipeline import evaluation
 
     with display() as progress:
         evaluated = evaluation.evaluate_target(
-            target, split, named_data(parameters), output, threads=threads, progress=progress
+            target,
+            split,
+            named_data(parameters),
+            output,
+            threads=threads,
+            progress=progress,
+            medmnist_csv=medmnist_csv,
         )
     if as_json:
         print_json(evaluated.results)

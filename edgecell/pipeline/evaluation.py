@@ -8,7 +8,9 @@ from typing import Any
 
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
+from edgecell.data.catalog import catalog
 from edgecell.evaluate import evaluate, write_artefacts
+from edgecell.examples import examples
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
@@ -18,10 +20,13 @@ from edgecell.pipeline.targets import (
     resolve,
     where_to_write,
 )
+from edgecell.predictions import Predictions, medmnist_file_name, medmnist_scores
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
-from edgecell.rundir import RunDir
+from edgecell.rundir import RunDir, atomic_write_text
 from edgecell.runtime import Predictor, load_predictor
+
+MEDMNIST_FILES = "*_[[]AUC[]]*.csv"
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,11 @@ def evaluate_target(
     *,
     threads: int,
     progress: Progress,
+    medmnist_csv: bool = False,
 ) -> Evaluated:
     """Evaluate a run's Keras model, a Keras file or a .tflite file on one split.
+
+    ``medmnist_csv`` adds a file in MedMNIST's official format.
 
     Raises:
         ConfigError: no data set named for a model without a run.
@@ -52,7 +60,7 @@ def evaluate_target(
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
     run = where_to_write(target, output)
-    record = evaluate_in(run, predictor, target, dataset, split, progress)
+    record = evaluate_in(run, predictor, target, dataset, split, progress, medmnist_csv)
     if target.run is not None and output is None:
         write_report(target.run)
     return Evaluated(record["results"], run.stage(verb_of(target, split)))
@@ -75,16 +83,23 @@ def evaluate_in(
     dataset: Dataset,
     split: str,
     progress: Progress,
+    medmnist_csv: bool = False,
 ) -> dict[str, Any]:
     """Evaluate on one split, write its files and its record into ``run``; the record."""
     verb = verb_of(target, split)
     folder = run.stage(verb)
-    results = evaluate_split(predictor, target, dataset, split, folder, progress)
+    results, predictions, written = evaluate_split(
+        predictor, target, dataset, split, folder, progress
+    )
+    for old in folder.glob(MEDMNIST_FILES):
+        old.unlink()
+    if medmnist_csv:
+        written.append(write_medmnist(folder, dataset, split, predictions, target))
     return run.write_record(
         verb,
         inputs=[target.model],
         input_hashes=data_hash(dataset, split),
-        outputs=sorted(p for p in folder.iterdir() if p.suffix in (".json", ".csv", ".png")),
+        outputs=sorted(written),
         config=settings_of(target, split),
         results=results,
     )
@@ -97,18 +112,44 @@ def evaluate_split(
     split: str,
     folder: Path,
     progress: Progress,
-) -> dict[str, Any]:
-    """Predict one split and write every figure and file about it into ``folder``."""
+) -> tuple[dict[str, Any], Predictions, list[Path]]:
+    """Predict one split, write every figure and file about it into ``folder``; what was written last."""
     chosen = dataset.split(split)
     images = split_images(predictor, target, dataset, split, progress)
     progress.begin(f"predicting {split}", len(chosen))
     probabilities = predictor.predict(images)
     progress.advance(len(chosen))
-    results = evaluate(probabilities, chosen.labels, dataset.class_names)
-    results |= {"split": split, "model": target.model.name}
     names = [chosen.source.name(i) for i in range(len(chosen))]
-    write_artefacts(folder, results, probabilities, chosen.labels, names)
-    return results
+    predictions = Predictions(dataset.class_names, names, chosen.labels, probabilities)
+    results = evaluate(probabilities, chosen.labels, dataset.class_names)
+    results |= {"split": split, "model": target.model.name, "examples": examples(predictions)}
+    return results, predictions, write_artefacts(folder, results, predictions, images)
+
+
+def write_medmnist(
+    folder: Path, dataset: Dataset, split: str, predictions: Predictions, target: Target
+) -> Path:
+    """Write a file that ``medmnist.evaluator.Evaluator.parse_and_evaluate`` reads; its path."""
+    auc, accuracy = medmnist_scores(
+        predictions.labels,
+        predictions.probabilities,
+        two_classes=len(predictions.class_names) == 2,
+    )
+    flag, size = _official_name(dataset)
+    named = target.name if target.model.stem == "model" else target.model.stem
+    path = folder / medmnist_file_name(flag, size, split, auc, accuracy, named)
+    atomic_write_text(path, predictions.to_medmnist())
+    return path
+
+
+def _official_name(dataset: Dataset) -> tuple[str, int]:
+    """MedMNIST's flag and size of a data set; of one that is not theirs its own name, without a size."""
+    if dataset.origin["kind"] == "medmnist":
+        return dataset.name, dataset.origin["size"]
+    flag, _, size = dataset.name.partition("_")
+    if size in ("64", "128", "224") and flag in catalog():
+        return flag, int(size)
+    return dataset.name, 28
 
 
 def split_images(

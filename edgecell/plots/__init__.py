@@ -8,6 +8,7 @@ for colour-blind readers, and sizes that grow with the number of classes.
 
 from __future__ import annotations
 
+from edgecell.plots.answers import Images, confident_mistakes, examples_by_class
 from edgecell.plots.calibration import confidence_histogram, reliability_diagram
 from edgecell.plots.classes import f1_drops, per_class_bars
 from edgecell.plots.confusion import confusion_matrix
@@ -26,10 +27,13 @@ from edgecell.plots.trust import (
 )
 
 __all__ = [
+    "Images",
     "Point",
     "confidence_histogram",
+    "confident_mistakes",
     "confusion_matrix",
     "corruption_strip",
+    "examples_by_class",
     "f1_drops",
     "gate_intervals",
     "learning_curves",

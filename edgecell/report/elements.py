@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from edgecell.errors import ArtifactError
 from edgecell.record import Measurement
 
 PICTURE_BUDGET = 4_500_000  # characters of base64, so that a report can be mailed
+
+HEAVY_BYTES = 150_000  # a larger PNG holds photographs
+WIDE_PIXELS = 1000  # a wider figure takes the whole column
 
 _MANY = 24  # longer lists of plain values are shortened
 
@@ -95,16 +101,29 @@ class Pictures:
             raise ArtifactError(f"cannot read the picture {path}: {error.strerror}") from error
         if not data.startswith(b"\x89PNG\r\n\x1a\n"):
             raise ArtifactError(f"{path} is not a PNG picture; run the stage that made it again")
-        code = base64.b64encode(data).decode("ascii")
+        kind, shown = _lighter(data)
+        code = base64.b64encode(shown).decode("ascii")
         if len(code) > self.left:
             return element(
                 "p", f"{caption}: see {path.parent.name}/{path.name}, too large for one file."
             )
         self.left -= len(code)
         image = Html(
-            f'<img src="data:image/png;base64,{code}" alt="{escape(caption)}" loading="lazy">'
+            f'<img src="data:image/{kind};base64,{code}" alt="{escape(caption)}" loading="lazy">'
         )
-        return element("figure", image, element("figcaption", caption))
+        wide = int.from_bytes(data[16:20], "big") > WIDE_PIXELS
+        return element("figure", image, element("figcaption", caption), cls="wide" if wide else "")
+
+
+def _lighter(png: bytes) -> tuple[str, bytes]:
+    """A PNG as it is; one that is heavy for its size, which is one of photographs, as JPEG."""
+    if len(png) <= HEAVY_BYTES:
+        return "png", png
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    jpeg = buffer.getvalue()
+    return ("jpeg", jpeg) if len(jpeg) < len(png) else ("png", png)
 
 
 # ------------------------------------------------------------------------- values of any shape

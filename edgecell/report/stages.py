@@ -28,6 +28,8 @@ _TITLES = {
     "classes": "Precision, recall and F1 per class",
     "reliability": "Confidence against the share that is right",
     "confidence": "How sure the model was when it was right and when it was wrong",
+    "mistakes": "The most confident mistakes: label → prediction, confidence",
+    "examples": "Each class: the surest and the least sure right answers, the most confident mistakes",
     "curves": "Learning curves; backgrounds mark the stages",
     "samples": "Images of the training set",
 }
@@ -37,6 +39,7 @@ _DRAWN = (
     "confusion",
     "reliability",
     "confidence_histogram",
+    "examples",
     "classes",
     "class_names",
     "notes",

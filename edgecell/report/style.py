@@ -50,6 +50,7 @@ td b { white-space:nowrap; }
 .notes { color:var(--muted); font-size:.88rem; padding-left:20px; margin:12px 0 0; }
 .figures { display:grid; grid-template-columns:repeat(auto-fill,minmax(min(430px,100%),1fr)); gap:16px;
   align-items:start; margin-top:16px; }
+.figures .wide { grid-column:1 / -1; }
 figure { margin:0; } figcaption { font-size:.86rem; margin-top:6px; }
 img { display:block; max-width:100%; height:auto; margin:0 auto; background:#fff; border-radius:8px;
   border:1px solid var(--line); padding:8px; }

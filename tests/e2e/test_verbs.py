@@ -105,6 +105,26 @@ def test_evaluate_looks_at_val_unless_told(edgecell: Run, run_copy: Path) -> Non
     assert all(name in shown.out for name in CLASSES)
 
 
+def test_evaluate_shows_its_answers(edgecell: Run, run_copy: Path) -> None:
+    folder = run_copy / "evaluate/model-val"
+    first = edgecell("evaluate", run_copy, "--csv")
+    assert first.code == 0, first.err
+    found = json.loads((folder / "evaluation.json").read_text())
+    (official,) = folder.glob("*@*.csv")
+    auc, accuracy = found["auc"]["value"], found["accuracy"]["value"]
+    start, name = f"easy_val_[AUC]{auc:.3f}_[ACC]{accuracy:.3f}@", official.name
+    assert name.startswith(start)
+    assert len(official.read_text().splitlines()) == COUNTS["val"]
+    record = RunDir(run_copy).check_outputs("evaluate/model-val")
+    written = {Path(path).name for path in record["outputs"]}
+    assert {name, "predictions.csv", "predictions.json", "mistakes.png", "examples.png"} <= written
+    counted = [row["right"] + row["wrong"] for row in found["examples"]["classes"]]
+    assert counted == [COUNTS["val"] // 3] * 3
+    # Not asked for again, it is not left behind as if it were of this evaluation.
+    assert edgecell("evaluate", run_copy).code == 0
+    assert not list(folder.glob("*@*.csv"))
+
+
 def test_quantize_adds_files_and_keeps_the_others(edgecell: Run, run_copy: Path) -> None:
     kept = sha256_file(model(run_copy, "float32"))
     made = edgecell("quantize", run_copy, "--dynamic", "--json")

@@ -21,6 +21,7 @@ TIERS = (
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
+        *("predictions", "examples"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "report", "converters", "benchmarks"),

@@ -9,6 +9,8 @@ from sklearn.metrics import f1_score
 
 from edgecell.errors import ArtifactError, DataError
 from edgecell.evaluate import evaluate, write_artefacts
+from edgecell.examples import examples
+from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 
 NAMES = ["basophil", "a, quoted name", "platelet"]
@@ -65,19 +67,27 @@ def test_wrong_number_of_names(predictions):
         evaluate(*predictions, NAMES[:2])
 
 
+def as_predictions(probabilities, labels):
+    names = [f"val[{i}]" for i in range(len(labels))]
+    return Predictions(NAMES, names, labels, probabilities)
+
+
+DRAWN = {
+    "confusion.png",
+    "confusion_normalized.png",
+    "classes.png",
+    "confidence.png",
+    "reliability.png",
+}
+
+
 def test_artefacts(predictions, tmp_path):
     probabilities, labels = predictions
     result = evaluate(probabilities, labels, NAMES, resamples=50)
-    written = write_artefacts(tmp_path / "evaluate", result, probabilities, labels)
-    assert {path.name for path in written} == {
-        "evaluation.json",
-        "predictions.csv",
-        "confusion.png",
-        "confusion_normalized.png",
-        "classes.png",
-        "confidence.png",
-        "reliability.png",
-    }
+    told = as_predictions(probabilities, labels)
+    written = write_artefacts(tmp_path / "evaluate", result, told)
+    names = {path.name for path in written}
+    assert names == DRAWN | {"evaluation.json", "predictions.csv", "predictions.json"}
     assert {path.name for path in (tmp_path / "evaluate").iterdir()} == {p.name for p in written}
     assert json.loads((tmp_path / "evaluate/evaluation.json").read_text()) == result
     with (tmp_path / "evaluate/predictions.csv").open() as stream:
@@ -87,8 +97,20 @@ def test_artefacts(predictions, tmp_path):
     assert [row["right"] == "1" for row in rows] == right
 
 
+def test_images_add_the_answers_worth_a_look(predictions, tmp_path):
+    probabilities, labels = predictions
+    told = as_predictions(probabilities, labels)
+    result = evaluate(probabilities, labels, NAMES, resamples=50) | {"examples": examples(told)}
+    images = np.random.default_rng(0).integers(0, 255, (200, 8, 8, 3)).astype(np.uint8)
+    written = {path.name for path in write_artefacts(tmp_path, result, told, images)}
+    assert written - DRAWN == {
+        *("evaluation.json", "predictions.csv", "predictions.json"),
+        *("mistakes.png", "examples.png"),
+    }
+
+
 def test_unwritable_folder(predictions, tmp_path):
     (tmp_path / "file").write_text("")
     result = evaluate(*predictions, NAMES, resamples=20)
     with pytest.raises(ArtifactError, match="cannot write"):
-        write_artefacts(tmp_path / "file", result, *predictions)
+        write_artefacts(tmp_path / "file", result, as_predictions(*predictions))

@@ -14,6 +14,8 @@ from benchmarks.run import write_artefacts as write_bench
 from edgecell import plots
 from edgecell.errors import ArtifactError
 from edgecell.evaluate import evaluate, write_artefacts
+from edgecell.examples import examples
+from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import elements, render, write
 from edgecell.rundir import RunDir, atomic_write_json, atomic_write_text, sha256_bytes
@@ -86,7 +88,10 @@ def _evaluate(run: RunDir):
         "model": "model.keras",
     }
     folder = run.stage("evaluate") / "model-test"
-    written = write_artefacts(folder, results, probabilities, labels)
+    told = Predictions(NAMES, [f"test[{i}]" for i in range(1712)], labels, probabilities)
+    results["examples"] = examples(told)
+    tiles = np.random.default_rng(1).integers(0, 256, (1712, 8, 8, 3)).astype(np.uint8)
+    written = write_artefacts(folder, results, told, tiles)
     run.write_record("evaluate/model-test", inputs=[], outputs=written, config={}, results=results)
 
 
@@ -264,7 +269,7 @@ def test_page_is_whole_and_needs_nothing_else(page):
     assert checker.open == []
     assert len(set(checker.ids)) == len(checker.ids)
     assert {link.removeprefix("#") for link in checker.links} <= set(checker.ids)
-    assert len(checker.sources) == 1 + 5 + 2 + 2
+    assert len(checker.sources) == 1 + 7 + 2 + 2
     assert all(source.startswith("data:image/png;base64,") for source in checker.sources)
     assert "http" not in re.sub(r'src="[^"]*"', "", page)
     assert len(page.encode()) < 5_000_000
@@ -357,6 +362,19 @@ def test_no_picture_that_is_none(tmp_path):
     path.write_bytes(b"GIF89a")
     with pytest.raises(ArtifactError, match="is not a PNG"):
         elements.Pictures().figure(path, "a")
+
+
+def test_a_sheet_of_photographs_is_light_and_takes_the_whole_width(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (24, 90, 90, 3)).astype(np.uint8)
+    rows = [{"index": i, "label": "a", "predicted": "b", "confidence": 0.5} for i in range(24)]
+    figure = plots.confident_mistakes(noise, {"mistakes": rows, "wrong": 24})
+    path = plots.save(figure, tmp_path / "sheet.png")
+    shown = elements.Pictures().figure(path, "sheet")
+    assert "data:image/jpeg;base64," in shown and 'class="wide"' in shown
+    assert len(shown) < path.stat().st_size
+    diagram = plots.confusion_matrix(np.eye(2, dtype=int), ["a", "b"])
+    shown = elements.Pictures().figure(plots.save(diagram, tmp_path / "a.png"), "diagram")
+    assert "data:image/png;base64," in shown and "wide" not in shown
 
 
 def test_pictures_over_the_budget_are_named(tmp_path):
