@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgecell import metrics
 from edgecell.errors import DataError
+from edgecell.tasks import Task
 
 SCHEMA = "edgecell/predictions"
 SCHEMA_VERSION = 1
@@ -24,7 +26,9 @@ SCHEMA_VERSION = 1
 class Predictions:
     """What a model said about each image of a split.
 
-    ``probabilities`` (N, C) in 0…1, ``labels`` int (N,) or (N, 1), ``names`` of the N images.
+    ``probabilities`` (N, C) in 0…1, ``names`` of the N images, ``labels`` int (N,) or (N, 1); or
+    (N, C) of 0 and 1 where several labels can hold at once: then an image is right when all its
+    labels are decided rightly, and its confidence is that of the least sure decision.
 
     Raises:
         DataError: shapes that do not fit together.
@@ -36,7 +40,9 @@ class Predictions:
     probabilities: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        labels, _ = metrics.check_inputs(self.labels, self.probabilities)
+        several = np.ndim(self.labels) == 2 and np.shape(self.labels)[1] > 1
+        check = metrics.check_label_inputs if several else metrics.check_inputs
+        labels, _ = check(self.labels, self.probabilities)
         object.__setattr__(self, "labels", labels)
         if len(self.names) != len(labels):
             raise DataError(f"{len(self.names)} image names for {len(labels)} predictions")
@@ -50,27 +56,45 @@ class Predictions:
         return len(self.labels)
 
     @property
+    def multi_label(self) -> bool:
+        """Whether an image can have several labels at once."""
+        return self.labels.ndim == 2
+
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
-        """The class of the largest probability, int64 (N,)."""
+        """The class of the largest probability (N,), or which labels were said (N, C)."""
+        if self.multi_label:
+            return metrics.decide(self.probabilities).astype(np.int64)
         return self.probabilities.argmax(axis=1)
 
-    @property
+    @cached_property
     def confidence(self) -> NDArray[np.float32]:
-        """The largest probability, (N,)."""
+        """The largest probability, or that of the least sure of several decisions, (N,)."""
+        if self.multi_label:
+            return np.maximum(self.probabilities, 1 - self.probabilities).min(axis=1)
         return self.probabilities.max(axis=1)
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the label, or all labels of an image, were said, (N,)."""
+        same = self.predicted == self.labels
+        return same.all(axis=1) if self.multi_label else same
 
     def row(self, index: int) -> dict[str, Any]:
         """One image: index, image, label, predicted, confidence, right."""
-        predicted = int(self.probabilities[index].argmax())
-        label = int(self.labels[index])
         return {
             "index": index,
             "image": self.names[index],
-            "label": self.class_names[label],
-            "predicted": self.class_names[predicted],
-            "confidence": number(self.probabilities[index, predicted]),
-            "right": predicted == label,
+            "label": self._words(self.labels[index]),
+            "predicted": self._words(self.predicted[index]),
+            "confidence": number(self.confidence[index]),
+            "right": bool(self.right[index]),
         }
+
+    def _words(self, label: Any) -> str:
+        if not self.multi_label:
+            return self.class_names[int(label)]
+        return "; ".join(self.class_names[int(i)] for i in np.flatnonzero(label)) or "none"
 
     def to_csv(self) -> str:
         """A table with a header; probabilities with all their digits, so that nothing is lost."""
@@ -121,18 +145,21 @@ def number(value: Any) -> float:
     return float(str(np.float32(value)))
 
 
-def medmnist_scores(
-    labels: NDArray, probabilities: NDArray, *, two_classes: bool
-) -> tuple[float, float]:
-    """(AUC, ACC) as MedMNIST's evaluator defines them; AUC is NaN where one class only is there.
+def medmnist_scores(predictions: Predictions, task: Task) -> tuple[float, float]:
+    """(AUC, ACC) as MedMNIST's evaluator defines them; AUC is NaN where nothing can be ranked.
 
     With two classes MedMNIST says class 1 above 0.5, where this project takes the larger of the two:
-    they differ on a tie alone.
+    they differ on a tie alone. With several labels both are means over the labels.
     """
-    labels, probabilities = metrics.check_inputs(labels, probabilities)
-    area = metrics.auc(labels, probabilities)
-    said = probabilities[:, -1] > 0.5 if two_classes else probabilities.argmax(axis=1)
-    return float("nan") if area is None else area, float((said == labels).mean())
+    labels, probabilities = predictions.labels, predictions.probabilities
+    if task.multi_label:
+        area = metrics.mean_auc(labels, probabilities)
+        accuracy = metrics.label_accuracy(labels, probabilities)
+    else:
+        area = metrics.auc(labels, probabilities)
+        said = probabilities[:, -1] > 0.5 if task.binary else predictions.predicted
+        accuracy = float((said == labels).mean())
+    return float("nan") if area is None else area, accuracy
 
 
 def medmnist_file_name(

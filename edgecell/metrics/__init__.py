@@ -11,6 +11,7 @@ from edgecell.metrics.intervals import (
 )
 from edgecell.metrics.labels import (
     check_label_inputs,
+    decide,
     label_accuracy,
     label_aucs,
     label_log_loss,

@@ -25,6 +25,7 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir, atomic_write_text
 from edgecell.runtime import Predictor, load_predictor
+from edgecell.tasks import task_named
 
 MEDMNIST_FILES = "*_[[]AUC[]]*.csv"
 
@@ -130,11 +131,7 @@ def write_medmnist(
     folder: Path, dataset: Dataset, split: str, predictions: Predictions, target: Target
 ) -> Path:
     """Write a file that ``medmnist.evaluator.Evaluator.parse_and_evaluate`` reads; its path."""
-    auc, accuracy = medmnist_scores(
-        predictions.labels,
-        predictions.probabilities,
-        two_classes=len(predictions.class_names) == 2,
-    )
+    auc, accuracy = medmnist_scores(predictions, task_named(dataset.task))
     flag, size = _official_name(dataset)
     named = target.name if target.model.stem == "model" else target.model.stem
     path = folder / medmnist_file_name(flag, size, split, auc, accuracy, named)

@@ -17,6 +17,7 @@ from edgecell.predictions import (
     medmnist_scores,
     number,
 )
+from edgecell.tasks import TASKS
 
 NAMES = ("basophil", "=1+2", "immature, granulocyte")
 
@@ -28,6 +29,15 @@ def make(count=60, classes=3, seed=0):
     logits[np.arange(count), labels] += 1
     odds = np.exp(logits)
     probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    names = [f"val[{i}]" for i in range(count)]
+    return Predictions((*NAMES, *map(str, range(9)))[:classes], names, labels, probabilities)
+
+
+def several(count=60, classes=3, seed=0):
+    """Several labels at once."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 2, (count, classes))
+    probabilities = (0.4 * labels + 0.6 * random.random((count, classes))).astype(np.float32)
     names = [f"val[{i}]" for i in range(count)]
     return Predictions((*NAMES, *map(str, range(9)))[:classes], names, labels, probabilities)
 
@@ -80,7 +90,8 @@ def official(tmp_path, monkeypatch):
 
     def write(told, flag, size, split):
         suffix = "" if size == 28 else f"_{size}"
-        np.savez(tmp_path / f"{flag}{suffix}.npz", **{f"{split}_labels": told.labels[:, None]})
+        labels = told.labels if told.multi_label else told.labels[:, None]
+        np.savez(tmp_path / f"{flag}{suffix}.npz", **{f"{split}_labels": labels})
         return Here
 
     return write
@@ -93,15 +104,14 @@ def official(tmp_path, monkeypatch):
         ("bloodmnist", 64, "val", 8),
         ("breastmnist", 28, "val", 2),
         ("retinamnist", 224, "train", 5),
+        ("chestmnist", 128, "test", 12),
     ],
 )
 def test_the_official_evaluator_parses_what_we_write(
     official, tmp_path, capsys, flag, size, split, classes
 ):
-    told = make(120, classes)
-    auc, accuracy = medmnist_scores(
-        told.labels, told.probabilities, two_classes=len(told.class_names) == 2
-    )
+    told = several(120, classes) if flag == "chestmnist" else make(120, classes)
+    auc, accuracy = medmnist_scores(told, TASKS[evaluator.INFO[flag]["task"]])
     name = medmnist_file_name(flag, size, split, auc, accuracy, "mobilenet_v2-0.35-96.int8")
     path = tmp_path / "mine" / name
     path.parent.mkdir()
@@ -119,7 +129,7 @@ def test_the_official_evaluator_parses_what_we_write(
 
 def test_the_oracle_notices_another_order_of_images(official, tmp_path, capsys):
     told = make(120, 8)
-    auc, accuracy = medmnist_scores(told.labels, told.probabilities, two_classes=False)
+    auc, accuracy = medmnist_scores(told, TASKS["multi-class"])
     path = tmp_path / medmnist_file_name("bloodmnist", 28, "val", auc, accuracy, "x")
     lines = told.to_medmnist().splitlines()
     turned = [f"{119 - i}," + line.split(",", 1)[1] for i, line in enumerate(lines)]
@@ -140,7 +150,8 @@ def test_a_name_keeps_the_signs_the_evaluator_cuts_at_for_itself():
 
 def test_a_tie_of_two_classes_is_class_0_for_both():
     labels, tie = np.array([0, 1]), np.full((2, 2), 0.5, np.float32)
-    assert medmnist_scores(labels, tie, two_classes=True)[1] == 0.5
+    told = Predictions(("a", "b"), ("x", "y"), labels, tie)
+    assert medmnist_scores(told, TASKS["binary-class"])[1] == 0.5
     assert evaluator.getACC(labels[:, None], tie, "binary-class") == 0.5
 
 
@@ -176,3 +187,34 @@ def test_no_image_is_both_sure_and_unsure():
     assert (second["surest"], second["least_sure"]) == ([], [])
     assert second["mistakes"][0] == found["mistakes"][0]
     assert found["mistakes"][0]["predicted"] == "a" and found["wrong"] == 1
+
+
+def test_with_several_labels_an_image_is_right_when_all_of_them_are():
+    labels = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 0]])
+    said = np.array([[0.9, 0.2, 0.6], [0.1, 0.3, 0.7], [0.8, 0.5, 0.1]], np.float32)
+    told = Predictions(("a", "b", "c"), ("x", "y", "z"), labels, said)
+    rows = [told.row(i) for i in range(3)]
+    assert [row["label"] for row in rows] == ["a; c", "none", "a; b"]
+    assert [row["predicted"] for row in rows] == ["a; c", "c", "a"]  # 0.5 is not above 0.5
+    assert [row["right"] for row in rows] == [True, False, False]
+    assert [row["confidence"] for row in rows] == [0.6, 0.7, 0.5]
+    assert json.loads(told.to_json())["images"][2]["probabilities"] == [0.8, 0.5, 0.1]
+
+
+def test_with_several_labels_an_example_is_a_decision_about_one():
+    told = several(100)
+    found = examples(told, mistakes=1000)
+    wrong = (told.probabilities > 0.5) != (told.labels == 1)
+    assert found["wrong"] == wrong.sum() == len(found["mistakes"])
+    assert {row["label"] for row in found["mistakes"]} <= {
+        *NAMES,
+        *(f"no {name}" for name in NAMES),
+    }
+    for row in found["mistakes"]:
+        assert {row["label"], row["predicted"]} in [{name, f"no {name}"} for name in NAMES]
+    for label, row in enumerate(found["classes"]):
+        assert row["wrong"] == wrong[:, label].sum()
+        assert row["right"] + row["wrong"] == 100
+        assert all(told.labels[shown["index"], label] == 1 for shown in row["surest"])
+        best = told.probabilities[told.labels[:, label] == 1, label].max()
+        assert row["surest"][0]["confidence"] == number(best)
