@@ -30,9 +30,10 @@ InputType = Literal["uint8", "int8", "float32"]
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images: a MedMNIST name, an .npz path, an image folder, or "synthetic".
+    """Which images: a MedMNIST name, an .npz, an image folder, a CSV of paths, or "synthetic".
 
     ``class_names`` is "A,B,C" or a text file of one name per line, in the order of the labels.
+    ``columns`` says which columns of a CSV are meant, "path=FILE,label=CLASS,split=…,group=…".
     """
 
     source: str = "synthetic"
@@ -44,6 +45,7 @@ class DataConfig:
     strict_splits: bool = False
     limit: int = 0
     class_names: str = ""
+    columns: str = ""
 
     def __post_init__(self) -> None:
         _one_of("data.size", self.size, SIZES)

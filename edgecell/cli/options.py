@@ -30,7 +30,11 @@ class Flag:
 
 
 DATA = (
-    Flag("--data", "data.source", "MedMNIST 2D name, .npz file, image folder, or 'synthetic'."),
+    Flag(
+        "--data",
+        "data.source",
+        "MedMNIST 2D name, .npz file, image folder, CSV of paths and labels, or 'synthetic'.",
+    ),
     Flag(
         "--size",
         "data.size",
@@ -64,6 +68,11 @@ DATA = (
         "--class-names",
         "data.class_names",
         "A,B,C or a text file with one name per line: names of numbered classes, or their order.",
+    ),
+    Flag(
+        "--columns",
+        "data.columns",
+        "Which columns of a CSV are meant: path=FILE,label=CLASS[,split=NAME][,group=NAME].",
     ),
 )
 MODEL = (

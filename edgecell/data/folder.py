@@ -7,31 +7,18 @@ Images are decoded when they are read, so that a large folder does not fill the 
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from edgecell.config import DataConfig
-from edgecell.data.npz import task_of
+from edgecell.data.listing import EXTENSIONS, SPLIT_WORDS, Listing, natural, to_dataset
 from edgecell.data.sources import FileSource
-from edgecell.data.splits import complete_splits, require_classes, require_two
+from edgecell.data.splits import require_two
 from edgecell.data.types import Dataset, Split
 from edgecell.errors import DataError
-
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass
@@ -60,12 +47,17 @@ class _Ignored:
 
 
 def load_folder(path: Path, config: DataConfig) -> Dataset:
-    """Read an image folder's names and file digests.
+    """An image folder as a data set; see :func:`list_folder` and :func:`to_dataset`."""
+    return to_dataset(list_folder(path), config)
+
+
+def list_folder(path: Path) -> Listing:
+    """The images of a folder, with the splits it gives.
 
     Split folders may be in any case and be called training, valid, validation or testing; without
-    any, all three splits are made, and a missing val or test is made from train. Class names are
-    those of train, in natural order; other splits are matched to them regardless of case. Images
-    may lie deeper inside their class folder.
+    any, all images are train. Class names are those of train, in natural order; other splits are
+    matched to them regardless of case. Images may lie deeper inside their class folder. Links to
+    folders are followed, but not back up.
 
     Raises:
         DataError: no images, no train folder, one class, a class that train lacks, an unreadable file.
@@ -80,24 +72,17 @@ def load_folder(path: Path, config: DataConfig) -> Dataset:
         found = {"train": _class_files(path, path, ignored)}
     if not any(found["train"].values()):
         raise DataError(_nothing_found(path, split_folders.get("train", path)))
-    class_names = tuple(sorted(found["train"], key=_natural))
+    class_names = tuple(sorted(found["train"], key=natural))
     if len(class_names) < 2 and _wrapped(path):
         raise DataError(_nothing_found(path, path))
     require_two(str(split_folders.get("train", path)), class_names)
-    splits = {name: _split(path, name, classes, class_names) for name, classes in found.items()}
-    fingerprint = _fingerprint(path, splits)
-    notes = ignored.notes()
-    splits = complete_splits(splits, class_names, config, notes)
-    require_classes(str(path), splits, class_names, notes)
-    return Dataset(
+    return Listing(
+        kind="folder",
         name=path.resolve().name,
-        task=task_of(class_names),
+        root=path,
         class_names=class_names,
-        train=splits["train"],
-        val=splits["val"],
-        test=splits["test"],
-        origin={"kind": "folder", "fingerprint": fingerprint},
-        notes=tuple(notes),
+        splits={name: _split(path, name, classes, class_names) for name, classes in found.items()},
+        notes=ignored.notes(),
     )
 
 
@@ -120,7 +105,7 @@ def _split_folders(path: Path, ignored: _Ignored) -> dict[str, Path]:
         names = ", ".join(folder.name for folder in found.values())
         raise DataError(f"{path} has {names} but no train folder; add one, named train")
     others = [folder.name for folder in folders if folder not in found.values()]
-    ignored.folders.extend(sorted(others, key=_natural))
+    ignored.folders.extend(sorted(others, key=natural))
     ignored.outside.extend(_images_directly_in(path, ignored))
     return {name: found[name] for name in ("train", "val", "test") if name in found}
 
@@ -130,6 +115,9 @@ def _class_files(root: Path, folder: Path, ignored: _Ignored) -> dict[str, list[
     classes: dict[str, list[str]] = {}
     seen: dict[str, str] = {}
     for class_folder in _subfolders(folder):
+        if _leads_up(os.path.realpath(class_folder), os.path.realpath(folder)):
+            ignored.folders.append(f"{class_folder.relative_to(root).as_posix()} (links back up)")
+            continue
         key = class_folder.name.casefold()
         if key in seen:
             raise DataError(
@@ -150,7 +138,7 @@ def _subfolders(path: Path) -> list[Path]:
         folders = [p for p in path.iterdir() if not p.name.startswith(".") and p.is_dir()]
     except OSError as error:
         raise DataError(f"cannot read the folder {path}: {error.strerror}") from error
-    return sorted(folders, key=lambda p: _natural(p.name))
+    return sorted(folders, key=lambda p: natural(p.name))
 
 
 def _images_directly_in(folder: Path, ignored: _Ignored) -> list[str]:
@@ -164,41 +152,43 @@ def _images_directly_in(folder: Path, ignored: _Ignored) -> list[str]:
 def _images_below(root: Path, folder: Path, ignored: _Ignored) -> list[str]:
     """Sorted image paths below ``folder``; linked folders are followed, each once."""
     images: list[str] = []
-    visited = {os.path.realpath(folder)}
+    top = os.path.realpath(folder)
+    visited = {top}
 
     def unreadable(error: OSError) -> None:
         raise DataError(f"cannot read the folder {error.filename}: {error.strerror}") from error
 
     for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
-        folders[:] = sorted(
-            f for f in folders if not f.startswith(".") and _first_visit(visited, here, f)
-        )
         inside = Path(here).relative_to(root).as_posix()
+        shown = [f for f in sorted(folders) if not f.startswith(".")]
+        folders[:] = [f for f in shown if _first_visit(visited, here, f, top)]
+        ignored.folders.extend(
+            f"{inside}/{f} (links back up)" for f in shown if _leads_up(_real(here, f), top)
+        )
         for name in files:
             (images if _is_image(name) else ignored.files).append(f"{inside}/{name}")
-    return sorted(images, key=_natural)
+    return sorted(images, key=natural)
 
 
-def _first_visit(visited: set[str], here: str, name: str) -> bool:
-    real = os.path.realpath(os.path.join(here, name))  # noqa: PTH118
-    if real in visited:
+def _first_visit(visited: set[str], here: str, name: str, top: str) -> bool:
+    real = _real(here, name)
+    if real in visited or _leads_up(real, top):
         return False
     visited.add(real)
     return True
 
 
+def _real(here: str, name: str) -> str:
+    return os.path.realpath(os.path.join(here, name))  # noqa: PTH118
+
+
+def _leads_up(real: str, top: str) -> bool:
+    """Whether ``real`` is ``top`` or holds it: other classes' images would come in by that way."""
+    return top == real or top.startswith(real.rstrip(os.sep) + os.sep)
+
+
 def _is_image(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
-
-
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key: numbers by value, letters regardless of case, ties by the spelling itself."""
-    parts = [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
-        for part in re.split(r"(\d+)", name)
-        if part
-    ]
-    return [*parts, (2, 0, name)]
 
 
 def _split(
@@ -225,17 +215,6 @@ def _split(
         FileSource(root, [path for _, path in rows]),
         np.array([label for label, _ in rows], np.int64),
     )
-
-
-def _fingerprint(root: Path, splits: dict[str, Split]) -> str:
-    """sha256 over the sorted relative paths with each file's size and digest."""
-    lines = []
-    for split in splits.values():
-        source = split.source
-        assert isinstance(source, FileSource)
-        for path, digest in zip(source.paths, source.digests(), strict=True):
-            lines.append(f"{path}\0{(root / path).stat().st_size}\0{digest.hex()}\n")
-    return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
 
 
 def _wrapped(path: Path) -> list[Path]:

@@ -17,16 +17,21 @@ from edgecell.data.npz import load_npz, multi_label_message
 from edgecell.data.sources import subset
 from edgecell.data.splits import limit_indices, limit_note
 from edgecell.data.synthetic import load_synthetic
+from edgecell.data.table import SUFFIXES as TABLE_SUFFIXES
+from edgecell.data.table import load_table
 from edgecell.data.types import SPLITS, Dataset, Split
 from edgecell.errors import DataError
 
-TAKES = "'synthetic', a MedMNIST 2D name, the path of an .npz file, or of an image folder"
+TAKES = (
+    "'synthetic', a MedMNIST 2D name, or the path of an .npz file, an image folder, or a CSV of paths"
+    " and labels"
+)
 
 
 def load_dataset(config: DataConfig, *, progress: bool = False) -> Dataset:
     """The data set that ``config.source`` names, checked for duplicates across its splits.
 
-    ``origin`` gets: kind ("synthetic", "npz", "folder", "medmnist"), fingerprint, the splits that
+    ``origin`` gets: kind ("synthetic", "npz", "folder", "csv", "medmnist"), fingerprint, the splits that
     were made, and the config's own fields as typed, so that ``DataConfig`` can be built from it
     again. ``progress`` shows bars for downloads on stderr.
 
@@ -65,7 +70,7 @@ def _is_path(typed: str) -> bool:
     return (
         any(c in typed for c in "/\\")
         or typed.startswith((".", "~"))
-        or typed.lower().endswith(".npz")
+        or typed.lower().endswith((".npz", *TABLE_SUFFIXES))
     )
 
 
@@ -81,8 +86,10 @@ def _load_path(path: Path, config: DataConfig) -> Dataset:
         raise DataError(
             f"cannot read {error.filename}: {error.strerror}; allow reading it"
         ) from error
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        return load_table(path, config)
     if path.suffix.lower() != ".npz":
-        raise DataError(f"{path} is neither an .npz file nor a folder; --data takes {TAKES}")
+        raise DataError(f"{path} is neither an .npz file, a folder nor a CSV; --data takes {TAKES}")
     return load_npz(path, config)
 
 
@@ -130,4 +137,5 @@ def _origin(dataset: Dataset, config: DataConfig) -> dict[str, Any]:
         "test_fraction": config.test_fraction,
         "limit": config.limit,
         "class_names": config.class_names,
+        "columns": config.columns,
     }

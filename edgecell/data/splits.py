@@ -5,10 +5,13 @@ Exact copies of an image never end up on both sides of a split that is made here
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.config import DataConfig
+from edgecell.data.groups import share_out
 from edgecell.data.sources import digests, subset
 from edgecell.data.types import SPLITS, ImageSource, Split
 from edgecell.errors import ConfigError, DataError
@@ -22,13 +25,16 @@ def make_splits(
     class_names: tuple[str, ...],
     fractions: dict[str, float],
     seed: int,
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Split]:
     """Cut ``fractions`` (of all images, by split name) off ``source``; the rest is "train".
 
-    Each class gives ``round(fraction × its distinct images)``, at least one, to each split.
+    Each class gives ``round(fraction × its distinct images)``, at least one, to each split. With
+    ``groups`` (a name per image) no group is cut either, see :func:`edgecell.data.groups.share_out`,
+    and the fractions are met as nearly as whole groups can.
 
     Raises:
-        DataError: a class has fewer distinct images than there are splits to fill.
+        DataError: a class has fewer distinct images, or groups, than there are splits to fill.
         ConfigError: the fractions leave nothing for train.
     """
     total = sum(fractions.values())
@@ -37,6 +43,24 @@ def make_splits(
         raise ConfigError(
             f"split fractions {parts} = {total:g} leave too little for train; allowed: sum ≤ 0.95"
         )
+    if groups is None:
+        image_owner = _by_class(source, labels, class_names, fractions, seed)
+    else:
+        image_owner = share_out(labels, class_names, groups, digests(source), fractions, seed)
+    made = {}
+    for name in ("train", *fractions):
+        rows = np.flatnonzero(image_owner == name)
+        made[name] = Split(name, subset(source, rows), labels[rows])
+    return made
+
+
+def _by_class(
+    source: ImageSource,
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    fractions: dict[str, float],
+    seed: int,
+) -> NDArray[np.str_]:
     group_label, group_of = _distinct(source, labels)
     _require_enough(group_label, class_names, needed=len(fractions) + 1)
     owner = np.full(len(group_label), "train", dtype="<U5")
@@ -48,12 +72,7 @@ def make_splits(
             wanted = round(fraction * int((group_label == label).sum()))
             count = min(max(1, wanted), len(free) - 1 - later)
             owner[rng.permutation(free)[:count]] = name
-    image_owner = owner[group_of]
-    made = {}
-    for name in ("train", *fractions):
-        rows = np.flatnonzero(image_owner == name)
-        made[name] = Split(name, subset(source, rows), labels[rows])
-    return made
+    return owner[group_of]
 
 
 def limit_indices(
@@ -94,9 +113,15 @@ def limit_note(limit: int, sizes: dict[str, tuple[int, int]]) -> str:
 
 
 def complete_splits(
-    splits: dict[str, Split], class_names: tuple[str, ...], config: DataConfig, notes: list[str]
+    splits: dict[str, Split],
+    class_names: tuple[str, ...],
+    config: DataConfig,
+    notes: list[str],
+    groups: Sequence[str] | None = None,
 ) -> dict[str, Split]:
     """Make a missing val or test out of train; ``notes`` gets a line for each.
+
+    ``groups`` are train's, a name per image.
 
     Raises:
         DataError, ConfigError: as :func:`make_splits`.
@@ -109,11 +134,12 @@ def complete_splits(
     if not fractions:
         return splits
     train = splits["train"]
-    made = make_splits(train.source, train.labels, class_names, fractions, config.seed)
+    made = make_splits(train.source, train.labels, class_names, fractions, config.seed, groups)
+    how = "stratified" if groups is None else "stratified, no group cut"
     for name in fractions:
         notes.append(
             f"no {name} split was given: {len(made[name])} of {len(train)} train images make it"
-            f" (stratified, seed {config.seed})"
+            f" ({how}, seed {config.seed})"
         )
     return splits | made
 
@@ -169,7 +195,8 @@ def _require_enough(
     counts = np.bincount(group_label, minlength=len(class_names))
     short = [f"'{class_names[c]}' {counts[c]}" for c in np.flatnonzero(counts < needed)]
     if short:
+        more = f" and {len(short) - 8} more" if len(short) > 8 else ""
         raise DataError(
-            f"too few distinct images to make {needed} splits: {', '.join(short)};"
+            f"too few distinct images to make {needed} splits: {', '.join(short[:8])}{more};"
             f" each class needs at least {needed}: add images, or give the splits as folders or keys of their own"
         )

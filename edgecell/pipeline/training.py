@@ -146,7 +146,7 @@ def is_current(config: Config, run: RunDir, dataset: Dataset) -> bool:
 def default_name(config: Config) -> str:
     """A run's name from its data set and model, where the user gives none."""
     source = config.data.source.rstrip("/")
-    stem = Path(source).stem if source.endswith(".npz") else Path(source).name
+    stem = Path(source).stem if source.endswith((".npz", ".csv", ".tsv")) else Path(source).name
     plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
     return f"{plain}-{config.model.name}-{config.model.alpha}-{config.model.image_size}"
 

@@ -25,6 +25,7 @@ VALUES = {
     "data.size": ("64", 64),
     "data.root": ("/r", "/r"),
     "data.class_names": ("A,B", "A,B"),
+    "data.columns": ("path=A", "path=A"),
     "model.name": ("other", "other"),
     "model.alpha": ("1.4", 1.4),
     "model.image_size": ("128", 128),

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from edgecell.config import DataConfig
-from edgecell.data import SPLITS, describe, load_dataset
+from edgecell.data import SPLITS, describe, load_dataset, materialize
 from edgecell.data import sources as sources_module
 from edgecell.errors import DataError
+from edgecell.preprocess import PreprocessSpec
 
 
 def load(path, **settings):
@@ -167,6 +168,38 @@ def test_a_link_in_a_circle_ends(make_folder):
     root = make_folder({"a": 4, "b": 4})
     (root / "a/again").symlink_to(root / "a")
     assert sum(len(load(root).split(s)) for s in SPLITS) == 8
+
+
+@pytest.mark.parametrize("link", ["back", "a/back", "a/deep/back"])
+def test_a_link_back_up_brings_no_images_of_other_classes(make_folder, link):
+    root = make_folder({"a": 4, "b": 4, "a/deep": 3})
+    (root / link).symlink_to(root, target_is_directory=True)
+    dataset = load(root)
+    assert dataset.class_names == ("a", "b")
+    assert sum((dataset.split(s).labels == 0).sum() for s in SPLITS) == 7
+    assert dataset.notes[0].endswith(f"{link} (links back up)")
+
+
+def test_links_to_folders_elsewhere_are_followed(make_folder):
+    root = make_folder({"a": 4, "b": 4})
+    elsewhere = make_folder({"more": 5}, name="elsewhere")
+    (root / "b/linked").symlink_to(elsewhere / "more", target_is_directory=True)
+    (root / "loop").symlink_to(root / "loop")
+    dataset = load(root)
+    assert sum((dataset.split(s).labels == 1).sum() for s in SPLITS) == 9
+
+
+def test_images_of_many_sizes_live_in_one_folder(make_folder):
+    root = make_folder({"a": 4, "b": 4})
+    for i, size in enumerate([(1, 1), (3, 200), (300, 20)]):
+        Image.new("RGB", size, (i, 50, 90)).save(root / f"b/odd{i}.jpg")
+    dataset = load(root)
+    shapes = {
+        dataset.split(s).source.read(i).shape for s in SPLITS for i in range(len(dataset.split(s)))
+    }
+    assert shapes == {(9, 11, 3), (1, 1, 3), (200, 3, 3), (20, 300, 3)}
+    pixels = materialize(dataset.train, PreprocessSpec(16, 16))
+    assert pixels.shape == (len(dataset.train), 16, 16, 3)
 
 
 def test_other_formats_and_modes_are_read_as_rgb(make_folder):

@@ -138,7 +138,9 @@ def test_what_cannot_be_loaded_says_what_can(tmp_path, source, message):
 
 def test_a_path_to_another_kind_of_file_is_refused(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"TFL3")
-    with pytest.raises(DataError, match=r"model\.tflite is neither an \.npz file nor a folder"):
+    with pytest.raises(
+        DataError, match=r"model\.tflite is neither an \.npz file, a folder nor a CSV"
+    ):
         load_dataset(DataConfig(str(tmp_path / "model.tflite")))
 
 
