@@ -17,11 +17,11 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from converters.distillation import mixed_loss
 from edgecell import device, metrics
 from edgecell.batches import TrainingImages, epoch_batches, steps_per_epoch
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import AugmentConfig, TuningConfig
+from edgecell.distillation import mixed_loss
 from edgecell.errors import ConfigError
 from edgecell.progress import Progress
 

@@ -6,6 +6,8 @@ what an uninterrupted one would have seen.
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from edgecell.config import AugmentConfig
@@ -20,6 +22,8 @@ def augment(images: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Ten
     if config.shift:
         images = _shift(images, draws[:, 3:5], config.shift)
     pixels = tf.cast(images, tf.float32)
+    if config.rotation or config.zoom:
+        pixels = _affine(pixels, seed + 3, config)
     if config.contrast:
         factor = 1.0 + config.contrast * _signed(draws[:, 5])
         mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
@@ -64,3 +68,32 @@ def _shift(images: tf.Tensor, draws: tf.Tensor, largest: float) -> tf.Tensor:
         mirrored = (side - 1) - tf.abs((side - 1) - mirrored)
         images = tf.gather(images, mirrored, axis=axis, batch_dims=1)
     return images
+
+
+def _affine(pixels: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    """Turn and zoom each image about its centre, bilinear; the border shows the mirrored image."""
+    count, height, width = tf.shape(pixels)[0], tf.shape(pixels)[1], tf.shape(pixels)[2]
+    draws = 2.0 * tf.random.stateless_uniform([2, count], seed) - 1.0
+    angle = draws[0] * (config.rotation * math.pi / 180.0)
+    # A zoom of z per cent in is as likely as one out.
+    scale = tf.exp(draws[1] * math.log1p(config.zoom))
+    cosine, sine = tf.cos(angle) / scale, tf.sin(angle) / scale
+    x, y = tf.cast(width - 1, tf.float32) / 2.0, tf.cast(height - 1, tf.float32) / 2.0
+    zero = tf.zeros_like(angle)
+    # Rows map the output's (x, y) to where the input is read.
+    matrix = tf.stack(
+        [
+            *(cosine, -sine, x - cosine * x + sine * y),
+            *(sine, cosine, y - sine * x - cosine * y),
+            *(zero, zero),
+        ],
+        axis=1,
+    )
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels,
+        transforms=matrix,
+        output_shape=tf.stack([height, width]),
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )

@@ -12,6 +12,7 @@ from edgecell.augment import augment
 from edgecell.config import AugmentConfig
 from edgecell.data.types import Split, materialize, read_into
 from edgecell.errors import DataError
+from edgecell.mixing import mix
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 
@@ -107,12 +108,19 @@ def steps_per_epoch(images: TrainingImages, batch_size: int) -> int:
 
 
 def epoch_batches(
-    images: TrainingImages, config: AugmentConfig, *, batch_size: int, seed: int, epoch: int
+    images: TrainingImages,
+    config: AugmentConfig,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
 ) -> tf.data.Dataset:
     """One epoch of (pixels float32 (B, H, W, 3) in 0…255, one-hot (B, C), weights (B,)).
 
-    Of images with several labels: (pixels, labels 0 or 1 (B, C), weights (B, C)). Order and
-    augmentation are functions of (seed, epoch).
+    Of images with several labels: (pixels, labels 0 or 1 (B, C), weights (B, C)). Order, augmentation
+    and mixing are functions of (seed, epoch).
     """
     count = len(images.split)
     order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
@@ -126,7 +134,8 @@ def epoch_batches(
         key = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), step])
         found = tf.gather(labels, indices)
         targets = tf.cast(found, tf.float32) if several else tf.one_hot(found, images.class_count)
-        return augment(pixels, key, config), targets, tf.gather(weights, indices)
+        made = augment(pixels, key, config), targets, tf.gather(weights, indices)
+        return mix(made, key + 5, mixup=mixup, cutmix=cutmix)
 
     dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate()
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)

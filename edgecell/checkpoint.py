@@ -13,8 +13,10 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
+from edgecell.averaging import WeightAverage
 from edgecell.errors import ArtifactError
 from edgecell.rundir import atomic_write_bytes, atomic_write_json, read_json, sha256_bytes
 
@@ -64,13 +66,18 @@ class Checkpoint:
         *,
         best_now: bool,
         key: str,
+        average: WeightAverage | None = None,
     ) -> None:
-        """Write the state after an epoch; ``key`` names the configuration it belongs to."""
+        """Write the state after an epoch; ``key`` names the configuration it belongs to.
+
+        With an ``average`` it is the average that was validated, so it is what the best epoch keeps.
+        """
         epoch = progression.epochs_done
-        state = _pack(model.get_weights(), [v.numpy() for v in optimizer.variables])
+        state = _pack(model.get_weights(), [v.numpy() for v in _slots(optimizer, average)])
         atomic_write_bytes(self.folder / f"epoch-{epoch}.npz", state)
         if best_now:
-            best = _pack(model.get_weights(), [])
+            kept = [v.numpy() for v in average.variables] if average else model.get_weights()
+            best = _pack(kept, [])
             atomic_write_bytes(self.folder / f"best-{epoch}.npz", best)
             progression.best_sha256 = sha256_bytes(best)
         data = asdict(progression)
@@ -122,17 +129,19 @@ class Checkpoint:
         progression: Progression,
         model: keras.Model,
         optimizer: keras.optimizers.Optimizer | None,
+        average: WeightAverage | None = None,
     ) -> None:
-        """Put the saved weights into ``model`` and the saved slots into a built ``optimizer``."""
+        """Put the saved weights into ``model``, the rest into a built ``optimizer`` and ``average``."""
         weights, slots = self._unpack(self.folder / f"epoch-{progression.epochs_done}.npz")
         self._assign(model, weights)
         if optimizer is not None:
-            if len(slots) != len(optimizer.variables):
+            variables = _slots(optimizer, average)
+            if len(slots) != len(variables):
                 raise ArtifactError(
                     f"the saved optimizer has {len(slots)} variables, this one"
-                    f" {len(optimizer.variables)}; start the training anew"
+                    f" {len(variables)}; start the training anew"
                 )
-            for variable, value in zip(optimizer.variables, slots, strict=True):
+            for variable, value in zip(variables, slots, strict=True):
                 variable.assign(value)
 
     def load_best(self, progression: Progression, model: keras.Model) -> None:
@@ -168,6 +177,12 @@ class Checkpoint:
         except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise ArtifactError(f"{path} is damaged ({error}); start the training anew") from error
         return groups[0], groups[1]
+
+
+def _slots(
+    optimizer: keras.optimizers.Optimizer, average: WeightAverage | None
+) -> list[tf.Variable]:
+    return [*optimizer.variables, *(average.variables if average else ())]
 
 
 def _pack(weights: list[np.ndarray], slots: list[np.ndarray]) -> bytes:

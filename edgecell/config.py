@@ -77,7 +77,8 @@ class AugmentConfig:
     """Random changes of training images; each magnitude 0 switches its change off.
 
     ``brightness`` is the largest added offset as a fraction of 255; ``contrast`` and ``saturation``
-    the largest relative change; ``shift`` the largest move as a fraction of the side.
+    the largest relative change; ``shift`` the largest move as a fraction of the side; ``rotation``
+    the largest turn in degrees beside the quarter turns; ``zoom`` the largest relative change of size.
     """
 
     flip: bool = True
@@ -86,15 +87,24 @@ class AugmentConfig:
     contrast: float = 0.1
     saturation: float = 0.1
     shift: float = 0.06
+    rotation: float = 0.0
+    zoom: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("brightness", "contrast", "saturation", "shift"):
+        for name in ("brightness", "contrast", "saturation", "shift", "zoom"):
             _between(f"augment.{name}", getattr(self, name), 0.0, 0.9)
+        _between("augment.rotation", self.rotation, 0.0, 180.0)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train: a frozen stage for the head, then fine-tuning of the last layers or of all."""
+    """How to train: a frozen stage for the head, then fine-tuning of the last layers or of all.
+
+    ``mixup`` and ``cutmix`` are the a of Beta(a, a), 0 for off; ``ema`` the factor of the running
+    average of the weights that is validated and kept, 0 for none; ``focal_gamma`` weighs hard
+    examples; ``first_layer_rate`` is the first layer's share of the learning rate, rising
+    geometrically to 1 at the head; ``warmup_epochs`` rise to the learning rate before the cosine.
+    """
 
     head_epochs: int = 1
     epochs: int = 29
@@ -110,6 +120,12 @@ class TrainConfig:
     label_smoothing: float = 0.05
     patience: int = 0
     batchnorm_momentum: float = 0.9
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    ema: float = 0.0
+    warmup_epochs: float = 0.0
+    focal_gamma: float = 0.0
+    first_layer_rate: float = 1.0
     seed: int = 0
     deterministic: bool = False
 
@@ -129,7 +145,36 @@ class TrainConfig:
         _between("train.label_smoothing", self.label_smoothing, 0.0, 0.5)
         _between("train.patience", self.patience, 0, 10_000)
         _between("train.batchnorm_momentum", self.batchnorm_momentum, 0.0, 0.999)
+        _between("train.mixup", self.mixup, 0.0, 10.0)
+        _between("train.cutmix", self.cutmix, 0.0, 10.0)
+        _between("train.ema", self.ema, 0.0, 0.99999)
+        _between("train.warmup_epochs", self.warmup_epochs, 0.0, 1000.0)
+        _between("train.focal_gamma", self.focal_gamma, 0.0, 10.0)
+        _between("train.first_layer_rate", self.first_layer_rate, 0.001, 1.0)
+        if self.warmup_epochs and self.schedule != "cosine":
+            raise ConfigError(
+                f"train.warmup_epochs is {self.warmup_epochs} with the schedule {self.schedule};"
+                " allowed: 0, or --schedule cosine"
+            )
         _between("train.seed", self.seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Knowledge distillation: trained runs or .keras files whose mean answer is learnt from.
+
+    ``distillation`` is the share of the loss that follows them, at ``temperature``; with ``tta``
+    they answer for the eight symmetries of each image (eight times the work).
+    """
+
+    runs: tuple[str, ...] = ()
+    distillation: float = 0.7
+    temperature: float = 2.0
+    tta: bool = False
+
+    def __post_init__(self) -> None:
+        _between("teacher.distillation", self.distillation, 0.0, 1.0)
+        _between("teacher.temperature", self.temperature, 0.1, 100.0)
 
 
 @dataclass(frozen=True)
@@ -290,6 +335,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     qat: QatConfig = field(default_factory=QatConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,20 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from edgecell import device, losses
+from edgecell.averaging import WeightAverage
 from edgecell.batches import TrainingImages, epoch_batches, prepare, steps_per_epoch
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, TrainConfig
 from edgecell.data.types import Dataset
 from edgecell.errors import DataError, DivergedError
-from edgecell.models.registry import build_model, describe_model, set_trainable
+from edgecell.learner import Learner, Teacher
+from edgecell.models.registry import build_model, describe_model, layer_rates, set_trainable
+from edgecell.objective import Objective
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import sha256_bytes
 from edgecell.tasks import Task, task_named
+from edgecell.teacher import ask, weights_sha256
 
 PREDICT_BATCH = 256
 
@@ -52,17 +57,35 @@ class Stage:
     schedule: str
 
 
+@dataclass(frozen=True)
+class Session:
+    """What the stages of one training share."""
+
+    config: Config
+    task: Task
+    model: keras.Model
+    images: TrainingImages
+    validation: TrainingImages
+    checkpoint: Checkpoint
+    key: str
+    progress: Progress
+    after_epoch: AfterEpoch | None
+    teach: Teacher | None
+
+
 def train(
     config: Config,
     dataset: Dataset,
     state: Path,
     progress: Progress,
     after_epoch: AfterEpoch | None = None,
+    teachers: Sequence[keras.Model] = (),
 ) -> Trained:
     """Train the configured model on ``dataset.train``, choosing the epoch on ``dataset.val``.
 
     After every epoch the state goes to the folder ``state``; called again with the same
-    configuration, the training goes on from there. ``after_epoch`` is called when an epoch is saved.
+    configuration, the training goes on from there. ``after_epoch`` is called when an epoch is saved;
+    ``teachers`` are those of ``config.teacher``.
 
     Raises:
         ConfigError: settings that do not go together.
@@ -82,9 +105,19 @@ def train(
     )
     validation = prepare(dataset.val, spec, classes, class_weights=False, progress=progress)
 
-    checkpoint = Checkpoint(state)
-    key = state_key(config, dataset)
-    progression = checkpoint.load(key) or Progression()
+    session = Session(
+        config=config,
+        task=task,
+        model=model,
+        images=images,
+        validation=validation,
+        checkpoint=Checkpoint(state),
+        key=state_key(config, dataset, teachers),
+        progress=progress,
+        after_epoch=after_epoch,
+        teach=ask(teachers, tta=config.teacher.tta) if teachers else None,
+    )
+    progression = session.checkpoint.load(session.key) or Progression()
     if progression.epochs_done:
         progress.say(f"going on after epoch {progression.epochs_done}")
     started = time.monotonic()
@@ -92,11 +125,8 @@ def train(
         if position > progression.stage:
             progression.next_stage()
         if position == progression.stage:
-            _run_stage(
-                *(stage, model, task, images, validation, config),
-                *(checkpoint, progression, key, progress, after_epoch),
-            )
-    checkpoint.load_best(progression, model)
+            _run_stage(stage, session, progression)
+    session.checkpoint.load_best(progression, model)
     facts |= describe_model(model) | {
         "steps_per_epoch": steps_per_epoch(images, config.train.batch_size),
         "process_seconds": round(time.monotonic() - started, 1),
@@ -123,37 +153,28 @@ def stages(config: Config) -> list[Stage]:
     return [stage for stage in planned if stage.epochs]
 
 
-def _run_stage(
-    stage: Stage,
-    model: keras.Model,
-    task: Task,
-    images: TrainingImages,
-    validation: TrainingImages,
-    config: Config,
-    checkpoint: Checkpoint,
-    progression: Progression,
-    key: str,
-    progress: Progress,
-    after_epoch: AfterEpoch | None,
-) -> None:
+def _run_stage(stage: Stage, session: Session, progression: Progression) -> None:
+    config, task, model, images = session.config, session.task, session.model, session.images
+    checkpoint, progress = session.checkpoint, session.progress
     settings = config.train
     set_trainable(model, stage.last_layers)
     steps = steps_per_epoch(images, settings.batch_size)
     rate: Any = stage.learning_rate
     if stage.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            stage.learning_rate, stage.epochs * steps, alpha=0.01
-        )
+        rate = cosine(stage.learning_rate, stage.epochs * steps, settings.warmup_epochs * steps)
     optimizer = make_optimizer(settings, rate)
     optimizer.build(model.trainable_variables)
-    model.compile(
+    learner, average = _learner(model, task, config, session.teach)
+    learner.compile(
         optimizer,
-        losses.crossentropy(task, settings.label_smoothing),
         metrics=[losses.accuracy(task)],
         jit_compile=False,  # XLA on a CPU trained 15 times slower
     )
     if progression.epochs_done:
-        checkpoint.restore(progression, model, optimizer if progression.stage_epochs else None)
+        within = optimizer if progression.stage_epochs else None
+        checkpoint.restore(progression, model, within, average)
+        if average and not progression.stage_epochs:
+            average.restart()
 
     while progression.stage_epochs < stage.epochs:
         if settings.patience and progression.epochs_since_best >= settings.patience:
@@ -166,19 +187,26 @@ def _run_stage(
             optimizer.learning_rate.assign(stage.learning_rate * progression.learning_rate_factor)
         device.reseed_random_layers(model, settings.seed * 100_003 + epoch)
         batches = epoch_batches(
-            images, config.augment, batch_size=settings.batch_size, seed=settings.seed, epoch=epoch
+            images,
+            config.augment,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            epoch=epoch,
+            mixup=settings.mixup,
+            cutmix=settings.cutmix,
         )
         label = f"{stage.name} epoch {progression.stage_epochs + 1}/{stage.epochs}"
         progress.begin(label, steps)
         begun = time.monotonic()
-        fitted = _fit(model, batches, images, progress)
+        fitted = _fit(learner, batches, images, progress)
         entry: dict[str, Any] = {
             "epoch": epoch + 1,
             "stage": stage.name,
             "loss": float(fitted["loss"][-1]),
             "accuracy": float(fitted["accuracy"][-1]),
         }
-        judged = validate(model, validation, task)
+        with average.in_place() if average else nullcontext():
+            judged = validate(model, session.validation, task)
         entry |= {f"val_{name}": value for name, value in judged.items()}
         if not (math.isfinite(entry["loss"]) and math.isfinite(entry["val_loss"])):
             raise DivergedError(
@@ -189,14 +217,45 @@ def _run_stage(
         entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
         entry["seconds"] = round(time.monotonic() - begun, 2)
         best_now = _note_epoch(progression, entry, stage, task)
-        checkpoint.save(progression, model, optimizer, best_now=best_now, key=key)
+        checkpoint.save(
+            progression, model, optimizer, best_now=best_now, key=session.key, average=average
+        )
         progress.advance(
             steps,
             f"loss {entry['loss']:.4f}  val {task.metric_name} {entry[f'val_{task.metric}']:.4f}"
             f"{' *' * best_now}",
         )
-        if after_epoch is not None:
-            after_epoch(progression)
+        if session.after_epoch is not None:
+            session.after_epoch(progression)
+
+
+def _learner(
+    model: keras.Model, task: Task, config: Config, teach: Teacher | None
+) -> tuple[Learner, WeightAverage | None]:
+    settings = config.train
+    objective = Objective(
+        task,
+        settings.label_smoothing,
+        settings.focal_gamma,
+        config.teacher.distillation if teach else 0.0,
+        config.teacher.temperature,
+    )
+    average = WeightAverage(model, settings.ema) if settings.ema else None
+    rates = layer_rates(model, settings.first_layer_rate)
+    return Learner(model, objective, teacher=teach, average=average, rates=rates), average
+
+
+def cosine(rate: float, steps: int, warmup: float) -> Any:
+    """Cosine decay to 1 % of ``rate`` after ``steps`` (Loshchilov and Hutter 2017, no restarts).
+
+    With ``warmup`` steps the rate first rises from 1 % in a straight line (Goyal et al. 2017).
+    """
+    rising = min(round(warmup), max(0, steps - 1))
+    if not rising:
+        return keras.optimizers.schedules.CosineDecay(rate, steps, alpha=0.01)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 100, steps - rising, alpha=0.01, warmup_target=rate, warmup_steps=rising
+    )
 
 
 def _fit(
@@ -281,13 +340,14 @@ def in_float32(model: keras.Model, config: Config, classes: int, task: Task) -> 
     return plain
 
 
-def state_key(config: Config, dataset: Dataset) -> str:
+def state_key(config: Config, dataset: Dataset, teachers: Sequence[keras.Model] = ()) -> str:
     """What a saved training state depends on, as a hash."""
     parts = {
         "data": dataset.fingerprint,
         "model": asdict(config.model),
         "augment": asdict(config.augment),
         "train": asdict(config.train),
+        "teacher": asdict(config.teacher) | {"weights": [weights_sha256(t) for t in teachers]},
     }
     return sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 

@@ -32,7 +32,7 @@ def display() -> Iterator[Display]:
 
 
 @click.command(short_help="Images to a trained model.")
-@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
+@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
 @click.option(
     "--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file."
 )
@@ -52,7 +52,7 @@ def train(
     from edgecell.pipeline import training
 
     if resume is not None:
-        given = [key for key, value in parameters.items() if value is not None]
+        given = [key for key, value in parameters.items() if value not in (None, ())]
         if given or recipe or output:
             raise ConfigError(
                 "--resume goes on with the run's own settings; leave the other flags out"
@@ -243,7 +243,7 @@ def bench(
 
 @click.command(short_help="All stages of a recipe, finished ones skipped.")
 @click.argument("recipe", required=False)
-@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
+@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
 @opt.precision_flags
 @opt.flags(opt.CALIBRATION, opt.VERIFY, opt.BENCH)
 @click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")

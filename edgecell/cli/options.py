@@ -22,6 +22,7 @@ class Flag:
     help: str
     type: Any = None
     switch: bool = False
+    multiple: bool = False
 
     @property
     def parameter(self) -> str:
@@ -153,6 +154,32 @@ TRAIN = (
     Flag("--contrast", "augment.contrast", "Largest relative change of contrast.", float),
     Flag("--saturation", "augment.saturation", "Largest relative change of saturation.", float),
     Flag("--shift", "augment.shift", "Largest shift, share of the side.", float),
+    Flag("--rotation", "augment.rotation", "Largest turn beside quarter turns, degrees.", float),
+    Flag("--zoom", "augment.zoom", "Largest relative change of size.", float),
+    Flag("--mixup", "train.mixup", "MixUp: the a of its Beta(a, a) (0: off).", float),
+    Flag("--cutmix", "train.cutmix", "CutMix: the a of its Beta(a, a) (0: off).", float),
+    Flag("--ema", "train.ema", "Running average of the weights, factor a step (0: off).", float),
+    Flag(
+        "--warmup-epochs", "train.warmup_epochs", "Epochs of rising rate before the cosine.", float
+    ),
+    Flag("--focal-gamma", "train.focal_gamma", "Weigh hard examples: focal loss (0: off).", float),
+    Flag(
+        "--first-layer-rate",
+        "train.first_layer_rate",
+        "The first layer's share of the learning rate, rising to 1 at the head.",
+        float,
+    ),
+)
+TEACHER = (
+    Flag(
+        "--teacher",
+        "teacher.runs",
+        "Learn from this run or .keras file too; repeatable: their mean.",
+        multiple=True,
+    ),
+    Flag("--distillation", "teacher.distillation", "Share of the loss that follows it.", float),
+    Flag("--temperature", "teacher.temperature", "Temperature of that share.", float),
+    Flag("--teacher-tta", "teacher.tta", "It answers for eight views of an image.", switch=True),
 )
 CALIBRATION = (
     Flag(
@@ -189,9 +216,13 @@ QAT = (
     Flag("--qat-epochs", "qat.epochs", "Epochs of quantization-aware training.", int),
     Flag("--qat-learning-rate", "qat.learning_rate", "Its learning rate, falling to 1 %.", float),
     Flag("--qat-batch-size", "qat.batch_size", "Its images in a batch.", int),
-    Flag("--distillation", "qat.distillation", "Share of the loss that follows the model.", float),
-    Flag("--temperature", "qat.temperature", "Temperature of that share.", float),
-    Flag("--mixup", "qat.mixup", "Largest share of another image mixed into one (0: off).", float),
+    Flag(
+        "--qat-distillation", "qat.distillation", "Share of the loss that follows the model.", float
+    ),
+    Flag("--qat-temperature", "qat.temperature", "Temperature of that share.", float),
+    Flag(
+        "--qat-mixup", "qat.mixup", "Largest share of another image mixed into one (0: off).", float
+    ),
     Flag(
         "--freeze-batchnorm-epochs",
         "qat.freeze_batchnorm_epochs",
@@ -270,7 +301,7 @@ def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
                 if "/" not in flag.name:
                     kind["flag_value"] = True
             else:
-                kind = {"type": flag.type}
+                kind = {"type": flag.type, "multiple": flag.multiple}
             option = click.option(flag.name, flag.parameter, help=help_text, default=None, **kind)
             command = option(command)
         return command
@@ -287,7 +318,7 @@ def configure(parameters: dict[str, Any], base: Config) -> Config:
     tables: dict[str, dict[str, Any]] = {}
     for name in [n for n in parameters if n.startswith("set_")]:
         value = parameters.pop(name)
-        if value is None:
+        if value is None or value == ():
             continue
         table, key = name.removeprefix("set_").split("__")
         kind = get_type_hints(type(getattr(base, table)))[key]
@@ -360,4 +391,6 @@ def _lookup(config: Config, field: str) -> Any:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "none" if value == "" else str(value)
+    if value in ("", ()):
+        return "none"
+    return str(value)

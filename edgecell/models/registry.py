@@ -81,6 +81,19 @@ def set_trainable(model: keras.Model, last_layers: int) -> int:
     return int(sum(keras.backend.count_params(w) for w in model.trainable_weights))
 
 
+def layer_rates(model: keras.Model, first: float) -> dict[str, float]:
+    """Each layer's share of the learning rate: ``first`` at the input, geometrically up to the head.
+
+    Earlier layers hold features that serve any image (Howard and Ruder 2018, "discriminative
+    fine-tuning"). Empty where all learn alike.
+    """
+    if first == 1.0:
+        return {}
+    body = [la for la in model.layers if la.weights and la.name not in HEAD]
+    steps = len(body)
+    return {layer.name: first ** (1.0 - place / steps) for place, layer in enumerate(body)}
+
+
 def describe_model(model: keras.Model) -> dict[str, Any]:
     """Counts for the record: parameters, layers, input shape (H, W, 3), classes."""
     return {

@@ -12,12 +12,14 @@ from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.teaching import Loaded, load_teachers, teacher_files
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.train import AfterEpoch, Trained, train
 
 RUNS = Path("artifacts/runs")
+PARTS = ("data", "model", "augment", "train", "teacher")
 
 
 def start_run(config: Config, output: Path | None) -> RunDir:
@@ -54,8 +56,10 @@ def train_run(
             dataset = load_noted(config, progress)
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     folder = run.stage("train")
-    trained = train(config, dataset, folder / "state", progress, after_epoch)
-    record = _write(config, run, dataset, trained)
+    teachers = load_teachers(config, dataset, progress)
+    models = [teacher.model for teacher in teachers]
+    trained = train(config, dataset, folder / "state", progress, after_epoch, models)
+    record = _write(config, run, dataset, trained, teachers)
     _remove_state(folder)
     write_report(run)
     return record
@@ -79,7 +83,9 @@ def resume_config(path: Path) -> tuple[Config, RunDir]:
     return load_config(run.path / "config.toml"), run
 
 
-def _write(config: Config, run: RunDir, dataset: Dataset, trained: Trained) -> dict[str, Any]:
+def _write(
+    config: Config, run: RunDir, dataset: Dataset, trained: Trained, teachers: list[Loaded]
+) -> dict[str, Any]:
     folder = run.stage("train")
     model_path = folder / "model.keras"
     save_keras(trained.model, model_path)
@@ -100,11 +106,12 @@ def _write(config: Config, run: RunDir, dataset: Dataset, trained: Trained) -> d
         "data": dataset.origin
         | {"name": dataset.name, "task": dataset.task, "notes": list(dataset.notes)},
         "images": {split: len(dataset.split(split)) for split in ("train", "val", "test")},
+        "teachers": [teacher.facts for teacher in teachers],
         **trained.facts,
     }
     return run.write_record(
         "train",
-        inputs=_weights_file(config),
+        inputs=_weights_file(config) + teacher_files(config),
         input_hashes={f"data:{dataset.name}": dataset.fingerprint},
         outputs=[model_path, folder / "history.json", curves],
         config=settings_of(config),
@@ -130,14 +137,14 @@ def save_keras(model: Any, path: Path) -> None:
 
 def settings_of(config: Config) -> dict[str, Any]:
     """The settings that a trained model depends on."""
-    return {part: asdict(getattr(config, part)) for part in ("data", "model", "augment", "train")}
+    return {part: asdict(getattr(config, part)) for part in PARTS}
 
 
 def is_current(config: Config, run: RunDir, dataset: Dataset) -> bool:
     """Whether ``run`` holds the finished training of this configuration on this data."""
     return run.is_current(
         "train",
-        inputs=_weights_file(config),
+        inputs=_weights_file(config) + teacher_files(config),
         input_hashes={f"data:{dataset.name}": dataset.fingerprint},
         config=settings_of(config),
     )

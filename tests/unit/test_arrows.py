@@ -21,7 +21,8 @@ TIERS = (
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
-        *("predictions", "examples"),
+        *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
+        *("learner", "teacher"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "report", "converters", "benchmarks"),

@@ -12,7 +12,9 @@ from edgecell.config import AugmentConfig
 OFF = AugmentConfig(
     flip=False, quarter_turns=False, brightness=0, contrast=0, saturation=0, shift=0
 )
-EVERYTHING = AugmentConfig(brightness=0.9, contrast=0.9, saturation=0.9, shift=0.9)
+EVERYTHING = AugmentConfig(
+    brightness=0.9, contrast=0.9, saturation=0.9, shift=0.9, rotation=90, zoom=0.5
+)
 SIDE = 8
 
 
@@ -37,7 +39,7 @@ def test_all_off_changes_nothing(copies):
     np.testing.assert_array_equal(run(copies, OFF), copies.astype(np.float32))
 
 
-@pytest.mark.parametrize("key", ["brightness", "contrast", "saturation", "shift"])
+@pytest.mark.parametrize("key", ["brightness", "contrast", "saturation", "shift", "zoom"])
 def test_each_magnitude_alone_changes_images_and_zero_switches_it_off(copies, key):
     assert len(distinct(run(copies, replace(OFF, **{key: 0.3})))) > 5
     everything_else = replace(EVERYTHING, **{key: 0.0})
@@ -123,3 +125,29 @@ def test_a_shift_moves_whole_pixels_up_to_its_bound_and_mirrors_the_border():
 def test_the_largest_shift_still_shows_the_image(copies):
     levels = set(copies[0].ravel().astype(float))
     assert set(run(copies, replace(OFF, shift=0.9)).ravel().astype(float)) <= levels
+
+
+def test_rotation_turns_about_the_centre_by_at_most_its_degrees():
+    """A bright dot right of the centre of a dark image: where it goes tells the angle."""
+    side, reach = 33, 12
+    image = np.zeros((1, side, side, 3), np.uint8)
+    image[0, 15:18, 16 + reach - 1 : 16 + reach + 2] = 255
+    found = run(np.repeat(image, 128, axis=0), replace(OFF, rotation=30.0))[..., 0]
+    rows, columns = np.mgrid[:side, :side] - 16.0
+    total = found.sum(axis=(1, 2))
+    y, x = ((found * axis).sum(axis=(1, 2)) / total for axis in (rows, columns))
+    np.testing.assert_allclose(np.hypot(x, y), reach, atol=0.5)
+    angles = np.degrees(np.arctan2(y, x))
+    assert np.abs(angles).max() <= 31.0
+    assert angles.min() < -20 and angles.max() > 20
+
+
+def test_zoom_goes_both_ways_and_keeps_the_centre():
+    side = 33
+    image = np.zeros((1, side, side, 3), np.uint8)
+    image[0, 10:23, 10:23] = 255
+    found = run(np.repeat(image, 128, axis=0), replace(OFF, zoom=0.3))[..., 0]
+    areas = found.sum(axis=(1, 2)) / found[0].max()
+    # A side of 13 zoomed by 1/1.3 to 1.3 has an area of 100 to 286.
+    assert 90 < areas.min() < 130 and 220 < areas.max() < 300
+    assert found[:, 16, 16].min() > 200

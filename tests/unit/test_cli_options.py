@@ -33,6 +33,7 @@ VALUES = {
     "model.fit": ("crop", "crop"),
     "train.optimizer": ("sgd", "sgd"),
     "train.schedule": ("plateau", "plateau"),
+    "teacher.runs": ("runs/big", ("runs/big",)),
     "quantize.input_type": ("int8", "int8"),
     "verify.split": ("val+test", "val+test"),
     "confidence.target_accuracy": ("0.75", 0.75),
@@ -85,7 +86,8 @@ def option_of(flag: opt.Flag) -> click.Option:
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
 def test_a_flag_sets_a_field_and_shows_its_default(flag):
     default = value_of(Config(), flag.field)
-    shown = {True: "on", False: "off"}[default] if flag.switch else str(default) or "none"
+    words = {True: "on", False: "off"} if flag.switch else {(): "none", "": "none"}
+    shown = words[default] if default in words else str(default)
     option = option_of(flag)
     assert option.help is not None
     assert option.help.endswith(f" [default: {shown}]")

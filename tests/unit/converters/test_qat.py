@@ -15,7 +15,6 @@ import tf_keras as keras
 import toys
 
 from converters.audit import audit
-from converters.distillation import mixed_loss
 from converters.fake_quant import RANGE_DECAY, ChannelQuantizer, build_twin, match_layers
 from converters.fine_tuning import Lesson, make_step, mixed, score
 from converters.lowering import calibrate, quantize_int8
@@ -27,6 +26,7 @@ from edgecell.checkpoint import Checkpoint
 from edgecell.config import AugmentConfig, QatConfig
 from edgecell.data.sources import ArraySource
 from edgecell.data.types import Split
+from edgecell.distillation import mixed_loss
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent

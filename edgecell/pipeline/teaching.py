@@ -1,0 +1,69 @@
+"""The teachers of a training: found, opened, and asked whether they speak of the same classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecell.config import Config
+from edgecell.data import Dataset
+from edgecell.errors import ConfigError, DataError
+from edgecell.keras_file import load_keras
+from edgecell.pipeline.targets import KERAS_SUFFIXES, Target, resolve
+from edgecell.progress import Progress
+from edgecell.rundir import sha256_file
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A teacher's Keras model, and where it came from for the record."""
+
+    model: Any
+    facts: dict[str, Any]
+
+
+def load_teachers(config: Config, dataset: Dataset, progress: Progress) -> list[Loaded]:
+    """The models of ``config.teacher.runs``.
+
+    Raises:
+        ArtifactError: no such run or model. ConfigError: a file that is not a Keras model.
+        DataError: it has other classes than ``dataset``.
+    """
+    loaded = []
+    for target in _targets(config):
+        model = load_keras(target.model)
+        classes = int(model.output_shape[-1])
+        if classes != len(dataset.class_names):
+            raise DataError(
+                f"the teacher {target.model} knows {classes} classes, '{dataset.name}' has"
+                f" {len(dataset.class_names)}; give a teacher trained on these classes"
+            )
+        facts: dict[str, Any] = {"sha256": sha256_file(target.model)}
+        if target.run is not None and target.run.has("train"):
+            results = target.run.read_record("train")["results"]
+            facts |= {"data": results["data"]["name"], "val_accuracy": results["val_accuracy"]}
+            facts["same_data"] = results["data"]["fingerprint"] == dataset.fingerprint
+            if not facts["same_data"]:
+                progress.say(
+                    f"note: the teacher {target.model} was trained on '{facts['data']}', not on these"
+                    " images: if it has seen images of val or test, their figures flatter"
+                )
+        loaded.append(Loaded(model, facts))
+    return loaded
+
+
+def teacher_files(config: Config) -> list[Path]:
+    """The model files of the teachers, as inputs of the record."""
+    return [target.model for target in _targets(config)]
+
+
+def _targets(config: Config) -> list[Target]:
+    targets = [resolve(Path(run)) for run in config.teacher.runs]
+    for target in targets:
+        if target.model.suffix not in KERAS_SUFFIXES and not target.model.is_dir():
+            raise ConfigError(
+                f"the teacher {target.model} is not a Keras model; give a run folder or its"
+                " train/model.keras"
+            )
+    return targets
