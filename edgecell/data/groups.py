@@ -106,7 +106,7 @@ def _fill_gaps(
                     (got[owner[group]] - target[owner[group]]) ** 2 / target[owner[group]]
                 ).sum()
                 if after - before < cost:
-                    best, cost = group, after - before
+                    best, cost = int(group), after - before
             if best < 0:
                 raise DataError(
                     f"no way was found to have '{class_names[label]}' in {names[split]} without cutting"
