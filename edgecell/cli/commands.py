@@ -81,6 +81,7 @@ def train(
 @click.option(
     "--csv", "medmnist_csv", is_flag=True, help="Also a CSV in MedMNIST's official format and name."
 )
+@click.option("--xlsx", is_flag=True, help="Also an Excel workbook.")
 @opt.flags(opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -89,6 +90,7 @@ def evaluate(
     split: str,
     threads: int,
     medmnist_csv: bool,
+    xlsx: bool,
     output: Path | None,
     as_json: bool,
     **parameters: Any,
@@ -108,7 +110,7 @@ def evaluate(
             output,
             threads=threads,
             progress=progress,
-            medmnist_csv=medmnist_csv,
+            exports=evaluation.Exports(medmnist_csv, xlsx),
         )
     if as_json:
         print_json(evaluated.results)
@@ -290,11 +292,15 @@ def _run_all(config: Config, output: Path | None, as_json: bool) -> None:
 
 @click.command(short_help="Write the HTML report of a run anew.")
 @click.argument("run_folder", type=PATH, metavar="RUN")
-def report(run_folder: Path) -> None:
+@click.option("--xlsx", is_flag=True, help="Also RUN/report.xlsx, an Excel workbook.")
+def report(run_folder: Path, xlsx: bool) -> None:
     """Write RUN/report.html anew from the records of the run's stages."""
     from edgecell.pipeline import reporting
 
-    print_line(str(reporting.write_report(reporting.open_run(run_folder))))
+    run = reporting.open_run(run_folder)
+    print_line(str(reporting.write_report(run)))
+    if xlsx:
+        print_line(str(reporting.write_workbook(run)))
 
 
 @click.command(short_help="List the recipes, or print one.")

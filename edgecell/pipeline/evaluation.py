@@ -23,11 +23,20 @@ from edgecell.pipeline.targets import (
 from edgecell.predictions import Predictions, medmnist_file_name, medmnist_scores
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
+from edgecell.report.excel import write_evaluation
 from edgecell.rundir import RunDir, atomic_write_text
 from edgecell.runtime import Predictor, load_predictor
 from edgecell.tasks import task_named
 
-MEDMNIST_FILES = "*_[[]AUC[]]*.csv"
+EXPORTED = ("*_[[]AUC[]]*.csv", "evaluation.xlsx")
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Files for other programs: MedMNIST's official CSV, an Excel workbook."""
+
+    medmnist_csv: bool = False
+    workbook: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,11 @@ def evaluate_target(
     *,
     threads: int,
     progress: Progress,
-    medmnist_csv: bool = False,
+    exports: Exports = Exports(),
 ) -> Evaluated:
     """Evaluate a run's Keras model, a Keras file or a .tflite file on one split.
 
-    ``medmnist_csv`` adds a file in MedMNIST's official format.
+    ``exports`` adds files for other programs.
 
     Raises:
         ConfigError: no data set named for a model without a run.
@@ -61,7 +70,7 @@ def evaluate_target(
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
     run = where_to_write(target, output)
-    record = evaluate_in(run, predictor, target, dataset, split, progress, medmnist_csv)
+    record = evaluate_in(run, predictor, target, dataset, split, progress, exports)
     if target.run is not None and output is None:
         write_report(target.run)
     return Evaluated(record["results"], run.stage(verb_of(target, split)))
@@ -84,7 +93,7 @@ def evaluate_in(
     dataset: Dataset,
     split: str,
     progress: Progress,
-    medmnist_csv: bool = False,
+    exports: Exports = Exports(),
 ) -> dict[str, Any]:
     """Evaluate on one split, write its files and its record into ``run``; the record."""
     verb = verb_of(target, split)
@@ -92,10 +101,14 @@ def evaluate_in(
     results, predictions, written = evaluate_split(
         predictor, target, dataset, split, folder, progress
     )
-    for old in folder.glob(MEDMNIST_FILES):
-        old.unlink()
-    if medmnist_csv:
+    for pattern in EXPORTED:
+        for old in folder.glob(pattern):
+            old.unlink()
+    if exports.medmnist_csv:
         written.append(write_medmnist(folder, dataset, split, predictions, target))
+    if exports.workbook:
+        settings = settings_of(target, split)
+        written.append(write_evaluation(folder / "evaluation.xlsx", results, target.run, settings))
     return run.write_record(
         verb,
         inputs=[target.model],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,10 @@ from edgecell import __version__
 from edgecell.errors import ArtifactError
 from edgecell.report import bench, quantization, stages, trust
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
+from edgecell.report.records import Records, read_records
 from edgecell.report.style import CSS
 from edgecell.rundir import RunDir, atomic_write_text
 
-Records = dict[str, list[tuple[str, dict[str, Any]]]]
 Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]
 
 # in the order a reader needs them: what came out, whether to trust it, how it was made
@@ -51,7 +51,7 @@ def render(run: RunDir) -> str:
         ArtifactError: a record or picture is damaged.
     """
     pictures = Pictures()
-    records = _records(run)
+    records = read_records(run, [verb for verb, _, _ in _SECTIONS])
     verdicts = _verdicts(records)
     bodies, links = [], []
     for verb, title, build in _SECTIONS:
@@ -69,25 +69,6 @@ def render(run: RunDir) -> str:
     bodies += [_config_section(run), _provenance_section(records)]
     links += [("config", "Settings"), ("provenance", "Provenance")]
     return _page(run.name, _headline(records, verdicts), links, bodies)
-
-
-def _records(run: RunDir) -> Records:
-    """verb → [(stage name, record)]; evaluate may hold one stage per model and split."""
-    found: Records = {}
-    for verb, _, _ in _SECTIONS:
-        for name in _stage_names(run, verb):
-            found.setdefault(verb, []).append((name, run.read_record(name)))
-    return found
-
-
-def _stage_names(run: RunDir, verb: str) -> Iterator[str]:
-    if run.has(verb):
-        yield verb
-    folder = run.stage(verb)
-    if folder.is_dir():
-        for child in sorted(folder.iterdir()):
-            if run.has(f"{verb}/{child.name}"):
-                yield f"{verb}/{child.name}"
 
 
 def _verdicts(records: Records) -> dict[str, bool]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from easy import CLASSES, COUNTS, LENIENT, QUICK, SMALL, Run
+from openpyxl import load_workbook
 from sabotage import with_class_broken
 
 from edgecell.rundir import RunDir, sha256_file
@@ -107,7 +108,7 @@ def test_evaluate_looks_at_val_unless_told(edgecell: Run, run_copy: Path) -> Non
 
 def test_evaluate_shows_its_answers(edgecell: Run, run_copy: Path) -> None:
     folder = run_copy / "evaluate/model-val"
-    first = edgecell("evaluate", run_copy, "--csv")
+    first = edgecell("evaluate", run_copy, "--csv", "--xlsx")
     assert first.code == 0, first.err
     found = json.loads((folder / "evaluation.json").read_text())
     (official,) = folder.glob("*@*.csv")
@@ -118,11 +119,12 @@ def test_evaluate_shows_its_answers(edgecell: Run, run_copy: Path) -> None:
     record = RunDir(run_copy).check_outputs("evaluate/model-val")
     written = {Path(path).name for path in record["outputs"]}
     assert {name, "predictions.csv", "predictions.json", "mistakes.png", "examples.png"} <= written
+    assert "evaluation.xlsx" in written and (folder / "evaluation.xlsx").is_file()
     counted = [row["right"] + row["wrong"] for row in found["examples"]["classes"]]
     assert counted == [COUNTS["val"] // 3] * 3
     # Not asked for again, it is not left behind as if it were of this evaluation.
     assert edgecell("evaluate", run_copy).code == 0
-    assert not list(folder.glob("*@*.csv"))
+    assert not list(folder.glob("*@*.csv")) and not (folder / "evaluation.xlsx").exists()
 
 
 def test_quantize_adds_files_and_keeps_the_others(edgecell: Run, run_copy: Path) -> None:
@@ -223,6 +225,10 @@ def test_report_can_be_written_anew(edgecell: Run, run_copy: Path) -> None:
     shown = edgecell("report", run_copy)
     assert shown.code == 0
     assert Path(shown.out.strip()).is_file()
+    both = edgecell("report", run_copy, "--xlsx").out.split()
+    assert [Path(path).name for path in both] == ["report.html", "report.xlsx"]
+    sheets = load_workbook(both[1], read_only=True).sheetnames
+    assert {"Summary", "Classes", "Benchmark", "Verification", "Conversion"} <= set(sheets)
 
 
 @pytest.mark.parametrize("verb", ["train", "quantize", "verify", "bench"])

@@ -23,6 +23,7 @@ TIERS = (
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *("learner", "teacher"),
+        *("workbook", "explain"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "report", "converters", "benchmarks"),
