@@ -68,7 +68,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _one_of("model.alpha", self.alpha, ALPHAS)
-        _between("model.image_size", self.image_size, 32, 512)
+        _between("model.image_size", self.image_size, 28, 512)
         _between("model.dropout", self.dropout, 0.0, 0.9)
 
 

@@ -77,10 +77,23 @@ DATA = (
     ),
 )
 MODEL = (
-    Flag("--model", "model.name", "Architecture."),
-    Flag("--alpha", "model.alpha", "Width of MobileNetV2.", click.Choice([str(a) for a in ALPHAS])),
+    Flag(
+        "--model",
+        "model.name",
+        "mobilenet_v2, efficientnet_b0, or one for 28 pixels: resnet18_28, simple_cnn, deeper_cnn.",
+    ),
+    Flag(
+        "--alpha",
+        "model.alpha",
+        "Width of mobilenet_v2; the others have one width.",
+        click.Choice([str(a) for a in ALPHAS]),
+    ),
     Flag("--image-size", "model.image_size", "Side of the model's square input, pixels.", int),
-    Flag("--weights", "model.weights", "'imagenet', 'none', or the path of a '…_no_top.h5' file."),
+    Flag(
+        "--weights",
+        "model.weights",
+        "'imagenet' (mobilenet_v2, efficientnet_b0), 'none', or the path of a '…_no_top.h5' file.",
+    ),
     Flag("--dropout", "model.dropout", "Dropout before the last layer.", float),
     Flag(
         "--fit",

@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from edgecell.config import ModelConfig
 from edgecell.errors import ConfigError
-from edgecell.models import mobilenet_v2
+from edgecell.models import efficientnet_b0, mobilenet_v2, resnet18, small_cnn
 
 INPUT_SCALING = "input_scaling"
 HEAD = ("pool", "dropout", "probabilities")
@@ -19,14 +19,58 @@ HEAD = ("pool", "dropout", "probabilities")
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build one backbone."""
+    """How to build one network, and which settings it takes.
+
+    ``smallest`` is the least side of its input, ``hidden`` the widths of dense layers with ReLU
+    between pooling and the last layer (dropout then stands behind the first of them). ``widths`` says
+    whether alpha means something, ``imagenet`` whether Keras publishes weights for it.
+    """
 
     backbone: Callable[[keras.KerasTensor, ModelConfig], keras.KerasTensor]
+    smallest: int
+    hidden: tuple[int, ...] = ()
+    widths: bool = False
+    imagenet: bool = False
 
 
 MODELS: dict[str, Architecture] = {
-    "mobilenet_v2": Architecture(mobilenet_v2.backbone),
+    "mobilenet_v2": Architecture(mobilenet_v2.backbone, 32, widths=True, imagenet=True),
+    "efficientnet_b0": Architecture(efficientnet_b0.backbone, 32, imagenet=True),
+    "resnet18_28": Architecture(resnet18.backbone, 28),
+    "simple_cnn": Architecture(small_cnn.simple, 28, hidden=(64,)),
+    "deeper_cnn": Architecture(small_cnn.deeper, 28, hidden=(128, 16)),
 }
+
+
+def architecture_of(config: ModelConfig) -> Architecture:
+    """The network that ``config`` names, its settings checked against what that network takes.
+
+    Raises:
+        ConfigError: unknown name, a side too small for it, or a setting that it does not have.
+    """
+    name = config.name
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(MODELS)}"
+        raise ConfigError(f"unknown model '{name}'; {hint}")
+    found = MODELS[name]
+    if config.image_size < found.smallest:
+        raise ConfigError(
+            f"model.image_size is {config.image_size}; {name} takes {found.smallest} or more"
+            f" (--image-size {found.smallest})"
+        )
+    if not found.widths and config.alpha != ModelConfig.alpha:
+        wide = ", ".join(each for each, other in MODELS.items() if other.widths)
+        raise ConfigError(
+            f"model.alpha is {config.alpha}, and {name} has one width only; leave --alpha out"
+            f" (it is a setting of {wide})"
+        )
+    if config.weights == "imagenet" and not found.imagenet:
+        raise ConfigError(
+            f"there are no ImageNet weights to download for {name}; train it from nothing with"
+            " --weights none, or give the path of an .h5 file with --weights"
+        )
+    return found
 
 
 def build_model(
@@ -44,21 +88,22 @@ def build_model(
     before the inference statistics follow the training; ``batchnorm_momentum`` replaces it.
 
     Raises:
-        ConfigError: unknown name. ArtifactError, DataError: weights that cannot be had.
+        ConfigError: see :func:`architecture_of`. ArtifactError, DataError: weights that cannot be had.
     """
-    if config.name not in MODELS:
-        near = difflib.get_close_matches(config.name, MODELS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"allowed: {', '.join(MODELS)}"
-        raise ConfigError(f"unknown model '{config.name}'; {hint}")
-    architecture = MODELS[config.name]
+    architecture = architecture_of(config)
     inputs = keras.Input((config.image_size, config.image_size, 3), name="pixels")
     scaled = keras.layers.Rescaling(1 / 128, offset=-1.0, name=INPUT_SCALING)(inputs)
     features = architecture.backbone(scaled, config)
-    pooled = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(features)
-    dropped = keras.layers.Dropout(config.dropout, name=HEAD[1])(pooled)
+    x = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(features)
+    for position, width in enumerate(architecture.hidden, start=1):
+        x = keras.layers.Dense(width, activation="relu", name=f"hidden{position}")(x)
+        if position == 1:
+            x = keras.layers.Dropout(config.dropout, name=HEAD[1])(x)
+    if not architecture.hidden:
+        x = keras.layers.Dropout(config.dropout, name=HEAD[1])(x)
     # float32 even under mixed_float16: a softmax in float16 loses small probabilities.
     outputs = keras.layers.Dense(class_count, activation=activation, dtype="float32", name=HEAD[2])(
-        dropped
+        x
     )
     model = keras.Model(inputs, outputs, name=config.name)
     for layer in model.layers:
@@ -70,11 +115,11 @@ def build_model(
 def set_trainable(model: keras.Model, last_layers: int) -> int:
     """Freeze the backbone except its last ``last_layers`` layers (0: all train, −1: none do).
 
-    The head always trains. Returns the number of trainable weights (scalars).
+    Layers count as Keras lists them between the input and global pooling, activations and additions
+    included. The head, from the pooling on, always trains. Returns the number of trainable weights
+    (scalars).
     """
-    body = [
-        layer for layer in model.layers if layer.name not in HEAD and layer.name != INPUT_SCALING
-    ]
+    body = _body(model)
     first = {0: 0, -1: len(body)}.get(last_layers, max(0, len(body) - last_layers))
     for position, layer in enumerate(body):
         layer.trainable = position >= first
@@ -89,9 +134,16 @@ def layer_rates(model: keras.Model, first: float) -> dict[str, float]:
     """
     if first == 1.0:
         return {}
-    body = [la for la in model.layers if la.weights and la.name not in HEAD]
+    body = [layer for layer in _body(model) if layer.weights]
     steps = len(body)
     return {layer.name: first ** (1.0 - place / steps) for place, layer in enumerate(body)}
+
+
+def _body(model: keras.Model) -> list[keras.layers.Layer]:
+    """The backbone's layers: those between the input scaling and global pooling."""
+    names = [layer.name for layer in model.layers]
+    layers: list[keras.layers.Layer] = model.layers
+    return layers[names.index(INPUT_SCALING) + 1 : names.index(HEAD[0])]
 
 
 def describe_model(model: keras.Model) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pooch
 import requests
 import tf_keras as keras
@@ -40,16 +44,73 @@ def load_backbone(model: keras.Model, path: str, what: str) -> None:
     Raises:
         ArtifactError: the file is missing, not HDF5, or does not fit ``what``.
     """
+    with opened(path):
+        pass
+    try:
+        model.load_weights(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} does not fit {what} without its top ({first_line(error)}); give the weights"
+            " of the same network, saved without its last layers (Keras' own: '…_no_top.h5')"
+        ) from error
+
+
+def load_own(features: keras.KerasTensor, path: str, what: str) -> None:
+    """Load an .h5 file into the layers between the model's input and ``features``, in order.
+
+    Such a file is what ``save_weights`` of ``keras.Model(model.input, features)`` writes.
+
+    Raises:
+        ArtifactError: as :func:`load_backbone`.
+    """
+    load_backbone(keras.Model(keras.utils.get_source_inputs(features), features), path, what)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[h5py.File]:
+    """The .h5 file at ``path``, open for reading.
+
+    Raises:
+        ArtifactError: missing, not HDF5, or damaged.
+    """
     if not Path(path).is_file():
         raise ArtifactError(f"no weights file at {path}; give an existing one or --weights none")
     if not h5py.is_hdf5(path):
         raise ArtifactError(f"{path} is not an HDF5 weights file; give Keras' '…_no_top.h5'")
     try:
-        model.load_weights(path)
+        file = h5py.File(path)
     except OSError as error:
-        raise ArtifactError(f"cannot read the weights {path}: {first_line(error)}") from error
-    except (ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{path} does not fit {what} without its top ({first_line(error)}); give the weights"
-            " of the same network, their name ends in '_no_top.h5'"
-        ) from error
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
+
+
+def _unreadable(path: str, error: OSError) -> ArtifactError:
+    return ArtifactError(f"cannot read the weights {path}: {first_line(error)}")
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """What a network expects of a pixel u of 0…255: ``(u / 255 − mean) / deviation`` by channel."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    def fold_into(
+        self, convolution: keras.layers.Conv2D, norm: keras.layers.BatchNormalization
+    ) -> None:
+        """Change a first convolution without bias, and its BatchNorm, to take ``(u − 128) / 128``.
+
+        With x = (u − 128) / 128 the normalized pixel is a x + b. The kernel takes the factors a; what
+        b adds to each output is taken off BatchNorm's moving mean. Exact wherever the kernel lies on
+        the image; zeros that are padded mean grey 128 then instead of the normalization's zero.
+        """
+        deviation = np.asarray(self.deviation, np.float64)
+        factor = 128 / 255 / deviation
+        rest = (128 / 255 - np.asarray(self.mean, np.float64)) / deviation
+        kernel = convolution.get_weights()[0].astype(np.float64)
+        convolution.set_weights([kernel * factor[:, None]])
+        gamma, beta, mean, variance = norm.get_weights()
+        norm.set_weights([gamma, beta, mean - np.einsum("hwio,i->o", kernel, rest), variance])

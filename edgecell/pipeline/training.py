@@ -11,6 +11,7 @@ from edgecell import plots, rundir
 from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.models.registry import architecture_of
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.teaching import Loaded, load_teachers, teacher_files
 from edgecell.progress import Progress
@@ -26,8 +27,10 @@ def start_run(config: Config, output: Path | None) -> RunDir:
     """The run folder for a new training: ``output``, or a new one under ``artifacts/runs``.
 
     Raises:
-        ConfigError: ``output`` is a run with another configuration, or no run at all.
+        ConfigError: ``output`` is a run with another configuration, or no run at all; a model that
+            is unknown or does not take its settings.
     """
+    architecture_of(config.model)
     if output is None:
         return RunDir.create(config.name, RUNS)
     run = RunDir.at(output)
@@ -151,11 +154,17 @@ def is_current(config: Config, run: RunDir, dataset: Dataset) -> bool:
 
 
 def default_name(config: Config) -> str:
-    """A run's name from its data set and model, where the user gives none."""
+    """A run's name from its data set and model, where the user gives none.
+
+    Raises:
+        ConfigError: a model that is unknown or does not take its settings.
+    """
     source = config.data.source.rstrip("/")
     stem = Path(source).stem if source.endswith((".npz", ".csv", ".tsv")) else Path(source).name
     plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
-    return f"{plain}-{config.model.name}-{config.model.alpha}-{config.model.image_size}"
+    model = config.model
+    width = f"-{model.alpha}" if architecture_of(model).widths else ""
+    return f"{plain}-{model.name}{width}-{model.image_size}"
 
 
 def _weights_file(config: Config) -> list[Path]:
