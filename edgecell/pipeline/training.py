@@ -17,6 +17,7 @@ from edgecell.pipeline.teaching import Loaded, load_teachers, teacher_files
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
+from edgecell.tasks import task_named
 from edgecell.train import AfterEpoch, Trained, train
 
 RUNS = Path("artifacts/runs")
@@ -95,7 +96,11 @@ def _write(
     history = trained.progression.history
     rundir.atomic_write_json(folder / "history.json", history)
     curves = plots.save(
-        plots.learning_curves(history, best_epoch=trained.progression.best_epoch),
+        plots.learning_curves(
+            history,
+            best_epoch=trained.progression.best_epoch,
+            metric=task_named(dataset.task).metric,
+        ),
         folder / "curves.png",
     )
     best = history[trained.progression.best_epoch - 1]

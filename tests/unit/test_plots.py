@@ -142,3 +142,42 @@ def test_drawing_leaves_pyplot_alone():
         "sys.exit('matplotlib.pyplot' in sys.modules or 'tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def drawn(axes, color):
+    """(x, y) of each curve of a colour."""
+    return [line.get_xydata() for line in axes.get_lines() if line.get_color() == color]
+
+
+def test_curves_show_the_history_with_both_stages_and_the_kept_epoch():
+    told = [
+        entry | {"val_accuracy": 0.5 + 0.01 * i, "learning_rate": 1e-3 / (i + 1)}
+        for i, entry in enumerate(history(6))
+    ]
+    figure = plots.learning_curves(told, best_epoch=4)
+    accuracy, loss, rate = figure.axes
+    validation, star = drawn(accuracy, "#E69F00")
+    np.testing.assert_allclose(validation[:, 1], [entry["val_accuracy"] for entry in told])
+    assert star.tolist() == [[4, told[3]["val_accuracy"]]]
+    (_, star) = drawn(loss, "#E69F00")
+    assert star.tolist() == [[4, told[3]["val_loss"]]]
+    for axes in figure.axes:  # the head ends after two epochs
+        ends = [line for line in axes.get_lines() if line.get_gid() == "stage boundary"]
+        assert [line.get_xdata()[0] for line in ends] == [2.5]
+    texts = [text.get_text() for text in accuracy.texts]
+    assert texts == ["head", "fine tune", "kept: epoch 4, 0.5300"]
+    steps = rate.get_lines()[0].get_ydata()
+    assert set(np.round(steps, 12)) == {round(1e-3 / (i + 1), 12) for i in range(6)}
+    assert rate.get_yscale() == "log"
+
+
+def test_curves_of_one_stage_have_no_boundary_and_a_metric_may_be_missing_on_train():
+    told = [
+        {key: value for key, value in entry.items() if "accuracy" not in key} | {"val_auc": 0.7}
+        for entry in history(2)
+    ]
+    figure = plots.learning_curves(told, best_epoch=1, metric="auc")
+    top = figure.axes[0]
+    assert top.get_ylabel() == "mean AUC"
+    assert [len(curve) for curve in drawn(top, "#0072B2")] == [0]
+    assert not any(line.get_gid() == "stage boundary" for line in top.get_lines())
