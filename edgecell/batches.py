@@ -52,6 +52,13 @@ class TrainingImages:
             raise
         return out
 
+    def targets(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the head is to answer for the images at ``indices``, float32 (len(indices), C)."""
+        labels = self.split.labels[indices]
+        if self.split.multi_label:
+            return labels.astype(np.float32)
+        return np.eye(self.class_count, dtype=np.float32)[labels]
+
 
 def prepare(
     split: Split,
@@ -107,6 +114,14 @@ def steps_per_epoch(images: TrainingImages, batch_size: int) -> int:
     return max(1, len(images.split) // batch_size)
 
 
+def epoch_order(
+    images: TrainingImages, *, batch_size: int, seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """The indices of an epoch's images, whole batches of them: a function of (seed, epoch)."""
+    order = np.random.default_rng([seed, epoch]).permutation(len(images.split)).astype(np.int64)
+    return order[: steps_per_epoch(images, batch_size) * batch_size]
+
+
 def epoch_batches(
     images: TrainingImages,
     config: AugmentConfig,
@@ -122,9 +137,7 @@ def epoch_batches(
     Of images with several labels: (pixels, labels 0 or 1 (B, C), weights (B, C)). Order, augmentation
     and mixing are functions of (seed, epoch).
     """
-    count = len(images.split)
-    order = np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
-    order = order[: steps_per_epoch(images, batch_size) * batch_size]
+    order = epoch_order(images, batch_size=batch_size, seed=seed, epoch=epoch)
     shape = [None, images.spec.height, images.spec.width, 3]
     labels, several = tf.constant(images.split.labels, tf.int64), images.split.multi_label
     weights = tf.constant(images.sample_weights, tf.float32)

@@ -104,6 +104,9 @@ class TrainConfig:
     average of the weights that is validated and kept, 0 for none; ``focal_gamma`` weighs hard
     examples; ``first_layer_rate`` is the first layer's share of the learning rate, rising
     geometrically to 1 at the head; ``warmup_epochs`` rise to the learning rate before the cosine.
+    ``batch_size`` 0 is "auto": measured, and written down as what was found. ``cache_features``
+    computes a frozen backbone's features once where the head has 2 epochs or more; it then sees
+    images as they are, without augmentation.
     """
 
     head_epochs: int = 1
@@ -126,6 +129,7 @@ class TrainConfig:
     warmup_epochs: float = 0.0
     focal_gamma: float = 0.0
     first_layer_rate: float = 1.0
+    cache_features: bool = True
     seed: int = 0
     deterministic: bool = False
 
@@ -136,7 +140,7 @@ class TrainConfig:
             raise ConfigError(
                 "train.head_epochs and train.epochs are both 0; at least 1 epoch is needed"
             )
-        _between("train.batch_size", self.batch_size, 1, 8192)
+        _between("train.batch_size", self.batch_size, 0, 8192)
         for name in ("head_learning_rate", "learning_rate"):
             _between(f"train.{name}", getattr(self, name), 1e-8, 10.0)
         _between("train.weight_decay", self.weight_decay, 0.0, 1.0)

@@ -23,8 +23,16 @@ from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, TrainConfig
 from edgecell.data.types import Dataset
 from edgecell.errors import DataError, DivergedError
+from edgecell.features import Features
+from edgecell.features import compute as compute_features
 from edgecell.learner import Learner, Teacher
-from edgecell.models.registry import build_model, describe_model, layer_rates, set_trainable
+from edgecell.models.registry import (
+    HEAD,
+    build_model,
+    describe_model,
+    layer_rates,
+    set_trainable,
+)
 from edgecell.objective import Objective
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
@@ -164,7 +172,8 @@ def _run_stage(stage: Stage, session: Session, progression: Progression) -> None
         rate = cosine(stage.learning_rate, stage.epochs * steps, settings.warmup_epochs * steps)
     optimizer = make_optimizer(settings, rate)
     optimizer.build(model.trainable_variables)
-    learner, average = _learner(model, task, config, session.teach)
+    cached = _cached(stage, session)
+    learner, average = _learner(model, cached, task, config, session.teach)
     learner.compile(
         optimizer,
         metrics=[losses.accuracy(task)],
@@ -186,15 +195,7 @@ def _run_stage(stage: Stage, session: Session, progression: Progression) -> None
         if stage.schedule != "cosine":
             optimizer.learning_rate.assign(stage.learning_rate * progression.learning_rate_factor)
         device.reseed_random_layers(model, settings.seed * 100_003 + epoch)
-        batches = epoch_batches(
-            images,
-            config.augment,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            epoch=epoch,
-            mixup=settings.mixup,
-            cutmix=settings.cutmix,
-        )
+        batches = _batches(session, cached, epoch)
         label = f"{stage.name} epoch {progression.stage_epochs + 1}/{stage.epochs}"
         progress.begin(label, steps)
         begun = time.monotonic()
@@ -229,8 +230,31 @@ def _run_stage(stage: Stage, session: Session, progression: Progression) -> None
             session.after_epoch(progression)
 
 
+def _cached(stage: Stage, session: Session) -> Features | None:
+    """The backbone's features where a stage leaves it frozen for long enough to pay."""
+    wanted = session.config.train.cache_features and stage.last_layers == -1 and stage.epochs > 1
+    if not wanted or session.teach is not None:  # a teacher looks at pixels
+        return None
+    return compute_features(session.model, HEAD[0], session.images, session.progress)
+
+
+def _batches(session: Session, cached: Features | None, epoch: int) -> tf.data.Dataset:
+    settings = session.config.train
+    if cached is not None:
+        return cached.epoch_batches(batch_size=settings.batch_size, seed=settings.seed, epoch=epoch)
+    return epoch_batches(
+        session.images,
+        session.config.augment,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        epoch=epoch,
+        mixup=settings.mixup,
+        cutmix=settings.cutmix,
+    )
+
+
 def _learner(
-    model: keras.Model, task: Task, config: Config, teach: Teacher | None
+    model: keras.Model, cached: Features | None, task: Task, config: Config, teach: Teacher | None
 ) -> tuple[Learner, WeightAverage | None]:
     settings = config.train
     objective = Objective(
@@ -242,7 +266,8 @@ def _learner(
     )
     average = WeightAverage(model, settings.ema) if settings.ema else None
     rates = layer_rates(model, settings.first_layer_rate)
-    return Learner(model, objective, teacher=teach, average=average, rates=rates), average
+    trained = model if cached is None else cached.head
+    return Learner(trained, objective, teacher=teach, average=average, rates=rates), average
 
 
 def cosine(rate: float, steps: int, warmup: float) -> Any:

@@ -59,3 +59,29 @@ def tiny_dataset():
         splits[name] = Split(name, Pictures(images), labels)
     origin = {"kind": "test", "fingerprint": "0" * 64}
     return Dataset("colours", "multi-class", ("red", "green", "blue"), **splits, origin=origin)
+
+
+@pytest.fixture
+def toy_network(monkeypatch):
+    """Instead of MobileNetV2, whose first step takes seconds: a small CNN with the same frame.
+
+    ``weights`` other than "none" is taken as given, so that there is a head stage.
+    """
+    import tf_keras as keras
+
+    from edgecell import train as train_module
+    from edgecell.models.registry import HEAD
+
+    def build(model, classes: int, momentum: float, activation: str = "softmax"):
+        x = inputs = keras.Input((model.image_size, model.image_size, 3), name="pixels")
+        x = keras.layers.Rescaling(1 / 128, offset=-1.0, name="input_scaling")(x)
+        x = keras.layers.Conv2D(4, 3, strides=2, use_bias=False, name="conv")(x)
+        x = keras.layers.BatchNormalization(momentum=momentum, name="norm")(x)
+        x = keras.layers.ReLU(name="relu")(x)
+        x = keras.layers.Conv2D(6, 3, strides=2, name="conv2")(x)
+        x = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(x)
+        x = keras.layers.Dropout(model.dropout, name=HEAD[1])(x)
+        x = keras.layers.Dense(classes, activation=activation, name=HEAD[2])(x)
+        return keras.Model(inputs, x)
+
+    monkeypatch.setattr(train_module, "build_model", build)

@@ -37,12 +37,16 @@ def display() -> Iterator[Display]:
     "--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file."
 )
 @click.option("--resume", type=PATH, help="Go on with the killed training in this run folder.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 100), help="Train this many seeds, from --seed on; mean ± sd."
+)
 @click.option("--name", help="Name of the run [default: from the data set].")
 @opt.output_option
 @opt.json_option
 def train(
     recipe: str | None,
     resume: Path | None,
+    seeds: int | None,
     name: str | None,
     output: Path | None,
     as_json: bool,
@@ -53,7 +57,7 @@ def train(
 
     if resume is not None:
         given = [key for key, value in parameters.items() if value not in (None, ())]
-        if given or recipe or output:
+        if given or recipe or output or seeds:
             raise ConfigError(
                 "--resume goes on with the run's own settings; leave the other flags out"
             )
@@ -61,6 +65,9 @@ def train(
     else:
         config = opt.configure(parameters, opt.base_config(recipe))
         config = replace(config, name=name or training.default_name(config))
+        if seeds is not None:
+            _train_seeds(config, seeds, output, as_json)
+            return
         run = training.start_run(config, output)
     with display() as progress:
         record = training.train_run(config, run, progress)
@@ -68,6 +75,17 @@ def train(
         print_json(record)
     else:
         show.trained(record, run.path)
+
+
+def _train_seeds(config: Config, count: int, output: Path | None, as_json: bool) -> None:
+    from edgecell.pipeline import seeds
+
+    with display() as progress:
+        folder, trained, spread = seeds.train_seeds(config, count, output, progress)
+    if as_json:
+        print_json({spread.name: spread.to_json(), "seeds": trained})
+    else:
+        show.spread(spread, [str(seed) for seed in trained], folder)
 
 
 @click.command(short_help="Quality of a model on val, or on test.")
@@ -82,6 +100,14 @@ def train(
     "--csv", "medmnist_csv", is_flag=True, help="Also a CSV in MedMNIST's official format and name."
 )
 @click.option("--xlsx", is_flag=True, help="Also an Excel workbook.")
+@click.option("--tta", is_flag=True, help="Average over the eight mirrored and turned views.")
+@click.option(
+    "--ensemble",
+    "others",
+    type=PATH,
+    multiple=True,
+    help="Average with this run or model too; repeatable.",
+)
 @opt.flags(opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -91,6 +117,8 @@ def evaluate(
     threads: int,
     medmnist_csv: bool,
     xlsx: bool,
+    tta: bool,
+    others: tuple[Path, ...],
     output: Path | None,
     as_json: bool,
     **parameters: Any,
@@ -98,21 +126,36 @@ def evaluate(
     """Accuracy, per-class precision, recall and F1, AUC and calibration of a run, .keras or .tflite.
 
     The test split is looked at only when --split test asks for it. Each image's probabilities are
-    in predictions.csv and .json; mistakes.png and examples.png show the images worth a look.
+    in predictions.csv and .json; mistakes.png and examples.png show the images worth a look. A folder
+    of seeds (train --seeds) gives the mean and the spread of its runs.
     """
-    from edgecell.pipeline import evaluation
+    from edgecell.pipeline import evaluation, seeds
 
+    data = named_data(parameters)
+    runs = seeds.runs_of(target)
     with display() as progress:
-        evaluated = evaluation.evaluate_target(
-            target,
-            split,
-            named_data(parameters),
-            output,
-            threads=threads,
-            progress=progress,
-            exports=evaluation.Exports(medmnist_csv, xlsx),
-        )
-    if as_json:
+
+        def one(path: Path) -> evaluation.Evaluated:
+            return evaluation.evaluate_target(
+                *(path, split, data, output),
+                threads=threads,
+                progress=progress,
+                exports=evaluation.Exports(medmnist_csv, xlsx),
+                tta=tta,
+                others=others,
+            )
+
+        if runs is None:
+            evaluated = one(target)
+        elif output is not None:
+            raise ConfigError("--output goes with one run; the seeds are evaluated in their own")
+        else:
+            found, spread = seeds.evaluate_each(runs, one)
+    if runs is not None and as_json:
+        print_json({spread.name: spread.to_json(), "seeds": list(found)})
+    elif runs is not None:
+        show.spread(spread, list(found), target)
+    elif as_json:
         print_json(evaluated.results)
     else:
         show.evaluated(evaluated)

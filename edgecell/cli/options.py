@@ -30,6 +30,20 @@ class Flag:
         return "set_" + self.field.replace(".", "__")
 
 
+class _AutoSize(click.ParamType):
+    """A whole number, or "auto", which the configuration writes as 0."""
+
+    name = "integer or auto"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        """The number; 0 for auto."""
+        if value == "auto":
+            return 0
+        return int(click.INT.convert(value, param, ctx))
+
+
+AUTO_SIZE = _AutoSize()
+
 DATA = (
     Flag(
         "--data",
@@ -111,7 +125,7 @@ TRAIN = (
         "Fine-tune only the last N layers (0: all).",
         int,
     ),
-    Flag("--batch-size", "train.batch_size", "Images in a batch.", int),
+    Flag("--batch-size", "train.batch_size", "Images in a batch, or 'auto': measured.", AUTO_SIZE),
     Flag("--optimizer", "train.optimizer", "Optimizer.", click.Choice(["adam", "adamw", "sgd"])),
     Flag("--learning-rate", "train.learning_rate", "Learning rate of fine-tuning.", float),
     Flag(
@@ -167,6 +181,12 @@ TRAIN = (
     Flag("--contrast", "augment.contrast", "Largest relative change of contrast.", float),
     Flag("--saturation", "augment.saturation", "Largest relative change of saturation.", float),
     Flag("--shift", "augment.shift", "Largest shift, share of the side.", float),
+    Flag(
+        "--cache-features/--no-cache-features",
+        "train.cache_features",
+        "Compute a frozen backbone's features once, for 2 head epochs or more.",
+        switch=True,
+    ),
     Flag("--rotation", "augment.rotation", "Largest turn beside quarter turns, degrees.", float),
     Flag("--zoom", "augment.zoom", "Largest relative change of size.", float),
     Flag("--mixup", "train.mixup", "MixUp: the a of its Beta(a, a) (0: off).", float),

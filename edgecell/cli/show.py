@@ -21,6 +21,14 @@ def trained(record: dict[str, Any], run: Path) -> None:
     print_line(f"next:   edgecell quantize {run}")
 
 
+def spread(figure: Any, seeds: list[str], folder: Path) -> None:
+    """One row per seed, their mean and standard deviation."""
+    rows = [[seed, f"{value:.4f}"] for seed, value in zip(seeds, figure.values, strict=True)]
+    print_table(str(folder), ["seed", figure.name.replace("_", " ")], rows)
+    apart = "" if figure.sd is None else f" ± {figure.sd:.4f} (sd of {len(rows)} seeds)"
+    print_line(f"mean {figure.mean:.4f}{apart}")
+
+
 def evaluated(evaluation: Any) -> None:
     """Overall figures, then one row per class."""
     results = evaluation.results

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecell.averaged import AveragedPredictor
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.data.catalog import catalog
@@ -56,34 +58,61 @@ def evaluate_target(
     threads: int,
     progress: Progress,
     exports: Exports = Exports(),
+    tta: bool = False,
+    others: Sequence[Path] = (),
 ) -> Evaluated:
     """Evaluate a run's Keras model, a Keras file or a .tflite file on one split.
 
-    ``exports`` adds files for other programs.
+    ``exports`` adds files for other programs; ``tta`` averages over the eight views of
+    each image, ``others`` are further models whose answers are averaged with this one's.
 
     Raises:
         ConfigError: no data set named for a model without a run.
         DataError, ArtifactError: images or model that cannot be used.
     """
     target = resolve(path)
-    predictor = load_predictor(target.model, threads=threads)
+    predictor: Predictor = load_predictor(target.model, threads=threads)
+    team = Team(tta, tuple(resolve(other).model for other in others))
+    if team:
+        members = [load_predictor(model, threads=threads) for model in team.others]
+        predictor = AveragedPredictor([predictor, *members], tta=tta)
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
     run = where_to_write(target, output)
-    record = evaluate_in(run, predictor, target, dataset, split, progress, exports)
+    record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team)
     if target.run is not None and output is None:
         write_report(target.run)
-    return Evaluated(record["results"], run.stage(verb_of(target, split)))
+    return Evaluated(record["results"], run.stage(verb_of(target, split, team)))
 
 
-def verb_of(target: Target, split: str) -> str:
+@dataclass(frozen=True)
+class Team:
+    """What is averaged beyond one model's answer to one view; false where nothing is."""
+
+    tta: bool = False
+    others: tuple[Path, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.tta or bool(self.others)
+
+    @property
+    def suffix(self) -> str:
+        """How it shows in the name of a folder."""
+        return (f"+{len(self.others)}" if self.others else "") + ("-tta" if self.tta else "")
+
+
+ALONE = Team()
+
+
+def verb_of(target: Target, split: str, team: Team = ALONE) -> str:
     """Where in a run the evaluation of a model on a split stands."""
-    return f"evaluate/{target.model.stem}-{split}"
+    return f"evaluate/{target.model.stem}{team.suffix}-{split}"
 
 
-def settings_of(target: Target, split: str) -> dict[str, Any]:
+def settings_of(target: Target, split: str, team: Team = ALONE) -> dict[str, Any]:
     """The settings that an evaluation depends on."""
-    return {"split": split, "model": target.model.name}
+    settings: dict[str, Any] = {"split": split, "model": target.model.name}
+    return settings | ({"tta": team.tta, "ensemble": 1 + len(team.others)} if team else {})
 
 
 def evaluate_in(
@@ -94,9 +123,10 @@ def evaluate_in(
     split: str,
     progress: Progress,
     exports: Exports = Exports(),
+    team: Team = ALONE,
 ) -> dict[str, Any]:
     """Evaluate on one split, write its files and its record into ``run``; the record."""
-    verb = verb_of(target, split)
+    verb = verb_of(target, split, team)
     folder = run.stage(verb)
     results, predictions, written = evaluate_split(
         predictor, target, dataset, split, folder, progress
@@ -111,10 +141,10 @@ def evaluate_in(
         written.append(write_evaluation(folder / "evaluation.xlsx", results, target.run, settings))
     return run.write_record(
         verb,
-        inputs=[target.model],
+        inputs=[target.model, *team.others],
         input_hashes=data_hash(dataset, split),
         outputs=sorted(written),
-        config=settings_of(target, split),
+        config=settings_of(target, split, team),
         results=results,
     )
 
@@ -136,7 +166,7 @@ def evaluate_split(
     names = [chosen.source.name(i) for i in range(len(chosen))]
     predictions = Predictions(dataset.class_names, names, chosen.labels, probabilities)
     results = evaluate(probabilities, chosen.labels, dataset.class_names)
-    results |= {"split": split, "model": target.model.name, "examples": examples(predictions)}
+    results |= {"split": split, "model": predictor.name, "examples": examples(predictions)}
     return results, predictions, write_artefacts(folder, results, predictions, images)
 
 

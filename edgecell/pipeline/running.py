@@ -47,6 +47,7 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
     """
     check_settings(config)
     run = training.start_run(config, output)
+    config = training.settled(config, run)
     progress.say(f"run: {run.path}")
     with run.not_left_empty():
         dataset = training.load_noted(config, progress)

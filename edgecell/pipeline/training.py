@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def start_run(config: Config, output: Path | None) -> RunDir:
     if (
         existing.is_file()
         and run.has("train")
-        and not _same_training(load_config(existing), config)
+        and not _same_training(load_config(existing), settled(config, run))
     ):
         raise ConfigError(
             f"{output} holds a run with other settings; choose a new folder with --output"
@@ -58,6 +58,7 @@ def train_run(
     if dataset is None:
         with run.not_left_empty():
             dataset = load_noted(config, progress)
+    config = with_batch_size(settled(config, run), dataset, progress)
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     folder = run.stage("train")
     teachers = load_teachers(config, dataset, progress)
@@ -67,6 +68,25 @@ def train_run(
     _remove_state(folder)
     write_report(run)
     return record
+
+
+def settled(config: Config, run: RunDir) -> Config:
+    """``config`` with the batch size that "auto" was found to be when ``run`` began."""
+    written = run.path / "config.toml"
+    if config.train.batch_size or not written.is_file():
+        return config
+    size = load_config(written).train.batch_size
+    return replace(config, train=replace(config.train, batch_size=size))
+
+
+def with_batch_size(config: Config, dataset: Dataset, progress: Progress) -> Config:
+    """``config`` with the batch size that "auto" turns out to be on this machine."""
+    if config.train.batch_size:
+        return config
+    from edgecell import autobatch
+
+    size = autobatch.choose(config, len(dataset.class_names), len(dataset.train), progress)
+    return replace(config, train=replace(config.train, batch_size=size))
 
 
 def load_noted(config: Config, progress: Progress) -> Dataset:

@@ -22,11 +22,10 @@ TIERS = (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
-        *("learner", "teacher"),
-        *("workbook", "explain"),
+        *("learner", "teacher", "features", "averaged", "workbook", "explain"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
-    ("train", "report", "converters", "benchmarks"),
+    ("train", "autobatch", "report", "converters", "benchmarks"),
     ("pipeline",),
     ("cli", "__main__"),
 )

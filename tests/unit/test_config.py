@@ -165,7 +165,7 @@ RANGES = [
     (AugmentConfig, "rotation", 0, 180),
     (TrainConfig, "head_epochs", 0, 1000),
     (TrainConfig, "epochs", 0, 10_000),
-    (TrainConfig, "batch_size", 1, 8192),
+    (TrainConfig, "batch_size", 0, 8192),
     (TrainConfig, "head_learning_rate", 1e-8, 10),
     (TrainConfig, "learning_rate", 1e-8, 10),
     (TrainConfig, "weight_decay", 0, 1),

@@ -21,7 +21,7 @@ from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import AugmentConfig, Config, ModelConfig, TrainConfig
 from edgecell.data.types import Split
 from edgecell.errors import ArtifactError, DataError, DivergedError
-from edgecell.models.registry import HEAD, build_model
+from edgecell.models.registry import build_model
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent
 from edgecell.tasks import TASKS
@@ -39,30 +39,6 @@ PLAIN = AugmentConfig(
 
 def config(**settings) -> Config:
     return Config(model=SMALL, augment=PLAIN, train=replace(QUICK, **settings))
-
-
-@pytest.fixture
-def toy_network(monkeypatch):
-    """Instead of MobileNetV2, whose first step takes seconds: a small CNN with the same frame.
-
-    ``weights`` other than "none" is taken as given, so that there is a head stage.
-    """
-
-    def build(
-        model: ModelConfig, classes: int, momentum: float, activation: str = "softmax"
-    ) -> keras.Model:
-        x = inputs = keras.Input((model.image_size, model.image_size, 3), name="pixels")
-        x = keras.layers.Rescaling(1 / 128, offset=-1.0, name="input_scaling")(x)
-        x = keras.layers.Conv2D(4, 3, strides=2, use_bias=False, name="conv")(x)
-        x = keras.layers.BatchNormalization(momentum=momentum, name="norm")(x)
-        x = keras.layers.ReLU(name="relu")(x)
-        x = keras.layers.Conv2D(6, 3, strides=2, name="conv2")(x)
-        x = keras.layers.GlobalAveragePooling2D(name=HEAD[0])(x)
-        x = keras.layers.Dropout(model.dropout, name=HEAD[1])(x)
-        x = keras.layers.Dense(classes, activation=activation, name=HEAD[2])(x)
-        return keras.Model(inputs, x)
-
-    monkeypatch.setattr(train_module, "build_model", build)
 
 
 @pytest.fixture
@@ -177,7 +153,7 @@ from edgecell.progress import Silent
 class Patch:
     setattr = staticmethod(setattr)
 
-test_train.toy_network.__wrapped__(Patch)
+conftest.toy_network.__wrapped__(Patch)
 dataset = conftest.tiny_dataset.__wrapped__()
 base = test_train.config(head_epochs=2, epochs=2, deterministic=True)
 config = replace(base, augment=AugmentConfig(), model=replace(base.model, weights="given"))
