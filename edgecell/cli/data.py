@@ -1,4 +1,4 @@
-"""``edgecell data show|fetch|list``."""
+"""``edgecell data show|split|fetch|list``."""
 
 from __future__ import annotations
 
@@ -38,6 +38,61 @@ def show_data(per_class: int, output: Path | None, as_json: bool, **parameters: 
     else:
         show.described(facts)
         print_line(f"samples: {picture}")
+
+
+@data.command("split")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to."
+)
+@click.option(
+    "--val", type=float, default=0.1, show_default=True, help="Share of the images (0: no val)."
+)
+@click.option(
+    "--test", type=float, default=0.2, show_default=True, help="Share of the images (0: no test)."
+)
+@click.option(
+    "--group-by",
+    metavar="REGEX|CSV|copies",
+    default="",
+    help="What images of one patient or photograph share: a pattern in their paths, a CSV with path"
+    " and group columns, or 'copies' to find turned and mirrored copies by what they show.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the split."
+)
+@click.option(
+    "--pool", is_flag=True, help="Share out all images anew, also of splits that are given."
+)
+@opt.flags(tuple(flag for flag in opt.DATA if flag.name == "--columns"))
+@opt.json_option
+def split_data(
+    source: Path,
+    output: Path,
+    val: float,
+    test: float,
+    group_by: str,
+    seed: int,
+    pool: bool,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Split an image folder or a CSV into train, val and test, as a CSV that --data takes.
+
+    Stratified by class. No group is cut: all images of a patient or a photograph are in one split,
+    and so are exact copies of an image. Nothing is copied; the CSV points at the images where they
+    are. Splits that SOURCE gives are kept, missing ones are made from its train images.
+    """
+    from edgecell.pipeline import splitting
+
+    columns = opt.configure(parameters, Config()).data.columns
+    settings = splitting.SplitSettings(val, test, group_by, seed, pool)
+    record = splitting.split_data(source, columns, settings, output, Display(sys.stderr))
+    if as_json:
+        print_json(record)
+    else:
+        show.divided(record["results"])
+        print_line(f"for --data: {output / splitting.TABLE}")
 
 
 @data.command("fetch")

@@ -154,6 +154,39 @@ def described(facts: dict[str, Any]) -> None:
         print_line(f"note: {line}")
 
 
+def divided(results: dict[str, Any]) -> None:
+    """Images and groups per class and split, of splits that were made."""
+    splits, groups = list(results["counts"]), results["groups"]
+    total = sum(results["images"].values())
+
+    def cell(split: str, images: int, count: int | None) -> str:
+        return f"{images:,}" if count is None else f"{images:,} in {count:,}"
+
+    rows = [
+        [
+            name,
+            *(
+                cell(
+                    s, results["counts"][s][i], results["groups_by_class"][s][i] if groups else None
+                )
+                for s in splits
+            ),
+        ]
+        for i, name in enumerate(results["class_names"])
+    ]
+    images = results["images"]
+    rows.append(["all", *(cell(s, images[s], groups[s] if groups else None) for s in splits)])
+    rows.append(["share", *(f"{images[s] / total:.1%}" for s in splits)])
+    title = f"{results['name']}: images in groups" if groups else f"{results['name']}: images"
+    print_table(title, ["class", *splits], rows)
+    if groups:
+        print_line(
+            f"{groups['all']:,} groups, the largest of {groups['largest']:,} images; none is cut"
+        )
+    for line in results["notes"]:
+        print_line(f"note: {line}")
+
+
 def diagnosed(facts: dict[str, Any]) -> None:
     """The machine, a line per fact."""
     print_line(f"Python {facts['python']} on {facts['system']} {facts['machine']}, {facts['cpu']}")

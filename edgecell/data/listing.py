@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,9 +60,9 @@ def to_dataset(listing: Listing, config: DataConfig) -> Dataset:
         ConfigError: fractions that leave nothing for train.
     """
     where = str(listing.root)
-    fingerprint = _fingerprint(listing)
+    digest = fingerprint(listing)
     notes = list(listing.notes)
-    straddling = groups_across(listing)
+    straddling = groups_across(listing.splits, listing.groups) if listing.groups else ""
     if straddling and config.strict_splits:
         raise DataError(f"{straddling}; make splits anew with 'edgecell data split --pool'")
     notes += [straddling] if straddling else []
@@ -75,24 +76,22 @@ def to_dataset(listing: Listing, config: DataConfig) -> Dataset:
         train=splits["train"],
         val=splits["val"],
         test=splits["test"],
-        origin={"kind": listing.kind, "fingerprint": fingerprint},
+        origin={"kind": listing.kind, "fingerprint": digest},
         notes=tuple(notes),
     )
 
 
-def groups_across(listing: Listing) -> str:
-    """One line about groups with images in more than one of the given splits, or ""."""
-    if listing.groups is None:
-        return ""
+def groups_across(splits: Iterable[str], groups: dict[str, tuple[str, ...]]) -> str:
+    """One line about groups with images in more than one of the given ``splits``, or ""."""
     seen: dict[str, set[str]] = {}
-    for split, names in listing.groups.items():
-        for name in names:
+    for split in splits:
+        for name in groups[split]:
             seen.setdefault(name, set()).add(split)
-    across = [name for name, splits in seen.items() if len(splits) > 1]
+    across = [name for name, holding in seen.items() if len(holding) > 1]
     if not across:
         return ""
-    splits = " and ".join(s for s in listing.splits if s in seen[across[0]])
-    return f"groups in more than one split: {len(across)} (for example '{across[0]}' in {splits})"
+    holders = " and ".join(split for split in splits if split in seen[across[0]])
+    return f"groups in more than one split: {len(across)} (for example '{across[0]}' in {holders})"
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -105,7 +104,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [*parts, (2, 0, name)]
 
 
-def _fingerprint(listing: Listing) -> str:
+def fingerprint(listing: Listing) -> str:
     """sha256 over the sorted relative paths with each file's size and digest, and what a table says."""
     lines = []
     for name, split in listing.splits.items():

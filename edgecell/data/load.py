@@ -20,7 +20,7 @@ from edgecell.data.synthetic import load_synthetic
 from edgecell.data.table import SUFFIXES as TABLE_SUFFIXES
 from edgecell.data.table import load_table
 from edgecell.data.types import SPLITS, Dataset, Split
-from edgecell.errors import DataError
+from edgecell.errors import ConfigError, DataError
 
 TAKES = (
     "'synthetic', a MedMNIST 2D name, or the path of an .npz file, an image folder, or a CSV of paths"
@@ -41,6 +41,8 @@ def load_dataset(config: DataConfig, *, progress: bool = False) -> Dataset:
             ``strict_splits``.
     """
     dataset = ordered(_load(config, progress), config.class_names)
+    if config.columns and dataset.origin["kind"] != "csv":
+        raise ConfigError(f"--columns is for a CSV; {config.source} is none: leave it away")
     if config.limit > 0:
         dataset = _limited(dataset, config)
     duplicates = find_duplicates(dataset)

@@ -265,3 +265,8 @@ def test_another_encoding_is_refused(tmp_path, content, message):
 def test_a_missing_table_is_a_missing_file():
     with pytest.raises(DataError, match="no file or folder at gone.csv"):
         load("gone.csv")
+
+
+def test_columns_of_what_is_no_table_are_refused(make_folder):
+    with pytest.raises(ConfigError, match="--columns is for a CSV; .* is none"):
+        load(make_folder({"a": 5, "b": 5}), columns="label=x")
