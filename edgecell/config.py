@@ -106,7 +106,8 @@ class TrainConfig:
     geometrically to 1 at the head; ``warmup_epochs`` rise to the learning rate before the cosine.
     ``batch_size`` 0 is "auto": measured, and written down as what was found. ``cache_features``
     computes a frozen backbone's features once where the head has 2 epochs or more; it then sees
-    images as they are, without augmentation.
+    images as they are, without augmentation. ``stop_at`` ends the training at the first epoch whose
+    val figure reaches it, 0 never.
     """
 
     head_epochs: int = 1
@@ -130,6 +131,7 @@ class TrainConfig:
     focal_gamma: float = 0.0
     first_layer_rate: float = 1.0
     cache_features: bool = True
+    stop_at: float = 0.0
     seed: int = 0
     deterministic: bool = False
 
@@ -155,6 +157,7 @@ class TrainConfig:
         _between("train.warmup_epochs", self.warmup_epochs, 0.0, 1000.0)
         _between("train.focal_gamma", self.focal_gamma, 0.0, 10.0)
         _between("train.first_layer_rate", self.first_layer_rate, 0.001, 1.0)
+        _between("train.stop_at", self.stop_at, 0.0, 1.0)
         if self.warmup_epochs and self.schedule != "cosine":
             raise ConfigError(
                 f"train.warmup_epochs is {self.warmup_epochs} with the schedule {self.schedule};"

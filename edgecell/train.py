@@ -186,6 +186,9 @@ def _run_stage(stage: Stage, session: Session, progression: Progression) -> None
             average.restart()
 
     while progression.stage_epochs < stage.epochs:
+        if settings.stop_at and progression.best_accuracy >= settings.stop_at:
+            progress.say(f"val reached {progression.best_accuracy:.4f}: stopping as asked")
+            return
         if settings.patience and progression.epochs_since_best >= settings.patience:
             progress.say(
                 f"no better val {task.metric_name} for {settings.patience} epochs: stopping early"

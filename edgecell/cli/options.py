@@ -149,6 +149,7 @@ TRAIN = (
         "Stop after N epochs without a better val accuracy (0: never).",
         int,
     ),
+    Flag("--stop-at", "train.stop_at", "Stop once the val figure reaches this (0: never).", float),
     Flag(
         "--class-weights/--no-class-weights",
         "train.class_weights",

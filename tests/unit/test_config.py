@@ -180,6 +180,7 @@ RANGES = [
     (TrainConfig, "warmup_epochs", 0, 1000),
     (TrainConfig, "focal_gamma", 0, 10),
     (TrainConfig, "first_layer_rate", 0.001, 1),
+    (TrainConfig, "stop_at", 0, 1),
     (TrainConfig, "seed", 0, MAX_SEED),
     (TeacherConfig, "distillation", 0, 1),
     (TeacherConfig, "temperature", 0.1, 100),

@@ -196,6 +196,15 @@ def test_a_broken_off_training_goes_on_as_if_nothing_had_happened(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+def test_it_stops_where_it_was_asked_to(tiny_dataset, tmp_path, toy_network, scripted):
+    scripted(0.5, 0.7, 0.9, 0.95)
+    done = train(with_head(head_epochs=2, epochs=4, stop_at=0.7), tiny_dataset, tmp_path, Silent())
+    assert [e["stage"] for e in done.progression.history] == ["head", "head"]
+    watch = Stops()
+    again = train(with_head(head_epochs=2, epochs=4, stop_at=0.7), tiny_dataset, tmp_path, watch)
+    assert watch.epochs == 0 and again.progression == done.progression
+
+
 def planned(model: ModelConfig = SMALL, **settings) -> list[Stage]:
     return stages(Config(model=model, train=TrainConfig(**settings)))
 
