@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -367,8 +368,14 @@ def names_data(parameters: dict[str, Any]) -> bool:
 
 
 def base_config(recipe: str | None) -> Config:
-    """The configuration that flags start from: a recipe by name or path, else the defaults."""
-    return load_recipe(recipe) if recipe else Config()
+    """The configuration that flags start from: a recipe by name or path, else the defaults.
+
+    The environment variable EDGECELL_DETERMINISTIC (not empty, not 0) turns ``deterministic`` on.
+    """
+    config = load_recipe(recipe) if recipe else Config()
+    if os.environ.get("EDGECELL_DETERMINISTIC", "0") in ("", "0"):
+        return config
+    return replace(config, train=replace(config.train, deterministic=True))
 
 
 def precision_flags(command: Any) -> Any:
