@@ -139,8 +139,16 @@ def described(facts: dict[str, Any]) -> None:
         [name, *(f"{facts['counts'][split][i]:,}" for split in splits)]
         for i, name in enumerate(facts["class_names"])
     ]
-    rows.append(["all", *(f"{sum(facts['counts'][split]):,}" for split in splits)])
-    print_table(f"{facts['name']} ({facts['task']})", ["class", *splits], rows)
+    rows.append(["all", *(f"{facts['images'][split]:,}" for split in splits)])
+    several = facts.get("labels_per_image")
+    kind = "class" if several is None else "label"
+    print_table(f"{facts['name']} ({facts['task']})", [kind, *splits], rows)
+    if several is not None:
+        for split in splits:
+            print_line(
+                f"{split}: images with "
+                + ", ".join(f"{k} labels {n:,}" for k, n in enumerate(several[split]))
+            )
     print_line(f"imbalance of train: {facts['imbalance']:.1f} to 1")
     for split in splits:
         pixels, sizes = facts["pixels"][split], facts["sizes"][split]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgecell.data.types import SPLITS, Dataset, Split
 from edgecell.errors import ConfigError, DataError
@@ -52,11 +53,17 @@ def ordered(dataset: Dataset, given: str) -> Dataset:
         )
     order = np.array([place[name.casefold()] for name in own], np.int64)
     parts = (dataset.split(name) for name in SPLITS)
-    train, val, test = (Split(part.name, part.source, order[part.labels]) for part in parts)
+    train, val, test = (_renumbered(part, order) for part in parts)
     origin = dict(dataset.origin)
     if order.tolist() != list(range(len(own))):
         origin["fingerprint"] = sha256_bytes(f"{dataset.fingerprint}{order.tolist()}".encode())
     return replace(dataset, class_names=names, train=train, val=val, test=test, origin=origin)
+
+
+def _renumbered(split: Split, order: NDArray[np.int64]) -> Split:
+    """``split`` with class, or label, i at the place ``order[i]``."""
+    moved = split.labels[:, np.argsort(order)] if split.multi_label else order[split.labels]
+    return Split(split.name, split.source, moved)
 
 
 def _same_number(names: tuple[str, ...], own: tuple[str, ...], where: str) -> None:

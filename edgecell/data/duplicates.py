@@ -20,7 +20,7 @@ class Duplicates:
 
     ``within``: per split, how many images repeat an earlier image of that split.
     ``across``: per pair "train/val", "train/test", "val/test", how many images of the second split
-    are also in the first. ``conflicts``: how many distinct images carry more than one label.
+    are also in the first. ``conflicts``: how many distinct images are labelled in more than one way.
     The examples are names, at most EXAMPLES of each.
     """
 
@@ -73,7 +73,7 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
     """Hash every image once and compare; linear in the number of images."""
     first_in: dict[str, dict[bytes, int]] = {name: {} for name in SPLITS}
     first_seen: dict[bytes, tuple[str, int]] = {}
-    label_of: dict[bytes, int] = {}
+    label_of: dict[bytes, bytes] = {}
     conflicting: dict[bytes, tuple[str, str]] = {}
     within = dict.fromkeys(SPLITS, 0)
     within_examples: list[tuple[str, str]] = []
@@ -95,8 +95,8 @@ def find_duplicates(dataset: Dataset) -> Duplicates:
                 first_in[name][digest] = row
             if digest not in first_seen:
                 first_seen[digest] = (name, row)
-                label_of[digest] = int(labels[row])
-            elif label_of[digest] != labels[row] and digest not in conflicting:
+                label_of[digest] = labels[row].tobytes()
+            elif label_of[digest] != labels[row].tobytes() and digest not in conflicting:
                 conflicting[digest] = (called(*first_seen[digest]), called(name, row))
 
     across: dict[str, int] = {}

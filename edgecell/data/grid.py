@@ -20,15 +20,18 @@ _LONGEST_NAME = 34
 def sample_grid(dataset: Dataset, per_class: int = 8, seed: int = 0) -> Image.Image:
     """Random train images, RGB: rows are classes with their names and counts, columns are samples.
 
+    An image with several labels can stand in several rows.
+
     Images keep their aspect ratio; small ones are enlarged without smoothing.
 
     Raises:
         DataError: an image cannot be decoded.
     """
-    labels = dataset.train.labels
     rows = []
     for label in range(len(dataset.class_names)):
-        members = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
+        members = np.random.default_rng([seed, label]).permutation(
+            np.flatnonzero(dataset.train.having(label))
+        )
         rows.append(
             (
                 f"{_clipped(dataset.class_names[label])} ({len(members)})",

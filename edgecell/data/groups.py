@@ -25,14 +25,23 @@ def share_out(
     ``groups`` and ``copies`` are a key per image; images that share either go together, and so do
     chains of them. Groups are handed out from the largest to the smallest, each to the split whose
     classes it brings nearest to their targets: the rule of scikit-learn's StratifiedGroupKFold, for
-    parts of unequal size. Groups of equal size come in an order drawn from ``seed``.
+    parts of unequal size, and of each label for labels (N, C) of 0 and 1. Groups of equal size come in
+    an order drawn from ``seed``.
 
     Raises:
         DataError: a class is in fewer groups than there are splits, or cannot be in all of them.
     """
     whole = together(groups, copies)
+    if labels.ndim == 2:
+        class_names = (
+            *class_names,
+            "any image",
+        )  # so that those without a label are shared out too
     held = np.zeros((whole.max() + 1, len(class_names)))
-    np.add.at(held, (whole, labels), 1)
+    if labels.ndim == 2:
+        np.add.at(held, whole, np.c_[labels, np.ones(len(labels), np.int64)])
+    else:
+        np.add.at(held, (whole, labels), 1)
     names = ("train", *fractions)
     _require_groups(held, class_names, names)
     shares = np.array([1 - sum(fractions.values()), *fractions.values()])

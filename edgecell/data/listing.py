@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgecell.config import DataConfig
-from edgecell.data.npz import task_of
 from edgecell.data.sources import FileSource
 from edgecell.data.splits import complete_splits, require_classes
 from edgecell.data.types import Dataset, Split
 from edgecell.errors import DataError
+from edgecell.tasks import one_label
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 SPLIT_WORDS = {
@@ -71,7 +71,7 @@ def to_dataset(listing: Listing, config: DataConfig) -> Dataset:
     require_classes(where, splits, listing.class_names, notes)
     return Dataset(
         name=listing.name,
-        task=task_of(listing.class_names),
+        task=one_label(listing.class_names),
         class_names=listing.class_names,
         train=splits["train"],
         val=splits["val"],

@@ -13,7 +13,7 @@ from edgecell.data.class_names import ordered
 from edgecell.data.duplicates import find_duplicates
 from edgecell.data.folder import load_folder
 from edgecell.data.medmnist_files import fetch
-from edgecell.data.npz import load_npz, multi_label_message
+from edgecell.data.npz import load_npz
 from edgecell.data.sources import subset
 from edgecell.data.splits import limit_indices, limit_note
 from edgecell.data.synthetic import load_synthetic
@@ -107,8 +107,6 @@ def _load_medmnist(typed: str, config: DataConfig, progress: bool) -> Dataset:
         hint = f"did you mean {' or '.join(near)}?" if near else f"names: {', '.join(known)}"
         raise DataError(f"no data set or path '{typed}'; {hint}; --data takes {TAKES}")
     entry = catalog()[name]
-    if entry.multi_label:
-        raise DataError(multi_label_message(name))
     path = fetch(name, config.size, config.root, progress)
     dataset = load_npz(path, config, entry)
     return replace(dataset, name=name, origin={**dataset.origin, "kind": "medmnist"})

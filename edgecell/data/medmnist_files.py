@@ -53,7 +53,7 @@ def list_catalog(root: str | Path) -> list[dict]:
         {
             "name": entry.name,
             "task": entry.task,
-            "supported": not entry.multi_label,
+            "supported": True,
             "classes": len(entry.class_names),
             "class_names": list(entry.class_names),
             "channels": entry.channels,

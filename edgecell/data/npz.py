@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 from edgecell.config import DataConfig
 from edgecell.data.catalog import CatalogEntry, official_entry
 from edgecell.data.class_names import named
+from edgecell.data.label_arrays import (
+    TASK_KEY,
+    choose_task,
+    given_task,
+    has_several,
+    label_column,
+    label_table,
+)
 from edgecell.data.sources import ArraySource
 from edgecell.data.splits import complete_splits, require_classes, require_two
 from edgecell.data.types import SPLITS, Dataset, Split
@@ -25,8 +33,10 @@ NAME_KEYS = ("class_names", "label_names")
 def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) -> Dataset:
     """Read a whole file into memory.
 
-    Images uint8 (N, H, W) or (N, H, W, 1|3|4); labels integers (N,) or (N, 1), from 0. A missing
-    val or test is made from train. Class names come from ``entry`` (the official set the file is),
+    Images uint8 (N, H, W) or (N, H, W, 1|3|4); labels integers (N,) or (N, 1), from 0, or (N, C) of
+    0 and 1 where an image can have several labels. A missing val or test is made from train. A text
+    ``task`` may name one of :data:`edgecell.tasks.TASKS`, say that the classes are ordered grades.
+    Class names come from ``entry`` (the official set the file is),
     from a text array ``class_names`` or ``label_names``, from MedMNIST when the file has an official
     name and number of classes, else they are the label numbers.
 
@@ -37,41 +47,32 @@ def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) 
     notes: list[str] = []
     if entry is None and not any(key in arrays for key in NAME_KEYS):
         entry = _entry_by_name(path, notes)
-    if entry is not None and entry.multi_label:
-        raise DataError(multi_label_message(entry.name))
-    splits = {name: _split(path, arrays, name) for name in SPLITS if f"{name}_images" in arrays}
+    told = given_task(path, arrays) or (entry.task if entry is not None else None)
+    several = has_several(path, arrays, told)
+    splits = {
+        name: _split(path, arrays, name, several) for name in SPLITS if f"{name}_images" in arrays
+    }
     class_names = _class_names(path, arrays, splits, entry)
     class_names = named(class_names, config.class_names, str(path))
     entry = entry if entry is not None and class_names == entry.class_names else None
     require_two(str(path), class_names)
     splits = complete_splits(splits, class_names, config, notes)
     require_classes(str(path), splits, class_names, notes)
-    if entry is not None and entry.ordinal:
+    task = choose_task(path, arrays, class_names, several, entry)
+    if task.ordinal:
         notes.append(
-            f"{entry.name} has ordered grades; they are treated as {len(class_names)} separate classes"
+            f"{path.stem} has ordered grades; they are treated as {len(class_names)} separate classes,"
+            " and judged by quadratic kappa too"
         )
     return Dataset(
         name=path.stem,
-        task=task_of(class_names),
+        task=task.name,
         class_names=class_names,
         train=splits["train"],
         val=splits["val"],
         test=splits["test"],
         origin={"kind": "npz", "fingerprint": sha256_file(path)},
         notes=tuple(notes),
-    )
-
-
-def task_of(class_names: tuple[str, ...]) -> str:
-    """MedMNIST's word for the task."""
-    return "binary-class" if len(class_names) == 2 else "multi-class"
-
-
-def multi_label_message(name: str) -> str:
-    """Why a multi-label set is refused."""
-    return (
-        f"{name} is multi-label (several labels per image), which edgecell does not train for now;"
-        " take a set with one label per image, see 'edgecell data list'"
     )
 
 
@@ -91,7 +92,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                     raise DataError(
                         f"{path} has {pair[0]} alone; give both {split}_images and {split}_labels, or neither"
                     )
-            return {key: archive[key] for key in (*keys, *NAME_KEYS) if key in found}
+            return {key: archive[key] for key in (*keys, *NAME_KEYS, TASK_KEY) if key in found}
     except FileNotFoundError as error:
         raise DataError(
             f"no file at {path}; see 'edgecell data list' for names that --data takes"
@@ -124,7 +125,7 @@ def _listing(keys: list[str]) -> str:
     return f"{shown}, … ({len(keys)} in all)" if len(keys) > 12 else shown
 
 
-def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> Split:
+def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str, several: bool) -> Split:
     images, labels = arrays[f"{name}_images"], arrays[f"{name}_labels"]
     where = f"{path}: {name}_images"
     if images.dtype != np.uint8:
@@ -137,7 +138,8 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str) -> Split:
         )
     if 0 in images.shape:
         raise DataError(f"{where} has shape {images.shape}: no images in it")
-    return Split(name, ArraySource(images, name), _labels(path, labels, name, len(images)))
+    read = label_table if several else label_column
+    return Split(name, ArraySource(images, name), read(path, labels, name, len(images)))
 
 
 def _dtype_advice(images: NDArray[Any]) -> str:
@@ -159,40 +161,22 @@ def _shape_advice(images: NDArray[Any]) -> str:
     return ""
 
 
-def _labels(path: Path, labels: NDArray[Any], name: str, count: int) -> NDArray[np.int64]:
-    where = f"{path}: {name}_labels"
-    if labels.ndim == 2 and labels.shape[1] > 1:
-        if labels.dtype.kind in "iufb" and bool((labels.sum(axis=1) == 1).all()):
-            raise DataError(
-                f"{where} has shape {labels.shape} (one-hot); save labels.argmax(axis=1)"
-            )
-        raise DataError(f"{where} has shape {labels.shape}: {multi_label_message('it')}")
-    if labels.ndim not in (1, 2):
-        raise DataError(f"{where} has shape {labels.shape}; wanted (N,) or (N, 1)")
-    if labels.dtype.kind not in "iub":
-        raise DataError(
-            f"{where} has dtype {labels.dtype}; wanted whole numbers from 0: save them astype('int64')"
-        )
-    if len(labels) != count:
-        raise DataError(
-            f"{path}: {name} has {count} images and {len(labels)} labels; each image needs one label"
-        )
-    flat: NDArray[np.int64] = labels.reshape(-1).astype(np.int64)
-    if flat.min() < 0:
-        raise DataError(f"{where} has the label {flat.min()}; wanted whole numbers from 0")
-    return flat
-
-
 def _class_names(
     path: Path,
     arrays: dict[str, NDArray[Any]],
     splits: dict[str, Split],
     entry: CatalogEntry | None,
 ) -> tuple[str, ...]:
-    highest = max(int(split.labels.max()) for split in splits.values())
+    highest = max(_highest(split) for split in splits.values())
     key = next((key for key in NAME_KEYS if key in arrays), None)
     if key is not None:
-        return _given_names(path, key, arrays[key], highest)
+        names = _given_names(path, key, arrays[key], highest)
+        if splits["train"].multi_label and len(names) != highest + 1:
+            raise DataError(f"{path}: {key} has {len(names)} names for {highest + 1} labels")
+        return names
+    if splits["train"].multi_label:
+        fits = entry is not None and len(entry.class_names) == highest + 1
+        return entry.class_names if entry and fits else tuple(map(str, range(highest + 1)))
     if entry is not None and highest < len(entry.class_names):
         return entry.class_names
     if highest >= sum(len(split) for split in splits.values()):
@@ -200,6 +184,11 @@ def _class_names(
             f"{path}: the highest label is {highest}, more than there are images; number the classes 0, 1, 2, …"
         )
     return tuple(str(number) for number in range(highest + 1))
+
+
+def _highest(split: Split) -> int:
+    """The highest class number, or that of the last label."""
+    return split.labels.shape[1] - 1 if split.multi_label else int(split.labels.max())
 
 
 def _given_names(path: Path, key: str, names: NDArray[Any], highest: int) -> tuple[str, ...]:

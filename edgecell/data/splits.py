@@ -1,4 +1,4 @@
-"""Making a missing split and keeping a part of one: stratified by class, seeded.
+"""Making a missing split and keeping a part of one: stratified by class or by label, seeded.
 
 Exact copies of an image never end up on both sides of a split that is made here.
 """
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgecell.config import DataConfig
 from edgecell.data.groups import share_out
 from edgecell.data.sources import digests, subset
+from edgecell.data.strata import spread
 from edgecell.data.types import SPLITS, ImageSource, Split
 from edgecell.errors import ConfigError, DataError
 
@@ -29,9 +30,10 @@ def make_splits(
 ) -> dict[str, Split]:
     """Cut ``fractions`` (of all images, by split name) off ``source``; the rest is "train".
 
-    Each class gives ``round(fraction × its distinct images)``, at least one, to each split. With
-    ``groups`` (a name per image) no group is cut either, see :func:`edgecell.data.groups.share_out`,
-    and the fractions are met as nearly as whole groups can.
+    Each class gives ``round(fraction × its distinct images)``, at least one, to each split; where
+    images have several labels, each label about that share of its images. With ``groups`` (a name per
+    image) no group is cut either, see :func:`edgecell.data.groups.share_out`, and the fractions are
+    met as nearly as whole groups can.
 
     Raises:
         DataError: a class has fewer distinct images, or groups, than there are splits to fill.
@@ -64,6 +66,11 @@ def _by_class(
     group_label, group_of = _distinct(source, labels)
     _require_enough(group_label, class_names, needed=len(fractions) + 1)
     owner = np.full(len(group_label), "train", dtype="<U5")
+    if labels.ndim == 2:
+        sizes = [round(fraction * len(owner)) for fraction in fractions.values()]
+        random = np.random.default_rng([seed, *(_STREAM[name] for name in fractions)])
+        part = spread(group_label, [len(owner) - sum(sizes), *sizes], random)
+        return np.array(["train", *fractions])[part][group_of]
     for name, fraction in fractions.items():
         rng = np.random.default_rng([seed, _STREAM[name]])
         later = len(fractions) - list(fractions).index(name) - 1
@@ -88,12 +95,15 @@ def limit_indices(
     """
     if limit >= len(labels):
         return np.arange(len(labels))
-    classes, counts = np.unique(labels, return_counts=True)
+    classes, counts = _kinds(labels)
     if limit < len(classes):
         raise ConfigError(
             f"data.limit is {limit} and split '{split}' has {len(classes)} classes; allowed: 0 (no limit)"
             f" or at least {len(classes)}"
         )
+    if labels.ndim == 2:
+        random = np.random.default_rng([seed, _STREAM["limit"], *split.encode()])
+        return np.flatnonzero(spread(labels, [limit, len(labels) - limit], random) == 0)
     share = 1 + (limit - len(classes)) * (counts - 1) / max(1, (counts - 1).sum())
     take = np.floor(share).astype(int)
     spare = limit - int(take.sum())
@@ -161,17 +171,19 @@ def require_classes(
         DataError: a class without train images, or one class only.
     """
     for name in SPLITS:
-        counts = np.bincount(splits[name].labels, minlength=len(class_names))
+        counts = splits[name].counts(len(class_names))
         missing = [class_names[i] for i in np.flatnonzero(counts == 0)]
         listed = ", ".join(f"'{m}'" for m in missing[:8])
         if missing and name == "train":
-            if len(missing) == len(class_names) - 1:
+            if len(missing) == len(class_names) - 1 and not splits[name].multi_label:
                 require_two(f"{where}: train", (class_names[int(np.argmax(counts))],))
             raise DataError(
                 f"{where}: no train images of {listed}; add some, or leave the class out of all splits"
             )
         if missing:
             notes.append(f"{name} has no images of {listed}: its figures say nothing about them")
+        if splits[name].multi_label:
+            _require_contrast(where, splits[name], class_names)
 
 
 def _distinct(
@@ -189,10 +201,37 @@ def _distinct(
     return labels[np.array(first, np.int64)], group_of
 
 
+def _kinds(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The classes, or the labels, that occur, and how many images have each."""
+    if labels.ndim == 1:
+        return np.unique(labels, return_counts=True)
+    counts = labels.sum(axis=0)
+    return np.flatnonzero(counts), counts[counts > 0]
+
+
+def _require_contrast(where: str, split: Split, class_names: tuple[str, ...]) -> None:
+    """Refuse a train label that every image has, and a split in which no label tells images apart."""
+    counts = split.counts(len(class_names))
+    if split.name == "train" and (counts == len(split)).any():
+        always = class_names[int(np.argmax(counts))]
+        raise DataError(
+            f"{where}: all {len(split)} train images have the label '{always}', so there is nothing to"
+            " learn about it; leave it out, or add images without it"
+        )
+    if not ((counts > 0) & (counts < len(split))).any():
+        raise DataError(
+            f"{where}: in {split.name} no label has both images with it and images without it;"
+            " add some, or leave the split out to have it made from train"
+        )
+
+
 def _require_enough(
     group_label: NDArray[np.int64], class_names: tuple[str, ...], needed: int
 ) -> None:
-    counts = np.bincount(group_label, minlength=len(class_names))
+    whole = group_label.ndim == 2
+    counts = (
+        group_label.sum(axis=0) if whole else np.bincount(group_label, minlength=len(class_names))
+    )
     short = [f"'{class_names[c]}' {counts[c]}" for c in np.flatnonzero(counts < needed)]
     if short:
         more = f" and {len(short) - 8} more" if len(short) > 8 else ""

@@ -47,7 +47,8 @@ class SizeRange:
 class Summary:
     """Counts are per split, in the order of ``class_names``.
 
-    ``imbalance``: largest over smallest class of train.
+    ``imbalance``: largest over smallest class of train. ``labels_per_image`` is for sets with several
+    labels to an image: how many images have 0, 1, 2, … of them.
     """
 
     name: str
@@ -60,10 +61,14 @@ class Summary:
     duplicates: Duplicates
     notes: tuple[str, ...]
     origin: dict[str, Any]
+    images: dict[str, int]
+    labels_per_image: dict[str, tuple[int, ...]] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object."""
         data = asdict(self)
+        if self.labels_per_image is None:
+            del data["labels_per_image"]
         data["duplicates"] = self.duplicates.to_json()
         return data
 
@@ -113,14 +118,23 @@ def describe(
         duplicates=find_duplicates(dataset),
         notes=dataset.notes,
         origin=dataset.origin,
+        images={name: len(dataset.split(name)) for name in SPLITS},
+        labels_per_image=_label_counts(dataset),
     )
 
 
 def _counts(dataset: Dataset, name: str) -> list[int]:
-    counts: list[int] = np.bincount(
-        dataset.split(name).labels, minlength=len(dataset.class_names)
-    ).tolist()
+    counts: list[int] = dataset.split(name).counts(len(dataset.class_names)).tolist()
     return counts
+
+
+def _label_counts(dataset: Dataset) -> dict[str, tuple[int, ...]] | None:
+    """How many images have 0, 1, 2, … labels at once, by split."""
+    if not dataset.train.multi_label:
+        return None
+    return {
+        name: tuple(np.bincount(dataset.split(name).labels.sum(axis=1)).tolist()) for name in SPLITS
+    }
 
 
 def _rows_to_read(split: Split, chosen: NDArray[np.int64]) -> NDArray[np.int64]:

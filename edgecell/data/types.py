@@ -57,10 +57,23 @@ class Split:
         """Whether an image can have several labels at once."""
         return self.labels.ndim == 2
 
+    def having(self, label: int) -> NDArray[np.bool_]:
+        """Which images are of class ``label``, or have that label, bool (N,)."""
+        return np.asarray(self.labels[:, label] == 1 if self.multi_label else self.labels == label)
+
+    def counts(self, class_count: int) -> NDArray[np.int64]:
+        """Images of each class, or with each label, int64 (class_count,)."""
+        if self.multi_label:
+            return np.asarray(self.labels.sum(axis=0), np.int64)
+        return np.bincount(self.labels, minlength=class_count).astype(np.int64)
+
 
 @dataclass(frozen=True)
 class Dataset:
     """Three disjoint splits with one list of class names.
+
+    ``task`` is a name of :data:`edgecell.tasks.TASKS`: with "multi-label, binary-class" the class names
+    are those of labels, any number of which an image can have.
 
     ``origin`` says where it came from (kind, source as typed, fingerprint) in JSON types; ``notes``
     are lines a user should see (a split that was made, duplicates across splits).

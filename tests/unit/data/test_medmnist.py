@@ -121,7 +121,6 @@ def test_a_wrong_file_under_the_root_is_left_alone(server, tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("chestmnist", "chestmnist is multi-label"),
         ("organmnist3d", r"organmnist3d holds volumes \(3D\)"),
         ("bloodmnits", "no data set or path 'bloodmnits'; did you mean bloodmnist"),
         ("zzz", "names: synthetic, pathmnist, .*--data takes 'synthetic', a MedMNIST 2D name"),
@@ -188,7 +187,11 @@ def test_the_catalog_agrees_with_the_medmnist_package(capsys):
     ("name", "counts", "note"),
     [
         ("pneumoniamnist", [4708, 524, 624], "8 of val also in train"),
-        ("retinamnist", [1080, 120, 400], "treated as 5 separate classes"),
+        (
+            "retinamnist",
+            [1080, 120, 400],
+            "treated as 5 separate classes, and judged by quadratic kappa too",
+        ),
         ("breastmnist", [546, 78, 156], "1 of test also in train"),
     ],
 )
@@ -197,6 +200,7 @@ def test_official_files(shared, name, counts, note):
     dataset = load_dataset(DataConfig(name, root=root))
     assert [len(dataset.split(s)) for s in ("train", "val", "test")] == counts
     assert any(note in line for line in dataset.notes)
+    assert dataset.task == catalog()[name].task
     assert describe(dataset, sample=20).pixels["train"].total == counts[0]
     (row,) = (row for row in list_catalog(root) if row["name"] == name)
     assert row["present"] == [28]

@@ -73,7 +73,7 @@ def test_an_official_file_name_gives_names_only_where_the_labels_fit(arrays, wri
         ({"train_labels": lambda a: a.ravel().astype(str)}, r"wanted whole numbers"),
         ({"train_labels": lambda a: a.astype(int) - 1}, r"has the label -1"),
         ({"train_labels": lambda a: np.eye(3)[a.ravel()]}, r"one-hot\); save labels\.argmax"),
-        ({"train_labels": lambda a: np.ones((60, 3), int)}, r"multi-label"),
+        ({"train_labels": lambda a: np.ones((60, 3), int)}, r"val_labels has shape \(12, 1\) and"),
         ({"train_labels": lambda a: a[:, :, None]}, r"wanted \(N,\) or \(N, 1\)"),
         ({"test_labels": lambda a: a.astype(int) + 1}, r"no train images of '3'"),
         ({"train_labels": lambda a: a.astype(int) * 1000}, r"highest label is 2000"),
