@@ -64,11 +64,13 @@ def equalize(
     ``images`` uint8 (N, H, W, 3) should be those of the calibration.
 
     Raises:
-        ConvertError: no images.
+        ConvertError: no images, or no group of channels that can be scaled.
     """
     if len(images) == 0:
         raise ConvertError("equalisation needs calibration images; name the data with --data")
     found = groups(calibrated.flatbuffer)
+    if not found:
+        raise ConvertError("no two layers of this network can be evened out against each other")
     peaks = _peaks(calibrated.flatbuffer, images, scaling, {t for g in found for t in g.tensors})
     file = tflite_file.parse(calibrated.flatbuffer)
     weights = {

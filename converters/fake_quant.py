@@ -33,6 +33,9 @@ _KERNELS = {
     "Dense": ("kernel", False),
     "DepthwiseConv2D": ("depthwise_kernel", True),
 }
+# Operators whose output has the scale of their input in the file, whatever range it was given: what
+# goes through them is rounded already.
+_PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "PADV2", "RESHAPE")
 _PREFIX = "quant_"
 _tfmot: Any = tfmot.quantization.keras  # its modules are made at import time, mypy sees none
 
@@ -230,7 +233,7 @@ def match_layers(
     unmatched = []
     for op in file.operators:
         name = file.tensors[op.outputs[0]].name
-        if name not in calibrated.ranges or name in ports:
+        if name not in calibrated.ranges or name in ports or op.name in _PASSING:
             continue
         known = [p for segment in name.split(";") for p in segment.split("/") if p in position]
         if not known:

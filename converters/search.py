@@ -127,12 +127,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All candidates in the order they were tried, and the name of the best by :data:`RULE`."""
+    """All candidates in the order they were tried, and the name of the best by :data:`RULE`.
+
+    ``skipped`` holds, by method, why it cannot be applied to this network.
+    """
 
     candidates: tuple[Candidate, ...]
     chosen: str
     reference_accuracy: float
     n: int
+    skipped: Mapping[str, str]
 
     @property
     def best(self) -> Candidate:
@@ -147,6 +151,7 @@ class SearchResult:
             "n": self.n,
             "reference_accuracy": self.reference_accuracy,
             "candidates": [each.to_json() for each in self.candidates],
+            "skipped": dict(self.skipped),
         }
 
 
@@ -199,11 +204,11 @@ def search(
 ) -> SearchResult:
     """Build every method's file and judge it on val; ``step`` is called after each with a line.
 
-    ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,) are val's.
+    ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,) are val's. A method that this network gives
+    nothing to work on, or that does not end in an int8 file, is skipped with its reason.
 
     Raises:
-        ConvertError: no method, a method that cannot be built, or a file that is not int8.
-        DataError: no images.
+        ConvertError: no method, or none that can be built. DataError: no images.
     """
     if not methods:
         raise ConvertError(f"no method to try; allowed: {', '.join(METHODS)}")
@@ -212,20 +217,28 @@ def search(
             f"search got {len(images)} images and {len(labels)} labels; allowed: as many"
         )
     expected = reference.predict(images)
-    candidates = []
+    candidates: list[Candidate] = []
+    skipped: dict[str, str] = {}
     for name, method in methods.items():
         started = time.monotonic()
-        data = build(prepared, method, input_type)
-        audit.require(
-            audit.audit(data, "int8", input_type, scaling=prepared.scaling, name=name), name
-        )
+        try:
+            data = build(prepared, method, input_type)
+            report = audit.audit(data, "int8", input_type, scaling=prepared.scaling, name=name)
+            audit.require(report, name)
+        except ConvertError as error:
+            skipped[name] = str(error)
+            step(f"{name}: skipped, {error}")
+            continue
         found = TFLitePredictor(data, threads=0, name=name).predict(images)
         seconds = time.monotonic() - started
         candidates.append(judge(name, data, expected, found, labels, class_names, seconds))
         step(_line(candidates[-1]))
+    if not candidates:
+        raise ConvertError(next(iter(skipped.values())))
     confusion = metrics.confusion_matrix(labels, expected.argmax(axis=1), len(class_names))
     chosen = choose(candidates).method
-    return SearchResult(tuple(candidates), chosen, metrics.accuracy(confusion), len(images))
+    accuracy = metrics.accuracy(confusion)
+    return SearchResult(tuple(candidates), chosen, accuracy, len(images), skipped)
 
 
 def judge(

@@ -26,9 +26,13 @@ def searched(record: dict[str, Any], folder: Path) -> None:
         ]
         for each in results["candidates"]
     ]
+    skipped = results.get("skipped", {})  # records made before 0.2 have none
+    rows += [[method + " (skipped)", *("–",) * 6] for method in skipped]
     columns = ["method", "accuracy", "drop", "macro-F1 drop", "agreement", "worst class", "bytes"]
     title = f"int8 on val, n={results['n']}, reference {results['reference_accuracy']:.4f}"
     print_table(title, columns, rows)
+    for method, reason in skipped.items():
+        print_line(f"skipped: {method}: {reason}")
     print_line(f"kept by: {results['rule']}")
     print_line(f"files: {folder / 'search.json'}, {folder / 'search.png'}")
 

@@ -26,12 +26,15 @@ def search_section(
         ]
         for each in results["candidates"]
     ]
+    skipped = results.get("skipped", {})  # records made before 0.2 have none
+    rows += [[method, "skipped", *("–",) * 6] for method in skipped]
     columns = ["Method", "", "Accuracy", "Drop", "Macro-F1 drop", "Agreement", "Worst class, F1"]
     return section(
         "Search for a better int8",
         "search",
         table([*columns, "Size"], rows, numeric=(2, 3, 4, 5, 6, 7)),
         _figures(record, folder, pictures, "Methods on val: accuracy lost and answers changed"),
+        *(element("p", f"Skipped: {method}: {reason}.") for method, reason in skipped.items()),
         element("p", f"Kept: {results['rule']}."),
         lead=f"Post-training methods without training, fitted to train and compared on val "
         f"(n={results['n']}, trained model {results['reference_accuracy']:.4f}). cle: channels "

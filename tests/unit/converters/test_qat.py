@@ -13,39 +13,23 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 import toys
+from lessons import lesson
 
 from converters.audit import audit
 from converters.fake_quant import RANGE_DECAY, ChannelQuantizer, build_twin, match_layers
-from converters.fine_tuning import Lesson, make_step, mixed, score
+from converters.fine_tuning import make_step, mixed, score
 from converters.lowering import calibrate, quantize_int8
 from converters.qat import Rounded, fine_tune
 from converters.tflite import convert
 from converters.verify import VerifyBudget, require, verify
-from edgecell.batches import TrainingImages
 from edgecell.checkpoint import Checkpoint
-from edgecell.config import AugmentConfig, QatConfig
-from edgecell.data.sources import ArraySource
-from edgecell.data.types import Split
+from edgecell.config import QatConfig
 from edgecell.distillation import mixed_loss
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
-from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 
 QUICK = QatConfig(epochs=2, batch_size=16, learning_rate=1e-3)
-
-
-def prepared(name: str, count: int, seed: int) -> TrainingImages:
-    x, y = toys.images(count, seed)
-    split = Split(name, ArraySource(x, name), y.astype(np.int64))
-    spec = PreprocessSpec(toys.SIZE, toys.SIZE)
-    return TrainingImages(split, spec, x, np.ones(count, np.float32), len(toys.CLASSES))
-
-
-def lesson() -> Lesson:
-    calm = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0)
-    sample = toys.images(32, seed=1)[0]
-    return Lesson(prepared("train", 64, 1), prepared("val", 40, 2), sample, calm, 0.05)
 
 
 def tune(folder: Path, settings: QatConfig = QUICK, key: str = "k", progress=None):
