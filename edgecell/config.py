@@ -57,7 +57,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network. ``weights`` is "imagenet", "none" or the path of a backbone's .h5 file."""
+    """Which network. ``weights`` is "imagenet", "none", a backbone's .h5 file or a trained run."""
 
     name: str = "mobilenet_v2"
     alpha: float = 0.35

@@ -107,7 +107,7 @@ MODEL = (
     Flag(
         "--weights",
         "model.weights",
-        "'imagenet' (mobilenet_v2, efficientnet_b0), 'none', or the path of a '…_no_top.h5' file.",
+        "'imagenet' (mobilenet_v2, efficientnet_b0), 'none', a '…_no_top.h5' file, or a trained run.",
     ),
     Flag("--dropout", "model.dropout", "Dropout before the last layer.", float),
     Flag(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tf_keras as keras
@@ -12,6 +12,7 @@ import tf_keras as keras
 from edgecell.config import ModelConfig
 from edgecell.errors import ConfigError
 from edgecell.models import efficientnet_b0, mobilenet_v2, resnet18, small_cnn
+from edgecell.models.weights import copy_trained, trained_file
 
 INPUT_SCALING = "input_scaling"
 HEAD = ("pool", "dropout", "probabilities")
@@ -91,6 +92,9 @@ def build_model(
         ConfigError: see :func:`architecture_of`. ArtifactError, DataError: weights that cannot be had.
     """
     architecture = architecture_of(config)
+    trained = trained_file(config.weights)
+    if trained is not None:
+        config = replace(config, weights="none")
     inputs = keras.Input((config.image_size, config.image_size, 3), name="pixels")
     scaled = keras.layers.Rescaling(1 / 128, offset=-1.0, name=INPUT_SCALING)(inputs)
     features = architecture.backbone(scaled, config)
@@ -109,6 +113,8 @@ def build_model(
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = batchnorm_momentum
+    if trained is not None:
+        copy_trained(model, trained)
     return model
 
 

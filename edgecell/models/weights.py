@@ -1,4 +1,4 @@
-"""Pretrained backbone weights: by name from Keras' public store (cached), or from a file."""
+"""Weights to start from: by name from Keras' public store (cached), a file, or a trained run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import requests
 import tf_keras as keras
 
 from edgecell.errors import ArtifactError, DataError
-from edgecell.keras_file import first_line
+from edgecell.keras_file import first_line, load_keras
 
 CACHE = Path("~/.keras/models")
 """Where Keras itself keeps downloaded weights; shared with it, so that nothing is fetched twice."""
@@ -114,3 +114,39 @@ class Normalization:
         convolution.set_weights([kernel * factor[:, None]])
         gamma, beta, mean, variance = norm.get_weights()
         norm.set_weights([gamma, beta, mean - np.einsum("hwio,i->o", kernel, rest), variance])
+
+
+def trained_file(weights: str) -> Path | None:
+    """The Keras model that ``weights`` names, a run's or a .keras file; None where it is no such path."""
+    path = Path(weights)
+    if path.suffix == ".keras":
+        return path
+    return path / "train" / "model.keras" if path.is_dir() else None
+
+
+def copy_trained(model: keras.Model, path: Path) -> None:
+    """Start ``model`` from a trained model of the same network, at any input size.
+
+    The last layer is taken over where it has the same number of classes.
+
+    Raises:
+        ArtifactError: no such model, or one of another network.
+    """
+    donor = load_keras(path)
+    own, given = ([la for la in each.layers if la.weights] for each in (model, donor))
+    fits = len(own) == len(given) and all(
+        _shapes(mine) == _shapes(its) for mine, its in zip(own[:-1], given[:-1], strict=True)
+    )
+    if not fits:
+        raise ArtifactError(
+            f"{path} holds '{donor.name}' with {donor.count_params():,} parameters, which is not the"
+            f" network to be trained ('{model.name}', {model.count_params():,}); give a run of the same"
+            " --model and --alpha"
+        )
+    for mine, its in zip(own, given, strict=True):
+        if _shapes(mine) == _shapes(its):
+            mine.set_weights(its.get_weights())
+
+
+def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]

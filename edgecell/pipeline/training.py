@@ -12,6 +12,7 @@ from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.models.registry import architecture_of
+from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.teaching import Loaded, load_teachers, teacher_files
 from edgecell.progress import Progress
@@ -194,7 +195,7 @@ def default_name(config: Config) -> str:
 
 def _weights_file(config: Config) -> list[Path]:
     named = config.model.weights in ("imagenet", "none")
-    return [] if named else [Path(config.model.weights)]
+    return [] if named else [trained_file(config.model.weights) or Path(config.model.weights)]
 
 
 def _same_training(old: Config, new: Config) -> bool:

@@ -128,6 +128,24 @@ def small() -> keras.Model:
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
 
 
+def test_a_trained_model_is_a_start_for_another_size_and_other_classes(tmp_path):
+    donor = build_model(ModelConfig(name="simple_cnn", image_size=28, weights="none"), 3, 0.9)
+    path = tmp_path / "run" / "train" / "model.keras"
+    path.parent.mkdir(parents=True)
+    donor.save(path)
+    for named in (path, tmp_path / "run"):
+        start = ModelConfig(name="simple_cnn", image_size=36, weights=str(named))
+        same, other = build_model(start, 3, 0.9), build_model(start, 5, 0.9)
+        for mine, its in zip(same.get_weights(), donor.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, its)
+        np.testing.assert_array_equal(other.get_weights()[0], donor.get_weights()[0])
+        assert other.output_shape[-1] == 5
+    with pytest.raises(ArtifactError, match="not the network to be trained"):
+        build_model(ModelConfig(name="deeper_cnn", image_size=28, weights=str(path)), 3, 0.9)
+    with pytest.raises(ArtifactError, match="no model at"):
+        build_model(ModelConfig(name="simple_cnn", weights=str(tmp_path)), 3, 0.9)
+
+
 def test_weights_survive_the_file(tmp_path, small):
     stored = small.get_weights()
     small.save_weights(tmp_path / "w.h5")
