@@ -21,6 +21,7 @@ from edgecell.data.label_arrays import (
     label_column,
     label_table,
 )
+from edgecell.data.npz_member import read_member
 from edgecell.data.sources import ArraySource
 from edgecell.data.splits import complete_splits, require_classes, require_two
 from edgecell.data.types import SPLITS, Dataset, Split
@@ -31,7 +32,7 @@ NAME_KEYS = ("class_names", "label_names")
 
 
 def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) -> Dataset:
-    """Read a whole file into memory.
+    """Read a file; arrays beyond ``npz_member.IN_MEMORY`` bytes stay on disk.
 
     Images uint8 (N, H, W) or (N, H, W, 1|3|4); labels integers (N,) or (N, 1), from 0, or (N, C) of
     0 and 1 where an image can have several labels. A missing val or test is made from train. A text
@@ -76,7 +77,7 @@ def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) 
     )
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _read(path: Path) -> dict[str, Any]:
     try:
         opened = np.load(path, allow_pickle=False)
         if not isinstance(opened, np.lib.npyio.NpzFile):
@@ -92,7 +93,8 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
                     raise DataError(
                         f"{path} has {pair[0]} alone; give both {split}_images and {split}_labels, or neither"
                     )
-            return {key: archive[key] for key in (*keys, *NAME_KEYS, TASK_KEY) if key in found}
+            wanted = (*keys, *NAME_KEYS, TASK_KEY)
+            return {key: read_member(path, archive, key) for key in wanted if key in found}
     except FileNotFoundError as error:
         raise DataError(
             f"no file at {path}; see 'edgecell data list' for names that --data takes"
@@ -144,7 +146,7 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str, several: bool
 
 def _dtype_advice(images: NDArray[Any]) -> str:
     if images.dtype.kind == "f":
-        top = float(np.nanmax(images)) if images.size else 0.0
+        top = float(np.nanmax(images[:1000])) if images.size else 0.0
         return (
             "save (images * 255).round().astype('uint8')"
             if top <= 1.0

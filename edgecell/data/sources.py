@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.data.npz_member import FileArray
 from edgecell.data.types import ImageSource
 from edgecell.errors import DataError
 from edgecell.preprocess import decode_file, to_rgb
@@ -24,9 +25,9 @@ THREADED_ABOVE = 20_000
 
 
 class ArraySource:
-    """uint8 (N, h, w) or (N, h, w, 1|3|4) in memory; images are named ``label[index]``."""
+    """uint8 (N, h, w) or (N, h, w, 1|3|4), in memory or on disk; images are named ``label[index]``."""
 
-    def __init__(self, images: NDArray[np.uint8], label: str) -> None:
+    def __init__(self, images: NDArray[np.uint8] | FileArray, label: str) -> None:
         self.images = images
         self.label = label
         self._digests: list[bytes] | None = None
