@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,14 +16,19 @@ from edgecell.errors import DataError
 from edgecell.mixing import mix
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
+from edgecell.scratch import ScratchRows
 
 MEMORY_LIMIT = 1_200_000_000
-"""Bytes of resized images that are kept in memory; larger splits are read batch by batch."""
+"""Bytes of resized images that are kept in memory; larger splits are read batch by batch.
+
+What was read is kept on disk for the next epochs: decoding and resizing a photograph of 360 × 360
+takes a core as long as training MobileNetV2 0.35 on it at 96 pixels.
+"""
 
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """A split ready for training: labels, and resized images in memory if they fit.
+    """A split ready for training: labels, and resized images in memory if they fit, else on disk.
 
     ``pixels`` is uint8 (N, H, W, 3) or None; ``sample_weights`` float32 (N,), or (N, C) where an
     image can have several labels: those of its labels.
@@ -33,20 +39,30 @@ class TrainingImages:
     pixels: NDArray[np.uint8] | None
     sample_weights: NDArray[np.float32]
     class_count: int
+    scratch: ScratchRows | None = None
     failures: list[DataError] = field(default_factory=list)
 
     def gather(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         """The images at ``indices``, uint8 (len(indices), H, W, 3).
 
         Raises:
-            DataError: an image cannot be decoded. It is also kept in ``failures``: inside a
+            DataError: an image cannot be decoded, or the disk is full. It is also kept in ``failures``: inside a
             tf.data pipeline TensorFlow replaces it by an error of its own.
         """
         if self.pixels is not None:
             return self.pixels[indices]
         out = np.empty((len(indices), self.spec.height, self.spec.width, 3), np.uint8)
+        missing = np.ones(len(indices), bool)
+        if self.scratch is not None:
+            missing = ~self.scratch.fetch(out, indices)
+        if not missing.any():
+            return out
         try:
-            read_into(out, self.split.source, indices, self.spec)
+            read = np.empty((int(missing.sum()), *out.shape[1:]), np.uint8)
+            read_into(read, self.split.source, indices[missing], self.spec)
+            out[missing] = read
+            if self.scratch is not None:
+                self.scratch.keep(read, indices[missing])
         except DataError as error:
             self.failures.append(error)
             raise
@@ -67,23 +83,32 @@ def prepare(
     *,
     class_weights: bool,
     progress: Progress,
-    memory_limit: int = MEMORY_LIMIT,
+    memory_limit: int | None = None,
 ) -> TrainingImages:
     """Resize a split once if it fits in memory, and weigh its images by class.
+
+    ``memory_limit``: bytes of resized images, MEMORY_LIMIT unless given.
 
     Raises:
         DataError: an image cannot be decoded.
     """
-    pixels = None
-    if len(split) * spec.height * spec.width * 3 <= memory_limit:
+    pixels, scratch, shape = None, None, (spec.height, spec.width, 3)
+    if len(split) * math.prod(shape) <= (MEMORY_LIMIT if memory_limit is None else memory_limit):
         progress.begin(f"reading {split.name}", len(split))
         pixels = materialize(split, spec, progress.advance)
+    else:
+        scratch = ScratchRows.where_there_is_room(len(split), shape)
+        if scratch is None:
+            progress.say(
+                f"note: {split.name} fits neither in memory nor on the disk of the cache folder"
+                " (EDGECELL_CACHE): its images are decoded in every epoch"
+            )
     weights = np.ones(split.labels.shape, np.float32)
     if class_weights and split.multi_label:
         weights = balanced_label_weights(split.labels)
     elif class_weights:
         weights = balanced_weights(split.labels, class_count)[split.labels]
-    return TrainingImages(split, spec, pixels, weights, class_count)
+    return TrainingImages(split, spec, pixels, weights, class_count, scratch)
 
 
 def balanced_weights(labels: NDArray[np.int64], class_count: int) -> NDArray[np.float32]:

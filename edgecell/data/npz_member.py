@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.errors import DataError
+from edgecell.scratch import cache_folder
 
 IN_MEMORY = 256_000_000
 """Bytes up to which an array is read into memory as a whole."""
@@ -121,14 +122,6 @@ def read_member(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> NDArray[
         inside = info.header_offset + _LOCAL_HEADER.size + sum(lengths)
         return FileArray(path, inside + start, shape, dtype)
     return FileArray(_unpacked(members, info, key), start, shape, dtype)
-
-
-def cache_folder() -> Path:
-    """Where large arrays are unpacked: $EDGECELL_CACHE, else edgecell in the user's cache folder."""
-    if chosen := os.environ.get("EDGECELL_CACHE"):
-        return Path(chosen).expanduser()
-    above = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(above).expanduser() / "edgecell"
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

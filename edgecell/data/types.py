@@ -126,7 +126,9 @@ def read_into(
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Fill ``out`` (len(indices), spec.height, spec.width, 3) with the images at ``indices``."""
-    chunk = 64
+    workers = cpu_count() or 1
+    # A few images to a thread: enough threads for a batch, little overhead for a whole split.
+    chunk = max(1, min(64, len(indices) // (2 * workers)))
 
     def fill(start: int) -> int:
         for row in range(start, min(start + chunk, len(indices))):
@@ -134,7 +136,7 @@ def read_into(
         return min(chunk, len(indices) - start)
 
     done = 0
-    with ThreadPoolExecutor(max_workers=cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for count in pool.map(fill, range(0, len(indices), chunk)):
             done += count
             if progress is not None:

@@ -17,7 +17,17 @@ PACKAGES = ("edgecell", "converters", "benchmarks")
 # A unit imports from lower tiers and, without a cycle, from its own. A new module must be placed.
 TIERS = (
     ("edgecell", "errors"),
-    ("config", "record", "metrics", "preprocess", "progress", "native_log", "pixels", "tasks"),
+    (
+        "config",
+        "record",
+        "metrics",
+        "preprocess",
+        "progress",
+        "native_log",
+        "pixels",
+        "tasks",
+        "scratch",
+    ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),

@@ -8,6 +8,7 @@ import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
 from edgecell import batches as batches_module
+from edgecell import scratch as scratch_module
 from edgecell.batches import balanced_weights, epoch_batches, prepare, steps_per_epoch
 from edgecell.config import AugmentConfig
 from edgecell.data.types import Split
@@ -48,6 +49,11 @@ def prepared(count: int = 50, corrupt: int = -1, class_weights: bool = True, **o
 def epoch(images, *, seed: int = 0, epoch: int = 0, size: int = 8, config=PLAIN) -> list:
     made = epoch_batches(images, config, batch_size=size, seed=seed, epoch=epoch)
     return [tuple(part.numpy() for part in batch) for batch in made]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGECELL_CACHE", str(tmp_path / "cache"))
 
 
 def order(found: list) -> list[int]:
@@ -91,6 +97,33 @@ def test_streaming_shows_what_memory_shows():
     ):
         for part, twin in zip(one, two, strict=True):
             np.testing.assert_array_equal(part, twin)
+
+
+def test_what_was_read_once_is_not_decoded_again(monkeypatch):
+    images = prepared(memory_limit=0)
+    reads: list[int] = []
+    plain = Numbered.read
+    monkeypatch.setattr(
+        Numbered, "read", lambda self, index: (reads.append(index), plain(self, index))[1]
+    )
+    first = images.gather(np.array([3, 9, 4]))
+    again = images.gather(np.array([9, 5, 3, 5]))
+    assert sorted(reads) == [3, 4, 5, 5, 9]
+    for number, image in zip([3, 9, 4, 9, 5, 3, 5], [*first, *again], strict=True):
+        np.testing.assert_array_equal(image, np.full((16, 16, 3), number))
+    for e in range(3):
+        epoch(images, epoch=e)
+    assert len(reads) <= 5 + 50
+
+
+def test_without_room_on_disk_images_are_decoded_again_and_that_is_said(monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(Silent, "say", lambda self, line: said.append(line))
+    monkeypatch.setattr(scratch_module, "SPARE", 1e15)
+    images = prepared(memory_limit=0)
+    assert images.scratch is None
+    assert "its images are decoded in every epoch" in said[0]
+    assert order(epoch(images)) == order(epoch(prepared()))
 
 
 def test_the_memory_limit_is_what_the_resized_images_take(monkeypatch):

@@ -3,14 +3,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgecell.config import DataConfig
 from edgecell.data import SPLITS, describe, load_dataset, npz_member
-from edgecell.data.npz_member import FileArray, cache_folder
+from edgecell.data.npz_member import FileArray
 from edgecell.errors import DataError
 
 
@@ -151,16 +150,6 @@ def test_rows_are_indexed_as_those_of_an_array(tmp_path):
     for wrong in (5, -1, slice(0, 4, 2)):
         with pytest.raises(IndexError):
             array[wrong]
-
-
-def test_where_the_cache_is(monkeypatch):
-    monkeypatch.delenv("EDGECELL_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder() == Path("/x/edgecell")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache/edgecell"
-    monkeypatch.setenv("EDGECELL_CACHE", "~/c")
-    assert cache_folder() == Path.home() / "c"
 
 
 MEASURE = """
