@@ -32,6 +32,7 @@ VERBS = (
     "calibrate",
     "robustness",
     "bench",
+    "tune",
 )
 _PACKAGES = (
     "edgecell",

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgecell import __version__
-from edgecell.cli import commands, data, terminal, trust
+from edgecell.cli import commands, data, terminal, trust, tuning
 from edgecell.errors import EdgecellError
 
 INTERRUPTED = 130
@@ -34,6 +34,7 @@ def cli() -> None:
     \b
     edgecell demo                                everything, on synthetic cells, no download
     edgecell train --data bloodmnist             a run under artifacts/runs/
+    edgecell tune --data bloodmnist              better settings, as a recipe
     edgecell quantize RUN --int8 --float16       .tflite files from it
     edgecell verify RUN                          are they as good as the trained model?
     edgecell calibrate RUN                       when to answer, and when to abstain
@@ -45,7 +46,7 @@ def cli() -> None:
     """
 
 
-for command in (*commands.COMMANDS, *trust.COMMANDS, data.data):
+for command in (*commands.COMMANDS, *trust.COMMANDS, *tuning.COMMANDS, data.data):
     cli.add_command(command)
 
 

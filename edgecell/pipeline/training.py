@@ -140,7 +140,7 @@ def _write(
     }
     return run.write_record(
         "train",
-        inputs=_weights_file(config) + teacher_files(config),
+        inputs=weights_file(config) + teacher_files(config),
         input_hashes={f"data:{dataset.name}": dataset.fingerprint},
         outputs=[model_path, folder / "history.json", curves],
         config=settings_of(config),
@@ -173,7 +173,7 @@ def is_current(config: Config, run: RunDir, dataset: Dataset) -> bool:
     """Whether ``run`` holds the finished training of this configuration on this data."""
     return run.is_current(
         "train",
-        inputs=_weights_file(config) + teacher_files(config),
+        inputs=weights_file(config) + teacher_files(config),
         input_hashes={f"data:{dataset.name}": dataset.fingerprint},
         config=settings_of(config),
     )
@@ -193,7 +193,8 @@ def default_name(config: Config) -> str:
     return f"{plain}-{model.name}{width}-{model.image_size}"
 
 
-def _weights_file(config: Config) -> list[Path]:
+def weights_file(config: Config) -> list[Path]:
+    """The file of the backbone's weights where the user names one, as inputs of a record."""
     named = config.model.weights in ("imagenet", "none")
     return [] if named else [trained_file(config.model.weights) or Path(config.model.weights)]
 

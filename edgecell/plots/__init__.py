@@ -25,6 +25,13 @@ from edgecell.plots.trust import (
     selective_accuracy,
     set_coverage,
 )
+from edgecell.plots.tuning import (
+    tuning_epochs,
+    tuning_history,
+    tuning_importance,
+    tuning_parallel,
+    tuning_slices,
+)
 
 __all__ = [
     "Images",
@@ -48,4 +55,9 @@ __all__ = [
     "sensitivity",
     "set_coverage",
     "tradeoff",
+    "tuning_epochs",
+    "tuning_history",
+    "tuning_importance",
+    "tuning_parallel",
+    "tuning_slices",
 ]

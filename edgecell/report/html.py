@@ -9,7 +9,7 @@ from typing import Any
 
 from edgecell import __version__
 from edgecell.errors import ArtifactError
-from edgecell.report import bench, quantization, stages, trust
+from edgecell.report import bench, quantization, stages, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.records import Records, read_records
 from edgecell.report.style import CSS
@@ -28,6 +28,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("quantize", "Conversion", stages.quantize_section),
     ("search", "Search", quantization.search_section),
     ("analyze", "Sensitivity", quantization.analyze_section),
+    ("tune", "Search for settings", tuning.tune_section),
 )
 
 
@@ -90,6 +91,8 @@ def _headline(records: Records, verdicts: dict[str, bool]) -> Html:
         cards.append(stages.verify_headline(records["verify"][0][1]["results"]))
     if "bench" not in records and "train" in records:
         cards.append(stages.train_headline(records["train"][0][1]["results"]))
+    if "tune" in records:
+        cards += tuning.tune_headline(records["tune"][0][1]["results"])
     if not cards:
         cards.append(card("Stages", "none finished", "run 'edgecell train' first"))
     return element("div", *cards, cls="cards")

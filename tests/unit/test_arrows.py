@@ -33,6 +33,7 @@ TIERS = (
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *("learner", "teacher", "features", "averaged", "workbook", "explain"),
+        "tuning",
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "autobatch", "report", "converters", "benchmarks"),
@@ -44,7 +45,7 @@ STRANGERS = ("train", "report", "converters", "benchmarks")
 WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
-    *("confidence", "corruptions", "tasks"),
+    *("confidence", "corruptions", "tasks", "tuning"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.

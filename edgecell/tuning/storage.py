@@ -1,0 +1,221 @@
+"""Where a study is kept, so that several processes or machines work on it, and who of them lives.
+
+A database keeps heartbeats (Optuna's own): a worker that is silent for too long is dead. A journal
+file has none; there each worker holds a lock on a file of its own, which the system releases when
+the process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import copy
+import fcntl
+import secrets
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from edgecell.errors import ArtifactError, ConfigError
+
+RETRIES = 3
+"""How often a trial whose worker died is tried again; one that kills its workers must end."""
+
+ALLOWED = (
+    "sqlite:///PATH, postgresql+psycopg://USER:PASSWORD@HOST/NAME, or the path of a journal file"
+)
+
+
+class Storage:
+    """A study's storage, opened; ``kind`` is sqlite, postgresql, … or journal."""
+
+    def __init__(self, url: str, heartbeat_seconds: int) -> None:
+        """Open ``url``; a file that is not there yet is made.
+
+        Raises:
+            ConfigError: a URL that no driver takes. ArtifactError: it cannot be opened.
+        """
+        self.grace_seconds = 3 * heartbeat_seconds
+        self.workers: Path | None = None
+        self.backend: BaseStorage
+        if "://" in url:
+            self.kind = url.split(":")[0].split("+")[0]
+            self.backend = _database(url, heartbeat_seconds, self.grace_seconds)
+        else:
+            self.kind = "journal"
+            self.backend = _journal(Path(url))
+            self.workers = Path(f"{url}.workers")
+
+    @contextmanager
+    def worker(self) -> Iterator[str]:
+        """Be a worker of this storage: its name; others see until the end that it lives."""
+        name = secrets.token_hex(8)
+        if self.workers is None:
+            yield name
+            return
+        path = self.workers / name
+        try:
+            self.workers.mkdir(parents=True, exist_ok=True)
+            stream = path.open("xb")
+        except OSError as error:
+            raise ArtifactError(
+                f"cannot write {path}: {error.strerror}; choose another --storage"
+            ) from error
+        with stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            try:
+                yield name
+            finally:
+                path.unlink(missing_ok=True)
+
+    def sign(self, trial: optuna.Trial, attribute: str, worker: str) -> None:
+        """Put the worker's name on the trial it has taken.
+
+        The first heartbeat comes before the name: Optuna takes a trial without any for one that may
+        still be starting, and would wait for it for ever.
+        """
+        if isinstance(self.backend, RDBStorage):
+            self.backend.record_heartbeat(trial._trial_id)
+        trial.set_user_attr(attribute, worker)
+
+    def revive(self, study: optuna.Study, attribute: str) -> int:
+        """Mark the trials of dead workers failed and queue them again; returns how many died.
+
+        A trial holds its worker's name as user attribute ``attribute``.
+        """
+        before = _count_failed(study)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._is_dead(trial, trial.user_attrs.get(attribute)):
+                _fail_and_retry(study, trial)
+        return _count_failed(study) - before
+
+    def _is_dead(self, trial: FrozenTrial, worker: str | None) -> bool:
+        if worker is None:
+            # Died between taking the trial and putting its name on it.
+            begun = trial.datetime_start
+            return begun is not None and time.time() - begun.timestamp() > self.grace_seconds
+        if self.workers is None:
+            return False  # its heartbeat tells
+        path = self.workers / worker
+        try:
+            with path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return True
+        except BlockingIOError:
+            return False
+        path.unlink(missing_ok=True)
+        return True
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Keep other workers on this folder out while the block runs; ``path`` is the lock's file.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    try:
+        stream = path.open("ab")
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror}") from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def retry(study: optuna.Study, trial: FrozenTrial, limit: int | None = RETRIES) -> None:
+    """Queue a trial again that did not come to its end, with the same values."""
+    again = copy.deepcopy(trial)
+    again.user_attrs = {}  # they name its worker
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        RetryHeartbeatStaleTrialCallback(max_retry=limit)(study, again)
+
+
+def retried_from(trial: FrozenTrial) -> int | None:
+    """The number of the trial that this one is another attempt at; None for a first attempt."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        history = RetryHeartbeatStaleTrialCallback.retry_history(trial)
+    return history[-1] if history else None
+
+
+def _fail_and_retry(study: optuna.Study, trial: FrozenTrial) -> None:
+    try:
+        study.tell(trial.number, state=TrialState.FAIL)
+    except (UpdateFinishedTrialError, ValueError):
+        return  # another worker was quicker
+    retry(study, trial)
+
+
+def _count_failed(study: optuna.Study) -> int:
+    return len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
+
+
+def _journal(path: Path) -> BaseStorage:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(path)))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(f"cannot open the journal {path}: {reason}; choose another") from error
+
+
+def _database(url: str, heartbeat: int, grace: int) -> BaseStorage:
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    scheme = url.split(":")[0]
+    options: dict[str, Any] = {}
+    try:
+        if scheme == "sqlite":
+            # A worker waits for another's write rather than fail.
+            options["connect_args"] = {"timeout": 60}
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        return _connect(url, heartbeat, grace, options)
+    except ImportError as error:
+        raise ConfigError(
+            f"--storage {scheme}://… needs a driver that is not installed; for PostgreSQL:"
+            " pip install 'psycopg[binary]'"
+        ) from error
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
+        # The message of these errors may hold the password.
+        raise ConfigError(f"--storage {scheme}://… is no storage; allowed: {ALLOWED}") from error
+    except (SQLAlchemyError, OptunaError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise ArtifactError(f"cannot open the storage {scheme}://…: {reason}") from error
+
+
+def _connect(url: str, heartbeat: int, grace: int, options: dict[str, Any]) -> RDBStorage:
+    """Two workers that make the tables of a new database at once get in each other's way."""
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    def connect() -> RDBStorage:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return RDBStorage(
+                url,
+                engine_kwargs=dict(options),
+                heartbeat_interval=heartbeat,
+                grace_period=grace,
+                heartbeat_stale_trial_callback=retry,
+            )
+
+    for pause in (0.5, 1.0, 2.0):
+        try:
+            return connect()
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if "exist" not in str(error) and "UNIQUE" not in str(error).upper():
+                raise
+            time.sleep(pause)
+    return connect()
