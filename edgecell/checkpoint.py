@@ -150,8 +150,8 @@ class Checkpoint:
         self._assign(model, weights)
 
     def clear(self) -> None:
-        """Remove the state of a finished training."""
-        for path in [*self.folder.glob("*.npz"), self.folder / "state.json"]:
+        """Remove the state of a finished training, first the file that names the others."""
+        for path in [self.folder / "state.json", *self.folder.glob("*.npz")]:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

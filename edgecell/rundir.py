@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -46,6 +47,10 @@ _PACKAGES = (
 )
 
 
+TEMPORARY = ".tmp"
+"""How the name of a file or folder ends that is still being written; it begins with a dot."""
+
+
 def sha256_bytes(data: bytes) -> str:
     """Hex SHA-256 of ``data``."""
     return hashlib.sha256(data).hexdigest()
@@ -78,7 +83,7 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         ArtifactError: the folder cannot be made or written, or the disk is full.
     """
     # Not mkstemp: its files are private to the user, those of open() follow the umask.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -190,7 +195,7 @@ class RunDir:
         try:
             path.mkdir(parents=True, exist_ok=True)
             foreign = [p.name for p in path.iterdir() if not p.name.startswith(".")]
-            probe, name = tempfile.mkstemp(dir=path, prefix=".write-test", suffix=".tmp")
+            probe, name = tempfile.mkstemp(dir=path, prefix=".write-test", suffix=TEMPORARY)
             os.close(probe)
             Path(name).unlink()
         except OSError as error:
@@ -232,6 +237,22 @@ class RunDir:
             if not finished:
                 with suppress(OSError):
                     self.path.rmdir()  # refuses a folder that holds anything
+
+    def remove_leftovers(self, verb: str) -> None:
+        """Remove what a killed process left half-written in this folder and in a stage's.
+
+        Raises:
+            ArtifactError: the folder cannot be written.
+        """
+        pattern = f".*{TEMPORARY}"
+        for path in (*self.path.glob(pattern), *self.stage(verb).rglob(pattern)):
+            try:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            except OSError as error:
+                raise ArtifactError(f"cannot remove {path}: {error.strerror}") from error
 
     @property
     def name(self) -> str:

@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecell import rundir
-from edgecell.config import Config, to_toml
+from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ParityError
 from edgecell.pipeline import evaluation, training
@@ -51,13 +50,8 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
     progress.say(f"run: {run.path}")
     with run.not_left_empty():
         dataset = training.load_noted(config, progress)
-    if training.is_current(config, run, dataset):
-        progress.say("train: unchanged, skipped")
-        rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
-    else:
-        training.train_run(config, run, progress, dataset)
+    records = {"train": training.train_run(config, run, progress, dataset)}
     target = Target(run.stage("train") / "model.keras", run, config)
-    records = {"train": run.read_record("train")}
     records["evaluate"] = _evaluate(run, target, dataset, progress)
     records["quantize"] = _quantize(run, target, config, dataset, progress)
     files = files_of(run)

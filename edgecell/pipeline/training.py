@@ -55,13 +55,22 @@ def train_run(
     dataset: Dataset | None = None,
     after_epoch: AfterEpoch | None = None,
 ) -> dict[str, Any]:
-    """Train in ``run`` and return the record; a killed training in it goes on where it stopped."""
+    """Train in ``run`` and return the record; a killed training in it goes on where it stopped.
+
+    A finished training with the same settings on the same images is left as it is.
+    """
     if dataset is None:
         with run.not_left_empty():
             dataset = load_noted(config, progress)
     config = with_batch_size(settled(config, run), dataset, progress)
+    run.remove_leftovers("train")
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     folder = run.stage("train")
+    if _is_finished(config, run, dataset):
+        progress.say("train: unchanged, skipped")
+        _remove_state(folder)
+        write_report(run)
+        return run.read_record("train")
     teachers = load_teachers(config, dataset, progress)
     models = [teacher.model for teacher in teachers]
     trained = train(config, dataset, folder / "state", progress, after_epoch, models)
@@ -156,7 +165,9 @@ def save_keras(model: Any, path: Path) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as scratch:
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=".saving-", suffix=rundir.TEMPORARY
+        ) as scratch:
             temporary = Path(scratch) / path.name
             model.save(temporary)
             temporary.replace(path)
@@ -169,14 +180,16 @@ def settings_of(config: Config) -> dict[str, Any]:
     return {part: asdict(getattr(config, part)) for part in PARTS}
 
 
-def is_current(config: Config, run: RunDir, dataset: Dataset) -> bool:
-    """Whether ``run`` holds the finished training of this configuration on this data."""
-    return run.is_current(
-        "train",
-        inputs=weights_file(config) + teacher_files(config),
-        input_hashes={f"data:{dataset.name}": dataset.fingerprint},
-        config=settings_of(config),
-    )
+def _is_finished(config: Config, run: RunDir, dataset: Dataset) -> bool:
+    try:
+        return run.is_current(
+            "train",
+            inputs=weights_file(config) + teacher_files(config),
+            input_hashes={f"data:{dataset.name}": dataset.fingerprint},
+            config=settings_of(config),
+        )
+    except ArtifactError:
+        return False  # a damaged record: its own message says to train again
 
 
 def default_name(config: Config) -> str:

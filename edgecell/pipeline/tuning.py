@@ -27,8 +27,10 @@ from edgecell.pipeline.training import (
     default_name,
     load_noted,
     settings_of,
+    settled,
     train_run,
     weights_file,
+    with_batch_size,
 )
 from edgecell.progress import Progress
 from edgecell.record import Measurement
@@ -92,6 +94,8 @@ def tune_run(
         )
     with run.not_left_empty():
         dataset = load_noted(config, progress)
+    if "train.batch_size" not in plan.space:
+        config = with_batch_size(settled(config, run), dataset, progress)
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     storage = Storage(
         plan.storage or f"sqlite:///{run.path.resolve()}/study.db", plan.heartbeat_seconds
@@ -386,10 +390,10 @@ def _write(
     if any("value" in row["score"] for row in rows):
         figures["history"] = plots.tuning_history(rows, name)
         figures["epochs"] = plots.tuning_epochs(rows, name, best=best.number if best else None)
-    if finished:
-        figures["slice"] = plots.tuning_slices(rows, space, name)
-    if len(finished) > 1 and len(space) > 1:
-        figures["parallel"] = plots.tuning_parallel(rows, space, name)
+    if best is not None:
+        figures["slice"] = plots.tuning_slices(rows, space, name, best=best.number)
+        if len(finished) > 1 and len(space) > 1:
+            figures["parallel"] = plots.tuning_parallel(rows, space, name, best=best.number)
     if isinstance(importances, dict):
         figures["importance"] = plots.tuning_importance(importances, name)
     pictures = [plots.save(figure, folder / f"{name}.png") for name, figure in figures.items()]

@@ -117,7 +117,7 @@ def tuning_importance(importances: Mapping[str, float], name: str) -> Figure:
     for row, key in zip(rows, keys, strict=True):
         axes.annotate(
             f"{importances[key]:.2f}",
-            (importances[name], row),
+            (importances[key], row),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
@@ -135,7 +135,7 @@ def tuning_importance(importances: Mapping[str, float], name: str) -> Figure:
     return figure
 
 
-def tuning_slices(trials: Sequence[Trial], space: Space, name: str) -> Figure:
+def tuning_slices(trials: Sequence[Trial], space: Space, name: str, *, best: int) -> Figure:
     """A panel per setting: its value against `name`; those given up as marks at the bottom."""
     columns = min(_COLUMNS, len(space))
     rows = math.ceil(len(space) / columns)
@@ -156,10 +156,10 @@ def tuning_slices(trials: Sequence[Trial], space: Space, name: str) -> Figure:
             transform=axes.get_xaxis_transform(),
             clip_on=False,
         )
-        best = max(_with_figure(trials, "finished"), key=_figure)
+        circled = next(trial for trial in shown if trial["number"] == best)
         axes.scatter(
-            [_place(kind, best["values"][key])],
-            [_figure(best)],
+            [_place(kind, circled["values"][key])],
+            [_figure(circled)],
             s=90,
             facecolors="none",
             edgecolors=VERMILION,
@@ -184,7 +184,7 @@ def tuning_slices(trials: Sequence[Trial], space: Space, name: str) -> Figure:
     return figure
 
 
-def tuning_parallel(trials: Sequence[Trial], space: Space, name: str) -> Figure:
+def tuning_parallel(trials: Sequence[Trial], space: Space, name: str, *, best: int) -> Figure:
     """A line per finished trial across all settings, coloured by `name`."""
     shown = sorted(_with_figure(trials, "finished"), key=_figure)
     keys = list(space)
@@ -195,13 +195,13 @@ def tuning_parallel(trials: Sequence[Trial], space: Space, name: str) -> Figure:
     shades = colors.to_rgba(np.array(figures))
     for trial, shade in zip(shown, shades, strict=True):
         heights = [_height(space[key], trial["values"][key]) for key in keys]
-        best = trial is shown[-1]
+        is_best = trial["number"] == best
         axes.plot(
             range(len(keys)),
             heights,
-            color=VERMILION if best else shade,
-            linewidth=2.2 if best else 1.2,
-            zorder=4 if best else 2,
+            color=VERMILION if is_best else shade,
+            linewidth=2.2 if is_best else 1.2,
+            zorder=4 if is_best else 2,
         )
     for place, key in enumerate(keys):
         axes.axvline(place, color=GRID, linewidth=1.2, zorder=1)
