@@ -220,7 +220,7 @@ def test_a_worker_that_is_killed_or_interrupted_loses_no_trial(
     space: Path, easy_npz: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
     folder = tmp_path / "search"
-    flags = ["--epochs", "40", "--trials", "2", "--pruner", "none", "--heartbeat", "2"]
+    flags = ["--epochs", "12", "--trials", "2", "--pruner", "none", "--heartbeat", "2"]
     worker = start(space, easy_npz, folder, *flags)
     wait_for(folder / "trials" / "0000" / "train" / "state" / "state.json", worker)
     os.kill(worker.pid, how)
@@ -236,5 +236,5 @@ def test_a_worker_that_is_killed_or_interrupted_loses_no_trial(
     assert again["values"] == broken["values"]
     # It went on where the broken one was, and knows the figures of its first epochs.
     assert f"trial {again['number']}: going on after epoch" in said
-    assert [int(epoch) for epoch in again["epochs"]] == list(range(1, 41))
+    assert [int(epoch) for epoch in again["epochs"]] == list(range(1, 13))
     assert broken["epochs"].items() <= again["epochs"].items()
