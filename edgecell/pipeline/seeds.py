@@ -68,12 +68,7 @@ def train_seeds(
         if dataset is None:
             with run.not_left_empty():
                 dataset = training.load_noted(seeded, progress)
-        if training.is_current(seeded, run, dataset):
-            progress.say("unchanged, skipped")
-            record = run.read_record("train")
-        else:
-            record = training.train_run(seeded, run, progress, dataset)
-        figures.append(primary(record))
+        figures.append(primary(training.train_run(seeded, run, progress, dataset)))
     spread = Spread(figures[0][0], tuple(value for _, value in figures))
     rundir.atomic_write_json(
         folder / LIST,
