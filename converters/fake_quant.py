@@ -33,11 +33,26 @@ _KERNELS = {
     "Dense": ("kernel", False),
     "DepthwiseConv2D": ("depthwise_kernel", True),
 }
-# Operators whose output has the scale of their input in the file, whatever range it was given: what
-# goes through them is rounded already.
-_PASSING = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "PADV2", "RESHAPE")
+# Operators whose output's scale is not for a range to choose: the input's where values only move, and
+# 1/256 behind a sigmoid (see _CURVES).
+_FIXED = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "PADV2", "RESHAPE", "LOGISTIC")
 _PREFIX = "quant_"
 _tfmot: Any = tfmot.quantization.keras  # its modules are made at import time, mypy sees none
+
+
+def rounded_sigmoid(values: tf.Tensor) -> tf.Tensor:
+    """The sigmoid in steps of 1/256, the only scale that TFLite's int8 kernel gives its output."""
+    return tf.quantization.fake_quant_with_min_max_args(
+        tf.sigmoid(values), min=0.0, max=255 / 256, num_bits=8
+    )
+
+
+def rounded_swish(values: tf.Tensor) -> tf.Tensor:
+    """x · sigmoid(x) as a file computes it: the sigmoid is a tensor of its own, and rounded."""
+    return values * rounded_sigmoid(values)
+
+
+_CURVES = {keras.activations.sigmoid: rounded_sigmoid, keras.activations.swish: rounded_swish}
 
 
 class ChannelQuantizer(_tfmot.quantizers.Quantizer):
@@ -98,13 +113,13 @@ class RangeQuantizer(_tfmot.quantizers.Quantizer):
 
 
 class LayerQuantization(_tfmot.QuantizeConfig):
-    """What is rounded in one layer: its kernel, what goes into its softmax, or what comes out."""
+    """What is rounded in one layer: its kernel, what goes into its last activation, or what comes out."""
 
     def __init__(
-        self, kernel: str | None, depthwise: bool, before_softmax: bool, output: bool
+        self, kernel: str | None, depthwise: bool, before_last: bool, output: bool
     ) -> None:
         self.kernel, self.depthwise = kernel, depthwise
-        self.before_softmax, self.output = before_softmax, output
+        self.before_last, self.output = before_last, output
 
     def get_weights_and_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
         """The kernel with its quantizer."""
@@ -113,8 +128,8 @@ class LayerQuantization(_tfmot.QuantizeConfig):
         return [(getattr(layer, self.kernel), ChannelQuantizer(self.depthwise))]
 
     def get_activations_and_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
-        """The softmax: TFMOT rounds what goes into one."""
-        return [(layer.activation, RangeQuantizer())] if self.before_softmax else []
+        """The softmax or sigmoid at the end: TFMOT rounds what goes into one."""
+        return [(layer.activation, RangeQuantizer())] if self.before_last else []
 
     def set_quantize_weights(self, layer: keras.layers.Layer, quantize_weights: list[Any]) -> None:
         """Called by TFMOT with the rounded kernel."""
@@ -122,8 +137,8 @@ class LayerQuantization(_tfmot.QuantizeConfig):
             setattr(layer, self.kernel, quantize_weights[0])
 
     def set_quantize_activations(self, layer: keras.layers.Layer, activations: list[Any]) -> None:
-        """Called by TFMOT with the wrapped softmax."""
-        if self.before_softmax:
+        """Called by TFMOT with the wrapped activation."""
+        if self.before_last:
             layer.activation = activations[0]
 
     def get_output_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
@@ -135,7 +150,7 @@ class LayerQuantization(_tfmot.QuantizeConfig):
         return {
             "kernel": self.kernel,
             "depthwise": self.depthwise,
-            "before_softmax": self.before_softmax,
+            "before_last": self.before_last,
             "output": self.output,
         }
 
@@ -233,7 +248,7 @@ def match_layers(
     unmatched = []
     for op in file.operators:
         name = file.tensors[op.outputs[0]].name
-        if name not in calibrated.ranges or name in ports or op.name in _PASSING:
+        if name not in calibrated.ranges or name in ports or op.name in _FIXED:
             continue
         known = [p for segment in name.split(";") for p in segment.split("/") if p in position]
         if not known:
@@ -250,11 +265,19 @@ def _wrapped(core: keras.Model, rounded: set[str]) -> keras.Model:
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
         copy = layer.__class__.from_config(layer.get_config())
         kernel, depthwise = _KERNELS.get(type(layer).__name__, (None, False))
-        softmax = getattr(layer, "activation", None) is keras.activations.softmax
+        activation = getattr(layer, "activation", None)
+        # A dense or convolution layer that ends in one of these rounds before it: the file's output
+        # tensor behind it has a scale of its own kind.
+        before = kernel is not None and activation in (
+            keras.activations.softmax,
+            keras.activations.sigmoid,
+        )
+        if activation in _CURVES and not before:
+            copy.activation = _CURVES[activation]
         output = layer.name in rounded
         if kernel is None and not output:
             return copy
-        how = LayerQuantization(kernel, depthwise, softmax and output, output and not softmax)
+        how = LayerQuantization(kernel, depthwise, before and output, output and not before)
         # float32 even where a GPU has set another policy: the grids of int8 are not half precision's.
         return _tfmot.QuantizeWrapperV2(copy, how, name_prefix=_PREFIX, dtype="float32")
 

@@ -53,13 +53,25 @@ def normalization_of(source: keras.Model) -> Normalization:
 
 
 def _laid_on(inputs: keras.KerasTensor, source: keras.Model) -> keras.KerasTensor:
-    """``source`` from its padded stem on, called anew on ``inputs``: a flat graph, equal weights."""
+    """``source`` from its padded stem on, called anew on ``inputs``: a flat graph, equal weights.
+
+    The two convolutions of each squeeze-and-excitation get their swish and sigmoid as layers of
+    their own, as all other convolutions have them: an int8 file rounds in between, and
+    quantization-aware training rounds the outputs of layers.
+    """
     first = source.get_layer(_FIRST)
     known = {id(first.input): inputs}
     features = inputs
     for layer in source.layers[source.layers.index(first) :]:
         fed = [known[id(tensor)] for tensor in layer.inbound_nodes[0].keras_inputs]
-        copy = layer.__class__.from_config(layer.get_config())
-        features = known[id(layer.output)] = copy(fed if len(fed) > 1 else fed[0])
+        settings = layer.get_config()
+        curve = settings.get("activation", "linear") if layer.weights else "linear"
+        if curve != "linear":
+            settings["activation"] = "linear"
+        copy = layer.__class__.from_config(settings)
+        features = copy(fed if len(fed) > 1 else fed[0])
         copy.set_weights(layer.get_weights())
+        if curve != "linear":
+            features = keras.layers.Activation(curve, name=f"{layer.name}_activation")(features)
+        known[id(layer.output)] = features
     return features

@@ -107,19 +107,19 @@ def test_other_sizes_build(name, side, features):
     assert pool.input_shape[1:3] == (features, features)
 
 
-def test_fine_tuning_the_last_75_layers_is_torchvision_s_features_from_the_last_but_two(built):
+def test_fine_tuning_the_last_85_layers_is_torchvision_s_features_from_the_last_but_two(built):
     """``features[-3:]``: the stages of 192 and 320 channels and the last convolution."""
     model = built["efficientnet_b0"]
-    set_trainable(model, 75)
+    set_trainable(model, 85)
     names = [layer.name for layer in model.layers]
     body = names[2 : names.index("pool")]
     trained = [name for name in body if model.get_layer(name).trainable]
     assert trained[0] == "block6a_expand_conv"
-    assert len(trained) == 75
+    assert len(trained) == 85
     assert {name.split("_")[0] for name in trained} == {
         *("block6a", "block6b", "block6c", "block6d", "block7a", "top")
     }
-    assert not [name for name in body[:-75] if name.startswith(("block6", "block7", "top"))]
+    assert not [name for name in body[:-85] if name.startswith(("block6", "block7", "top"))]
     assert model.get_layer("block6d_project_conv").filters == 192
     assert model.get_layer("block7a_project_conv").filters == 320
 
