@@ -95,6 +95,35 @@ def split_data(
         print_line(f"for --data: {output / splitting.TABLE}")
 
 
+@data.command("eda")
+@opt.flags(opt.DATA)
+@click.option(
+    "--near-bits",
+    type=click.IntRange(0, 64),
+    default=24,
+    show_default=True,
+    help="Bits of 256 in which the hashes of near-duplicates may differ.",
+)
+@opt.output_option
+@opt.json_option
+def explore_data(near_bits: int, output: Path | None, as_json: bool, **parameters: Any) -> None:
+    """Explore a data set: classes, pixels, sizes, duplicates and near-duplicates, outliers.
+
+    Every image of every split is read once, a few at a time. Ends with pictures, eda.json, a CSV of the
+    near-duplicates and one self-contained page, index.html.
+    """
+    from edgecell.pipeline import exploring
+
+    config = opt.configure(parameters, Config()).data
+    display = Display(sys.stderr)
+    explored = exploring.explore_data(config, output, near_bits, display)
+    if as_json:
+        print_json(explored.report)
+    else:
+        show.explored(explored.report)
+        print_line(f"page: {explored.page}")
+
+
 @data.command("fetch")
 @click.argument("name")
 @opt.flags(tuple(flag for flag in opt.DATA if flag.name in ("--size", "--root")))

@@ -195,6 +195,27 @@ def divided(results: dict[str, Any]) -> None:
         print_line(f"note: {line}")
 
 
+def explored(report: dict[str, Any]) -> None:
+    """What a person should look at before training."""
+    images = ", ".join(f"{count:,} {split}" for split, count in report["images"].items())
+    print_line(f"{report['name']}: {images}, {len(report['class_names'])} classes")
+    for split, found in report["channels"].items():
+        mean, sd = (", ".join(f"{v:.1f}" for v in found[key]) for key in ("mean", "sd"))
+        print_line(f"{split}: RGB mean {mean}, sd {sd}")
+    near = report["near_duplicates"]
+    print_line(
+        f"near-duplicates: {near['pairs']} pairs of {near['method']['compared']:,} images,"
+        f" {near['method']['most_bits']} bits of 256 at most"
+    )
+    if near["method"]["images_with_crowded_keys"]:
+        print_line(
+            f"note: {near['method']['images_with_crowded_keys']} images look like too many others to be"
+            " compared with all of them"
+        )
+    for line in [*report["findings"], *report["notes"]]:
+        print_line(f"note: {line}")
+
+
 def diagnosed(facts: dict[str, Any]) -> None:
     """The machine, a line per fact."""
     print_line(f"Python {facts['python']} on {facts['system']} {facts['machine']}, {facts['cpu']}")

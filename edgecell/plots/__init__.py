@@ -13,9 +13,17 @@ from edgecell.plots.calibration import confidence_histogram, reliability_diagram
 from edgecell.plots.classes import f1_drops, per_class_bars
 from edgecell.plots.confusion import confusion_matrix
 from edgecell.plots.curves import learning_curves
+from edgecell.plots.eda import (
+    channel_histograms,
+    channels_by_class,
+    class_distribution,
+    image_sizes,
+    light_and_contrast,
+)
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.qat import qat_curves
+from edgecell.plots.sheets import mean_images, near_duplicates, outliers, samples
 from edgecell.plots.style import save
 from edgecell.plots.tradeoff import Point, tradeoff
 from edgecell.plots.trust import (
@@ -36,6 +44,9 @@ from edgecell.plots.tuning import (
 __all__ = [
     "Images",
     "Point",
+    "channel_histograms",
+    "channels_by_class",
+    "class_distribution",
     "confidence_histogram",
     "confident_mistakes",
     "confusion_matrix",
@@ -43,12 +54,18 @@ __all__ = [
     "examples_by_class",
     "f1_drops",
     "gate_intervals",
+    "image_sizes",
     "learning_curves",
+    "light_and_contrast",
+    "mean_images",
+    "near_duplicates",
+    "outliers",
     "per_class_bars",
     "qat_curves",
     "reliability_diagram",
     "reliability_lines",
     "robustness_curves",
+    "samples",
     "save",
     "search_candidates",
     "selective_accuracy",

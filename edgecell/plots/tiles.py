@@ -45,8 +45,9 @@ def tile_grid(
     sheet = _Sheet(_top(note) + (sum(heights) if rows else 0.5), title, note)
     top = _top(note)
     for row, height in zip(rows, heights, strict=True):
+        tall = _tallest((tile for _, tile in row), side)
         for left, tile in row:
-            sheet.draw(tile, left, top, side, lines)
+            sheet.draw(tile, left, top, side, tall, lines)
         top += height
     if not tiles:
         sheet.write("none", _GAP, top + 0.25, 10, MUTED)
@@ -67,32 +68,51 @@ def tile_table(
     side = (WIDE - label - len(headings) * gap) / (len(headings) * places) - _GAP
     span = places * (side + _GAP)
     lefts = [label + block * (span + gap) for block in range(len(headings))]
+    labels = [_label_lines(name, remark, label - 0.2) for (name, remark), _ in rows]
     heights = [
-        max(_row_height((t for group in groups for t in group), side, lines), side + _GAP)
-        for _, groups in rows
+        max(
+            _row_height((t for group in groups for t in group), side, lines),
+            0.2 + sum(size * _LINE / 72 for _, size, _ in words),
+        )
+        for (_, groups), words in zip(rows, labels, strict=True)
     ]
     top = _top(note) + 0.24
     sheet = _Sheet(top + sum(heights), title, note)
     for heading, left in zip(headings, lefts, strict=True):
         sheet.write(wrapped(heading, span, 9.5, 1)[0], left, top - 0.07, 9, INK, weight="bold")
-    for ((name, remark), groups), height in zip(rows, heights, strict=True):
+    for (_, groups), words, height in zip(rows, labels, heights, strict=True):
         place = top + 0.14
-        for text, size, most, color in ((name, 9.0, 4, INK), (remark, 8.0, 2, MUTED)):
-            for line in wrapped(text, label - 0.2, size, most):
-                sheet.write(line, _GAP, place, size, color)
-                place += size * _LINE / 72
+        for line, size, color in words:
+            sheet.write(line, _GAP, place, size, color)
+            place += size * _LINE / 72
+        tall = _tallest((tile for group in groups for tile in group), side)
         for group, left in zip(groups, lefts, strict=True):
             for position, tile in enumerate(group[:places]):
-                sheet.draw(tile, left + position * (side + _GAP), top, side, lines)
+                sheet.draw(tile, left + position * (side + _GAP), top, side, tall, lines)
             if not group:
                 sheet.write("none", left + 0.04, top + 0.2, 8.5, MUTED)
         top += height
     return sheet.finished()
 
 
+def _label_lines(name: str, remark: str, width: float) -> list[tuple[str, float, str]]:
+    """(line, size, colour) of the words at the left of a row."""
+    return [
+        *((line, 9.0, INK) for line in wrapped(name, width, 9, 4)),
+        *((line, 8.0, MUTED) for line in wrapped(remark, width, 8, 2)),
+    ]
+
+
 def _row_height(tiles: Iterable[Tile], side: float, lines: int) -> float:
-    most = max((len(_all_lines(tile.lines, side, lines)) for tile in tiles), default=0)
-    return side + _GAP + most * _TEXT * _LINE / 72 + 0.08
+    row = list(tiles)
+    most = max((len(_all_lines(tile.lines, side, lines)) for tile in row), default=0)
+    return _tallest(row, side) + _GAP + most * _TEXT * _LINE / 72 + 0.08
+
+
+def _tallest(tiles: Iterable[Tile], side: float) -> float:
+    """Height of the tallest image of a row whose images fit into squares of ``side`` inches."""
+    shapes = [tile.image.shape for tile in tiles]
+    return max((side * shape[0] / max(shape[:2]) for shape in shapes), default=side)
 
 
 def wrapped(text: str, width: float, size: float, lines: int) -> list[str]:
@@ -178,7 +198,9 @@ class _Sheet:
             parse_math=False,
         )
 
-    def draw(self, tile: Tile, left: float, top: float, side: float, lines: int) -> None:
+    def draw(
+        self, tile: Tile, left: float, top: float, side: float, tall: float, lines: int
+    ) -> None:
         box = round(side * DPI)
         height, width = tile.image.shape[:2]
         scale = box / max(height, width)
@@ -190,10 +212,9 @@ class _Sheet:
                 (0, 0, size[0] - 1, size[1] - 1), outline=BLUE if tile.right else VERMILION, width=3
             )
         corner = (round(left * DPI), round(top * DPI))
-        self.paper.paste(
-            picture, (corner[0] + (box - size[0]) // 2, corner[1] + (box - size[1]) // 2)
-        )
-        place = top + side + _TEXT / 72 + 0.02
+        down = max(0, round(tall * DPI) - size[1]) // 2
+        self.paper.paste(picture, (corner[0] + (box - size[0]) // 2, corner[1] + down))
+        place = top + tall + _TEXT / 72 + 0.02
         for line in _all_lines(tile.lines, side, lines):
             self.write(line, left, place, _TEXT, INK)
             place += _TEXT * _LINE / 72

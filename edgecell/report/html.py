@@ -7,12 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgecell import __version__
 from edgecell.errors import ArtifactError
 from edgecell.report import bench, quantization, stages, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
+from edgecell.report.page import page
 from edgecell.report.records import Records, read_records
-from edgecell.report.style import CSS
 from edgecell.rundir import RunDir, atomic_write_text
 
 Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]
@@ -69,7 +68,7 @@ def render(run: RunDir) -> str:
                 links.append((name.replace("/", "-"), title))
     bodies += [_config_section(run), _provenance_section(records)]
     links += [("config", "Settings"), ("provenance", "Provenance")]
-    return _page(run.name, _headline(records, verdicts), links, bodies)
+    return page(run.name, "edgecell run report", _headline(records, verdicts), links, bodies)
 
 
 def _verdicts(records: Records) -> dict[str, bool]:
@@ -152,29 +151,3 @@ def _provenance_section(records: Records) -> Html:
         lead="SHA-256 of everything each stage read and wrote, in the order they ran: what one stage "
         "wrote and the next one read has the same hash.",
     )
-
-
-def _page(name: str, headline: Html, links: list[tuple[str, str]], bodies: list[Html]) -> str:
-    navigation = element("nav", *(element("a", title, href=f"#{verb}") for verb, title in links))
-    head = join(
-        Html('<meta charset="utf-8">'),
-        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        element("title", f"{name} · edgecell"),
-        element("style", Html(CSS)),
-    )
-    body = join(
-        element(
-            "header",
-            element("h1", name),
-            element("div", "edgecell run report", cls="subtitle"),
-            navigation,
-            headline,
-        ),
-        element("main", *bodies),
-        element(
-            "footer",
-            f"Written by edgecell {__version__}. Figures hold for the images and the machine named here. "
-            "A research tool, not a medical device.",
-        ),
-    )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>{body}</body></html>\n'

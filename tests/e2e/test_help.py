@@ -96,5 +96,10 @@ def test_data_verbs(edgecell: Run, easy_npz: Path, tmp_path: Path) -> None:
     assert shown.code == 0, shown.err
     assert "red" in shown.out
     assert (tmp_path / "look" / "easy-samples.png").read_bytes().startswith(b"\x89PNG")
+    seen = edgecell("data", "eda", "--data", easy_npz, "--output", tmp_path / "eda")
+    assert seen.code == 0, seen.err
+    assert "near-duplicates: 0 pairs of 312 images" in seen.out
+    assert (tmp_path / "eda" / "index.html").is_file()
+    assert edgecell("data", "eda", "--data", easy_npz, "--near-bits", "65").code == 2
     assert "bloodmnist" in edgecell("data", "list").out
     assert edgecell("data", "fetch", "bloodmist").code == 3

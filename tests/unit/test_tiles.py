@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from matplotlib.text import Text
+from legible import boxes, check_legible
 from PIL import Image
 
 from edgecell import plots
@@ -26,28 +26,6 @@ def paper(figure):
     """The sheet's pixels below its text, rows from the top."""
     (image,) = figure.images
     return np.asarray(image.get_array())[::-1]
-
-
-def boxes(figure):
-    """Where each text stands, in pixels of the figure."""
-    renderer = figure.canvas.get_renderer()
-    texts = [text for text in figure.findobj(Text) if text.get_text().strip()]
-    return [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
-
-
-def check_legible(figure):
-    found = boxes(figure)
-    height, width = paper(figure).shape[:2]
-    for text, box in found:
-        assert box.x0 >= 0 and box.x1 <= width and box.y0 >= 0 and box.y1 <= height, text
-    for i, (text, box) in enumerate(found):
-        for other, another in found[i + 1 :]:
-            # Lines of one caption may touch, as lines do: two pixels of slack.
-            shared = (
-                min(box.x1, another.x1) - max(box.x0, another.x0),
-                min(box.y1, another.y1) - max(box.y0, another.y0),
-            )
-            assert min(shared) < 3, (text, other)
 
 
 def predictions(count=400):
