@@ -353,8 +353,9 @@ def recipes(name: str | None) -> None:
     from edgecell.recipes import names, recipe_text
 
     if name is None:
+        width = max(len(known) for known in names())
         for known in names():
-            print_line(f"{known:24} {recipe_text(known).splitlines()[0].lstrip('# ')}")
+            print_line(f"{known:{width}}  {recipe_text(known).splitlines()[0].lstrip('# ')}")
     else:
         print_line(recipe_text(name).rstrip())
 
