@@ -78,7 +78,10 @@ def to_rgb(array: NDArray[Any]) -> NDArray[np.uint8]:
 def decode_file(path: Path) -> NDArray[np.uint8]:
     """Decode an image file to RGB uint8 (h, w, 3), turned upright by its EXIF orientation.
 
-    16-bit grey is scaled to 8 bits. Of an animation or a multi-page file the first frame is read.
+    16-bit grey is scaled to 8 bits as ``value // 257``, so that 65535 becomes 255, the same for every
+    image; 16-bit colour keeps its high byte. Transparency is laid over black. CMYK becomes RGB by
+    Pillow's plain formula, without a colour profile. Of an animation or a multi-page file the first
+    frame is read.
 
     Raises:
         DataError: missing, unreadable, corrupt, not an image, or more than MAX_PIXELS pixels.

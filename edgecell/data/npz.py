@@ -54,8 +54,8 @@ def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) 
         name: _split(path, arrays, name, several) for name in SPLITS if f"{name}_images" in arrays
     }
     class_names = _class_names(path, arrays, splits, entry)
-    class_names = named(class_names, config.class_names, str(path))
     entry = entry if entry is not None and class_names == entry.class_names else None
+    class_names = named(class_names, config.class_names, str(path))
     require_two(str(path), class_names)
     splits = complete_splits(splits, class_names, config, notes)
     require_classes(str(path), splits, class_names, notes)

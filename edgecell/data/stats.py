@@ -19,6 +19,9 @@ from edgecell.errors import DataError
 SAMPLE = 1000
 """Images per split whose pixels go into the value ranges, unless told otherwise."""
 
+DARK = 64
+"""Where the brightest pixel of a split is darker than this, that is said."""
+
 _CHUNK = 64
 
 
@@ -116,11 +119,20 @@ def describe(
         pixels=pixels,
         sizes=sizes,
         duplicates=find_duplicates(dataset),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *_dark(pixels)),
         origin=dataset.origin,
         images={name: len(dataset.split(name)) for name in SPLITS},
         labels_per_image=_label_counts(dataset),
     )
+
+
+def _dark(pixels: dict[str, PixelStats]) -> Iterator[str]:
+    for name, found in pixels.items():
+        if found.high < DARK:
+            yield (
+                f"{name} is nearly black: its brightest pixel is {found.high} of 255 (12-bit values in"
+                " 16-bit files do that: multiply them by 16 and save again)"
+            )
 
 
 def _counts(dataset: Dataset, name: str) -> list[int]:

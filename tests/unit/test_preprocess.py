@@ -103,6 +103,46 @@ def test_cmyk_becomes_rgb(decoded):
     np.testing.assert_array_equal(image[0, 7], [255, 255, 255])
 
 
+def test_a_cmyk_jpeg_is_not_inverted(decoded):
+    """Photoshop's CMYK JPEGs hold inverted values; a reader that ignores that turns red into cyan."""
+    cmyk = np.zeros((16, 16, 4), np.uint8)
+    cmyk[:] = [0, 255, 255, 0]
+    image = decoded(Image.fromarray(cmyk, mode="CMYK"), ".jpg", quality=95)
+    assert np.abs(image.astype(int) - [255, 0, 0]).max() <= 4  # JPEG's own rounding
+
+
+def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path):
+    deep = np.array([[[0, 255, 256], [32768, 65279, 65535]]], ">u2")
+    (tmp_path / "deep.png").write_bytes(png(2, 1, 16, 2, b"\0" + deep.tobytes()))
+    np.testing.assert_array_equal(
+        decode_file(tmp_path / "deep.png")[0], [[0, 0, 1], [128, 254, 255]]
+    )
+
+
+def test_twelve_bit_values_in_sixteen_bits_stay_dark(decoded):
+    """One scale for all images: a stretch of each image by itself would make the same pixel differ."""
+    image = decoded(Image.fromarray(np.full((4, 4), 4095, np.uint16)), ".tif")
+    assert set(image.flat) == {15}
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".png"])
+def test_the_first_of_several_pages_or_frames_is_read(decoded, suffix):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    options = {} if suffix == ".tif" else {"lossless": True}
+    image = decoded(frames[0], suffix, save_all=True, append_images=frames[1:], **options)
+    assert image.shape == (8, 8, 3)
+    assert {tuple(pixel) for pixel in image.reshape(-1, 3).tolist()} == {(255, 0, 0)}
+
+
+def test_a_gif_s_transparent_first_frame_lies_over_black(decoded):
+    frame = Image.new("P", (4, 4), 1)
+    frame.putpalette([9, 9, 9, 200, 100, 50])
+    frame.putpixel((0, 0), 0)
+    image = decoded(frame, ".gif", transparency=0)
+    assert image[0, 0].tolist() == [0, 0, 0]
+    assert image[1, 1].tolist() == [200, 100, 50]
+
+
 def test_a_gif_s_first_frame_is_read(decoded):
     frames = [Image.fromarray(np.full((4, 4), level, np.uint8)) for level in (30, 200)]
     image = decoded(frames[0], ".gif", save_all=True, append_images=frames[1:])
@@ -110,17 +150,22 @@ def test_a_gif_s_first_frame_is_read(decoded):
     assert set(image.flat) == {30}
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims ``width`` × ``height``."""
+def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+    """A PNG with a header and pixel rows as given."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header claims ``width`` × ``height``."""
+    return png(width, height, 8, 2, b"")
 
 
 def jpeg() -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import re
 import subprocess
 import sys
 import threading
@@ -176,10 +177,78 @@ def test_the_catalog_agrees_with_the_medmnist_package(capsys):
         assert row["samples"] == info[name]["n_samples"]
         assert row["classes"] == len(info[name]["label"])
         assert row["present"] == []
-    blood = catalog()["bloodmnist"]
-    assert blood.class_names[3] == "immature granulocytes"
-    assert blood.files[28].md5 == info["bloodmnist"]["MD5"]
-    assert blood.files[224].file_name == "bloodmnist_224.npz"
+        entry, facts = catalog()[name], info[name]
+        assert (entry.task, entry.channels) == (facts["task"], facts["n_channels"])
+        for size, suffix in ((28, ""), (64, "_64"), (128, "_128"), (224, "_224")):
+            remote = entry.files[size]
+            assert remote.file_name == f"{name}{suffix}.npz"
+            assert remote.url == facts[f"url{suffix}"]
+            assert f"/{remote.file_name}" in remote.url
+            assert remote.md5 == facts[f"MD5{suffix}"]
+            assert re.fullmatch("[0-9a-f]{32}", remote.md5)
+    every = [remote.md5 for entry in catalog().values() for remote in entry.files.values()]
+    assert len(set(every)) == 48
+    assert catalog()["bloodmnist"].class_names[3] == "immature granulocytes"
+
+
+TWELVE = {
+    "pathmnist": 9,
+    "chestmnist": 14,
+    "dermamnist": 7,
+    "octmnist": 4,
+    "pneumoniamnist": 2,
+    "retinamnist": 5,
+    "breastmnist": 2,
+    "bloodmnist": 8,
+    "tissuemnist": 8,
+    "organamnist": 11,
+    "organcmnist": 11,
+    "organsmnist": 11,
+}
+
+
+@pytest.mark.parametrize(("name", "classes"), TWELVE.items())
+@pytest.mark.parametrize("size", [28, 64])
+def test_a_file_of_each_set_s_layout_is_read_as_rgb_with_its_names(
+    tmp_path, monkeypatch, name, classes, size
+):
+    """A stand-in in the official shapes: grey sets have no channel axis, labels are (N, 1) or (N, 14)."""
+    assert set(TWELVE) == set(catalog())
+    entry = catalog()[name]
+    rng = np.random.default_rng(6)
+    shape = (size, size) if entry.channels == 1 else (size, size, 3)
+    content = {}
+    for split, count in (("train", 4 * classes), ("val", classes), ("test", classes)):
+        content[f"{split}_images"] = rng.integers(0, 256, (count, *shape), dtype=np.uint8)
+        labels = (np.arange(count) % classes)[:, None]
+        if entry.multi_label:
+            labels = (rng.random((count, classes)) < 0.3) | (labels == np.arange(classes))
+        content[f"{split}_labels"] = labels.astype(np.uint8)
+    path = tmp_path / entry.files[size].file_name
+    np.savez_compressed(path, **content)
+    remote = replace(entry.files[size], md5=hashlib.md5(path.read_bytes()).hexdigest())
+    fake = catalog() | {name: replace(entry, files={size: remote})}
+    monkeypatch.setattr(medmnist_files, "catalog", lambda: fake)
+
+    dataset = load_dataset(DataConfig(name, size=size, root=str(tmp_path)))
+    assert dataset.class_names == entry.class_names
+    assert len(dataset.class_names) == classes
+    assert dataset.task == entry.task
+    image, stored = dataset.test.source.read(1), content["test_images"][1]
+    assert image.shape == (size, size, 3)
+    np.testing.assert_array_equal(image, stored if stored.ndim == 3 else np.dstack([stored] * 3))
+    expected = content["val_labels"] if entry.multi_label else content["val_labels"][:, 0]
+    np.testing.assert_array_equal(dataset.val.labels, expected)
+
+
+def test_named_grades_are_still_grades(arrays, write_npz):
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_labels"] = (np.arange(len(arrays[f"{split}_labels"])) % 5)[:, None]
+    path = write_npz(arrays, "retinamnist.npz")
+    plain = load_dataset(DataConfig(path))
+    named = load_dataset(DataConfig(path, class_names="none,mild,moderate,severe,proliferative"))
+    assert plain.task == named.task == "ordinal-regression"
+    assert named.class_names[2] == "moderate"
 
 
 @pytest.mark.needs_shared

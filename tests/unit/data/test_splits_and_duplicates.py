@@ -154,6 +154,13 @@ def test_describe_says_how_many_it_sampled_and_reports_progress(make_folder):
     assert summary.imbalance == 4.0
 
 
+def test_a_split_that_is_nearly_black_is_said(arrays, write_npz):
+    arrays["val_images"] //= 16
+    notes = describe(load_dataset(DataConfig(write_npz(arrays)))).notes
+    assert len(notes) == 1
+    assert notes[0].startswith("val is nearly black: its brightest pixel is 15 of 255 (12-bit")
+
+
 def test_the_origin_rebuilds_the_config(make_folder):
     config = DataConfig(str(make_folder({"a": 9, "b": 9})), seed=3, val_fraction=0.2, limit=5)
     origin = json.loads(json.dumps(load_dataset(config).origin))
