@@ -7,24 +7,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-from edgecell.rundir import cpu_name
+from edgecell.record import Measurement
+from edgecell.rundir import cpu_name, environment
 from edgecell.runtime import available_cores
 
 BUSY_LIMIT = 0.15  # of all cores; above it timings are someone else's too
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STAT = Path("/proc/stat")
+_VERSIONS = ("edgecell", "ai-edge-litert", "numpy")
 
 
 def host() -> dict[str, Any]:
-    """Processor, usable cores, frequency governor, load average and how busy the cores are now.
+    """Processor, cores, frequency governor, system, versions, load average, how busy the cores are now.
 
     A fact that the system does not tell is None. Waits a quarter of a second to see other work.
     """
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
+    known = environment()
     return {
         "cpu": cpu_name(),
         "cores": available_cores(),
         "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.is_file() else None,
+        "system": f"{known['system']} {known['machine']}, Python {known['python']}",
+        "versions": {name: known["packages"][name] for name in _VERSIONS},
         "load_average_1min": None if load is None else round(load[0], 2),
         "busy_before": busy_fraction(),
     }
@@ -40,6 +45,40 @@ def busy_fraction(seconds: float = 0.25) -> float | None:
     if after is None or after[1] == before[1]:
         return None
     return round(max(0.0, (after[0] - before[0]) / (after[1] - before[1])), 3)
+
+
+class Others:
+    """What all other programs used of the cores since this was made."""
+
+    def __init__(self) -> None:
+        self._ticks = _ticks()
+        self._own = time.process_time()
+
+    def share(self) -> Measurement:
+        """Their CPU time as a fraction of all cores' time: what the cores did, less our own part."""
+        now, own = _ticks(), time.process_time() - self._own
+        if self._ticks is None or now is None:
+            return Measurement.missing("fraction", f"{_STAT} cannot be read on this system")
+        busy, total = now[0] - self._ticks[0], now[1] - self._ticks[1]
+        if total <= 0:
+            return Measurement.missing("fraction", "too short to tell: no clock tick went by")
+        others = busy / total - own * os.sysconf("SC_CLK_TCK") / total
+        return Measurement(round(min(max(others, 0.0), 1.0), 3), "fraction")
+
+
+def background_warnings(background: list[dict[str, Any]]) -> list[str]:
+    """One line where other programs worked while models were timed; from {"threads", "others"}."""
+    busy = [
+        f"{entry['others']['value']:.0%} with {entry['threads']} of ours"
+        for entry in background
+        if entry["others"].get("value", 0.0) > BUSY_LIMIT
+    ]
+    if not busy:
+        return []
+    return [
+        f"other programs used the cores during the timing ({', '.join(busy)}; at most"
+        f" {BUSY_LIMIT:.0%} is quiet): times are too long, compare ratios only"
+    ]
 
 
 def _ticks() -> tuple[int, int] | None:

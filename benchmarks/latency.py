@@ -3,7 +3,8 @@
 The timed region is `predictor.invoke_once(image)`: write the pixels into the input, invoke; the same
 code that accuracy is measured with. Decoding and resizing of images are outside. Models take turns
 in short blocks until each has its runs and seconds, so that a slow drift of the machine (heat, other
-work) hits all of them; their ratio is steadier than their times.
+work) hits all of them; their ratio is steadier than their times. As in MLPerf, there is a least
+number of queries and a least duration.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
-from typing import Any, Protocol
+from math import ceil, inf
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from edgecell.record import Measurement
-
-BLOCK_NS = 50_000_000  # a model's turn: long enough to be hot, short enough to share drift
+MIN_ROUNDS = 8  # however short the bench: fewer turns would not share a drift
+_TURN_NS = 50_000_000  # a model's turn: long enough to be hot, short enough to share drift
+_COOLED_TURN_NS = 2_000_000_000  # with a pause before it
 _SETTLE_RUNS = 2  # untimed, at the start of each turn: the previous model's weights fill the cache
+_SETTLE_NS = 50_000_000  # untimed after a pause: the clock rate must come up again
 
 Clock = Callable[[], int]
 
@@ -36,22 +37,67 @@ class Runnable(Protocol):
         ...
 
 
+Model = TypeVar("Model", bound=Runnable)
+
+
 @dataclass(frozen=True)
-class Opened:
+class Opened(Generic[Model]):
     """A predictor ready to be timed, with what opening it cost (ns, one entry per load)."""
 
-    predictor: Runnable
+    predictor: Model
     load_ns: tuple[int, ...]
     first_ns: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How long to measure each model.
+
+    `runs` timed inferences and `seconds` of timed work are minima, both to be reached, or with
+    `either` the first of them. `cooldown` seconds of rest come before each turn of a model.
+    """
+
+    runs: int = 1024
+    seconds: float = 20.0
+    warmup_runs: int = 20
+    either: bool = False
+    cooldown: float = 0.0
+
+    def share(self, runs: int, spent_ns: int) -> float:
+        """How much of it is done after `runs` inferences in `spent_ns`; 1 is all."""
+        by_runs = runs / self.runs
+        if self.seconds == 0:
+            return by_runs
+        by_time = spent_ns / (self.seconds * 1e9)
+        return max(by_runs, by_time) if self.either else min(by_runs, by_time)
+
+    @property
+    def turn_ns(self) -> int:
+        """Length of a model's turn."""
+        return _COOLED_TURN_NS if self.cooldown else _TURN_NS
+
+    @property
+    def turn_runs(self) -> float:
+        """Most inferences in a turn, so that even a short bench has several rounds."""
+        by_time_alone = not self.either and self.seconds * 1e9 >= MIN_ROUNDS * self.turn_ns
+        return inf if by_time_alone else ceil(self.runs / MIN_ROUNDS)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """`ns` (runs,): each timed inference in time order; `turns` (rounds,): where each turn begins."""
+
+    ns: NDArray[np.int64]
+    turns: NDArray[np.int64]
+
+
 def open_timed(
-    opener: Callable[[], Runnable],
+    opener: Callable[[], Model],
     image: NDArray[np.uint8],
     *,
     loads: int = 3,
     clock: Clock = time.perf_counter_ns,
-) -> Opened:
+) -> Opened[Model]:
     """Open a model `loads` times and run each once; the last one is kept.
 
     The file is in the system's cache by then: a load from cold storage takes longer.
@@ -70,60 +116,73 @@ def open_timed(
 def time_interleaved(
     predictors: Sequence[Runnable],
     images: Sequence[NDArray[np.uint8]],
+    pace: Pace,
     *,
-    min_runs: int = 200,
-    min_seconds: float = 2.0,
-    warmup_runs: int = 20,
     clock: Clock = time.perf_counter_ns,
+    rest: Callable[[float], None] = time.sleep,
     progress: Callable[[float], None] | None = None,
-) -> list[NDArray[np.int64]]:
-    """Nanoseconds of each timed inference, one array (runs,) per predictor, in time order.
+) -> list[Timed]:
+    """The timed inferences of each predictor, all in the same number of rounds.
 
-    `images[i]` (n_i, H, W, 3) are fed to predictor i in rotation. Every predictor takes part in every
-    round until all have at least `min_runs` runs and `min_seconds` of timed work. Garbage collection
-    is off meanwhile. `progress` gets the finished share 0..1.
+    `images[i]` (n_i, …) are fed to predictor i in rotation. Every predictor takes part in every round
+    until all have reached their `pace`. Garbage collection is off meanwhile. `progress` gets the
+    finished share 0..1.
     """
     samples: list[list[int]] = [[] for _ in predictors]
+    starts: list[list[int]] = [[] for _ in predictors]
     spent = [0] * len(predictors)
+
+    def share() -> float:
+        done = [pace.share(len(t), ns) for t, ns in zip(samples, spent, strict=True)]
+        return min(done, default=1.0)
+
     with _no_garbage_collection():
         for predictor, own in zip(predictors, images, strict=True):
-            for run in range(warmup_runs):
+            for run in range(pace.warmup_runs):
                 predictor.invoke_once(own[run % len(own)])
         turn = 0
-        while (share := _share(samples, spent, min_runs, min_seconds)) < 1.0:
+        while (done := share()) < 1.0:
             for position in range(len(predictors)):
                 i = (turn + position) % len(predictors)  # nobody always follows the same model
-                spent[i] += _block(predictors[i], images[i], samples[i], clock)
+                if pace.cooldown:
+                    rest(pace.cooldown)
+                _settle(predictors[i], images[i], _SETTLE_NS if pace.cooldown else 0, clock)
+                starts[i].append(len(samples[i]))
+                spent[i] += _turn(predictors[i], images[i], samples[i], pace, clock)
             turn += 1
             if progress:
-                progress(share)
+                progress(done)
     if progress:
         progress(1.0)
-    return [np.array(times, np.int64) for times in samples]
+    return [
+        Timed(np.array(times, np.int64), np.array(turns, np.int64))
+        for times, turns in zip(samples, starts, strict=True)
+    ]
 
 
-def _block(predictor: Runnable, images: NDArray[np.uint8], samples: list[int], clock: Clock) -> int:
+def _settle(predictor: Runnable, images: NDArray[np.uint8], least_ns: int, clock: Clock) -> None:
+    """Untimed runs: at least a few, at least for a while."""
+    start, runs = clock(), 0
+    while runs < _SETTLE_RUNS or clock() - start < least_ns:
+        predictor.invoke_once(images[runs % len(images)])
+        runs += 1
+
+
+def _turn(
+    predictor: Runnable, images: NDArray[np.uint8], samples: list[int], pace: Pace, clock: Clock
+) -> int:
     """One turn of a model: append its times to `samples`, return their sum."""
-    total, count = 0, len(images)
-    for run in range(_SETTLE_RUNS):
-        predictor.invoke_once(images[run % count])
-    while total < BLOCK_NS:
+    total, runs, count = 0, 0, len(images)
+    most_ns, most_runs = pace.turn_ns, pace.turn_runs
+    while total < most_ns and runs < most_runs:
         image = images[len(samples) % count]
         start = clock()
         predictor.invoke_once(image)
         elapsed = clock() - start
         samples.append(elapsed)
-        total += max(elapsed, 1)  # a clock too coarse to see the run must still end the block
+        total += max(elapsed, 1)  # a clock too coarse to see the run must still end the turn
+        runs += 1
     return total
-
-
-def _share(samples: list[list[int]], spent: list[int], min_runs: int, min_seconds: float) -> float:
-    wanted_ns = min_seconds * 1e9
-    shares = [
-        min(len(times) / min_runs, spent_ns / wanted_ns if wanted_ns else 1.0)
-        for times, spent_ns in zip(samples, spent, strict=True)
-    ]
-    return min(shares, default=1.0)
 
 
 @contextmanager
@@ -136,68 +195,3 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-# ------------------------------------------------------------------------------------ statistics
-
-
-def percentile_ns(times: NDArray[np.int64], q: float) -> int:
-    """The smallest time that at least a share `q` of the runs does not exceed (no interpolation)."""
-    return int(np.sort(times)[max(ceil(q * len(times)), 1) - 1])
-
-
-def percentile_interval_ns(
-    times: NDArray[np.int64], q: float, level: float = 0.95
-) -> tuple[int, int] | None:
-    """Order-statistics interval of the `q` quantile; None where the runs are too few for it.
-
-    The ranks come from the binomial distribution of how many of n independent runs lie below the
-    quantile. Runs in a row resemble each other: between two benches expect more than this.
-    """
-    n = len(times)
-    low = int(stats.binom.ppf((1 - level) / 2, n, q))
-    high = int(stats.binom.ppf((1 + level) / 2, n, q)) + 1
-    if low < 1 or high > n:
-        return None
-    ordered = np.sort(times)
-    return int(ordered[low - 1]), int(ordered[high - 1])
-
-
-def summarize(times: NDArray[np.int64]) -> dict[str, Any]:
-    """p50, p90, p99, mean in ms, drift (last third's median over the first's, minus 1) and n."""
-    n = len(times)
-    found: dict[str, Any] = {"n": n}
-    for name, q in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
-        low, high = percentile_interval_ns(times, q) or (None, None)
-        found[name] = _milliseconds(percentile_ns(times, q), n, low, high)
-    found["mean"] = _milliseconds(float(times.mean()), n)
-    third = n // 3
-    found["drift"] = (
-        Measurement(
-            float(np.median(times[-third:]) / np.median(times[:third]) - 1), "fraction", n=n
-        )
-        if third and np.median(times[:third]) > 0
-        else Measurement.missing("fraction", f"{n} runs are too few")
-    ).to_json()
-    return found
-
-
-def summarize_opening(opened: Opened) -> dict[str, Any]:
-    """Median load and first-inference time in ms."""
-    n = len(opened.load_ns)
-    return {
-        "load": _milliseconds(float(np.median(opened.load_ns)), n),
-        "first": _milliseconds(float(np.median(opened.first_ns)), n),
-    }
-
-
-def _milliseconds(
-    ns: float, n: int, low: float | None = None, high: float | None = None
-) -> dict[str, Any]:
-    return Measurement(
-        ns / 1e6,
-        "ms",
-        n=n,
-        low=None if low is None else low / 1e6,
-        high=None if high is None else high / 1e6,
-    ).to_json()

@@ -10,8 +10,11 @@ NOTES = (
     "Latency is of this host and is not phone latency: phones differ in cores, caches, heat and delegates.",
     "Single stream, one image at a time: pixels into the input plus invoke; decoding and resizing are not "
     "in it. Load includes edgecell's check of the file.",
-    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. "
+    "The files take turns in short rounds; × float32 is the median over the rounds of the ratio of the two "
+    "medians in it, so that a slow phase of the machine cancels.",
+    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics. "
     "Worst class: the lowest F1 of a class that has images.",
+    "Delegate: how many of the working operators it really took, read from the interpreter.",
     "Peak memory: a fresh process that ran the model ten times, minus the same process without a model.",
 )
 
@@ -35,7 +38,7 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
             if position == 0:
                 spread = " / ".join(milliseconds(timing[key]) for key in ("p50", "p90", "p99"))
                 row[f"p50/p90/p99 ms, {_threads(counts[0])}"] = spread
-                row["× float32"] = number(timing["ratio"], 2)
+                row["× float32"] = with_interval(timing["ratio"], 2)
             else:
                 row[f"p50 ms, {_threads(counts[position])}"] = milliseconds(timing["p50"])
         if model["latency"]:
@@ -46,26 +49,60 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
     return table
 
 
+def details(data: dict[str, Any]) -> list[dict[str, str]]:
+    """How each file ran, one row per model: delegate, operators, throughput, drift."""
+    table = []
+    for model in data["models"]:
+        row = {"model": model["name"]}
+        for timing in model["latency"]:
+            count = _threads(timing["threads"])
+            row["delegate"] = timing["delegate"]["label"]
+            row[f"drift, {count}"] = (
+                f"{timing['drift']['value']:+.0%}" if "value" in timing["drift"] else "–"
+            )
+        row["left to built-in kernels"] = counts(model["latency"][0]["delegate"]["left"])
+        row["other operators"] = counts(model["operators"]["others"])
+        row["MMACs"] = number(model["operators"]["macs"], 1, 1e-6)
+        for entry in model["throughput"]:
+            title = f"images/s, batch {entry['batch']}, {_threads(entry['threads'])}"
+            row[title] = number(entry["rate"], 0)
+        table.append(row)
+    return table
+
+
+def counts(found: dict[str, int]) -> str:
+    """`QUANTIZE 2, SOFTMAX`, or "none"."""
+    return ", ".join(f"{name} {n}" if n > 1 else name for name, n in found.items()) or "none"
+
+
 def markdown(data: dict[str, Any]) -> str:
-    """The table, the machine, warnings and notes."""
-    table = rows(data)
-    columns = list(table[0])
-    lines = [
-        "| " + " | ".join(columns) + " |",
-        "| " + " | ".join("---" if c in ("model", "precision") else "---:" for c in columns) + " |",
-    ]
-    lines += ["| " + " | ".join(_cell(row[c]) for c in columns) + " |" for row in table]
+    """The tables, the machine, warnings and notes."""
+    lines = _table(rows(data)) + [""] + _table(details(data))
     lines += ["", f"{machine_line(data)}", ""]
     lines += [f"- **Warning:** {text}" for text in data["warnings"]]
     lines += [f"- {text}" for text in data["notes"]]
     return "\n".join(lines) + "\n"
 
 
+def _table(table: list[dict[str, str]]) -> list[str]:
+    columns = list(table[0])
+    texts = ("model", "precision", "delegate", "left to built-in kernels", "other operators")
+    return [
+        "| " + " | ".join(columns) + " |",
+        "| " + " | ".join("---" if c in texts else "---:" for c in columns) + " |",
+        *("| " + " | ".join(_cell(row[c]) for c in columns) + " |" for row in table),
+    ]
+
+
 def machine_line(data: dict[str, Any]) -> str:
     """Where and on how many images, in one line."""
     machine = data["host"]
     governor = f", governor {machine['governor']}" if machine["governor"] else ""
-    return f"{data['images']} test images; {machine['cpu']}, {machine['cores']} cores{governor}."
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{data['images']} test images; {machine['cpu']}, {machine['cores']} cores{governor},"
+        f" {machine['system']}; {versions}."
+    )
 
 
 def number(measurement: dict[str, Any], digits: int, scale: float = 1.0) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import latency, report
+from benchmarks import latency, report, spread
 from benchmarks.footprint import footprint
-from benchmarks.host import host, load_warnings
+from benchmarks.host import Others, background_warnings, host, load_warnings
 from benchmarks.precision import precision_of
 from benchmarks.quality import quality
-from edgecell import plots
+from benchmarks.throughput import throughput
+from edgecell import graph, plots
 from edgecell.errors import ConfigError
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.runtime import TFLitePredictor, available_cores
+from edgecell.tflite_file import TFLiteFile
 
 SCHEMA = "edgecell/bench-result"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TIMED_IMAGES = 64
+_TIMING = 0.4  # share of the work done when the timing starts
 
 ImagesOf = Callable[[tuple[int, int]], NDArray[np.uint8]]
 Progress = Callable[[str, float], None]
@@ -32,13 +35,13 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """How long and what to measure. `runs` and `seconds` are minima per model and thread count;
-    a thread count of 0 means all cores."""
+    """How long and what to measure. `pace` is per model and thread count, of which 0 means all cores;
+    `batches` (at least 2) are measured a twentieth as long. Without `xnnpack` the built-in kernels run."""
 
-    runs: int = 200
-    seconds: float = 2.0
-    warmup_runs: int = 20
+    pace: latency.Pace = field(default_factory=latency.Pace)
     threads: tuple[int, ...] = (1, 0)
+    batches: tuple[int, ...] = (8, 32)
+    xnnpack: bool = True
     loads: int = 3
     memory: bool = True
     resamples: int = 1000
@@ -55,6 +58,7 @@ class BenchResult:
     images: int
     class_names: list[str]
     warnings: list[str]
+    background: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """The content of bench.json."""
@@ -64,6 +68,7 @@ class BenchResult:
             "images": self.images,
             "class_names": self.class_names,
             "host": self.host,
+            "background": self.background,
             "options": self.options,
             "models": self.models,
             "warnings": self.warnings,
@@ -73,6 +78,10 @@ class BenchResult:
     def rows(self) -> list[dict[str, str]]:
         """Table rows, column title → text; the same columns in every row."""
         return report.rows(self.to_json())
+
+    def details(self) -> list[dict[str, str]]:
+        """Rows of the second table: how each file ran."""
+        return report.details(self.to_json())
 
     def markdown(self) -> str:
         """The table with its notes."""
@@ -105,12 +114,12 @@ def bench(
     names = _labels(models)
     images_of = cache(images) if callable(images) else lambda size: images
     machine = host()  # before any work of our own
-    predictors = [TFLitePredictor.open(path, threads=1) for path in models]
+    predictors = [TFLitePredictor.open(path, threads=1, xnnpack=options.xnnpack) for path in models]
     precisions = [precision_of(p.file, name) for p, name in zip(predictors, names, strict=True)]
     entries: list[dict[str, Any]] = []
     timed_images = []
     for i, (path, predictor) in enumerate(zip(models, predictors, strict=True)):
-        say(f"quality and footprint of {names[i]}", 0.4 * i / len(models))
+        say(f"quality and footprint of {names[i]}", _TIMING * i / len(models))
         own = images_of(predictor.image_size)
         entries.append(
             {
@@ -119,6 +128,7 @@ def bench(
                 "sha256": sha256_file(path),
                 "precision": precisions[i],
                 "image_size": list(predictor.image_size),
+                "operators": _operators(predictor.file),
                 "quality": quality(
                     predictor,
                     own,
@@ -129,22 +139,46 @@ def bench(
                 ),
                 "footprint": footprint(path, memory=options.memory),
                 "latency": [],
+                "throughput": [],
             }
         )
         timed_images.append(own[:_TIMED_IMAGES].copy())  # a view would keep all images alive
     del predictors, images_of
     settings = thread_settings(options.threads)
+    background = []
     for step, threads in enumerate(settings):
 
         def timing(share: float, threads: int = threads, step: int = step) -> None:
-            say(f"latency, {_threads(threads)}", 0.4 + 0.6 * (step + share) / len(settings))
+            done = (step + share) / len(settings)
+            say(f"latency, {_threads(threads)}", _TIMING + (1 - _TIMING) * done)
 
+        others = Others()
         _time_all(models, timed_images, entries, threads, options, timing)
-    _add_ratios(entries)
-    warnings = load_warnings(machine) + _drift_warnings(entries)
+        background.append({"threads": threads, "others": others.share().to_json()})
+    warnings = [
+        *(background_warnings(background) if _seen(background) else load_warnings(machine)),
+        *_drift_warnings(entries),
+        *_delegate_warnings(entries),
+    ]
     return BenchResult(
-        entries, machine, _options(options), len(labels), list(class_names), warnings
+        entries, machine, _options(options), len(labels), list(class_names), warnings, background
     )
+
+
+def _seen(background: list[dict[str, Any]]) -> bool:
+    """Whether other programs' work could be told while the timing went on."""
+    return any("value" in entry["others"] for entry in background)
+
+
+def _operators(file: TFLiteFile) -> dict[str, Any]:
+    """What is in the graph: counts by name, those that are waste, and the work there is to do."""
+    macs = sum(graph.work(file, op).macs for op in file.operators)
+    return {
+        "counts": file.operator_counts(),
+        "others": graph.other_operators(file),
+        "stray": graph.stray_operators(file),
+        "macs": Measurement(macs, "count").to_json(),
+    }
 
 
 def write_artefacts(stage_dir: Path, result: BenchResult) -> list[Path]:
@@ -187,40 +221,52 @@ def _time_all(
     options: BenchOptions,
     progress: Callable[[float], None],
 ) -> None:
-    opened = [
-        latency.open_timed(
-            partial(TFLitePredictor.open, path, threads=threads), own[0], loads=options.loads
-        )
-        for path, own in zip(models, images, strict=True)
+    """Latency and throughput of all models with one number of threads, into ``entries``."""
+    openers = [
+        partial(TFLitePredictor.open, path, threads=threads, xnnpack=options.xnnpack)
+        for path in models
     ]
+    opened = [
+        latency.open_timed(opener, own[0], loads=options.loads)
+        for opener, own in zip(openers, images, strict=True)
+    ]
+    predictors = [each.predictor for each in opened]
     times = latency.time_interleaved(
-        [each.predictor for each in opened],
-        images,
-        min_runs=options.runs,
-        min_seconds=options.seconds,
-        warmup_runs=options.warmup_runs,
-        progress=progress,
+        predictors, images, options.pace, progress=lambda share: progress(0.9 * share)
     )
-    for entry, each, own_times in zip(entries, opened, times, strict=True):
+    reference = _reference(entries)
+    for entry, each, timed in zip(entries, opened, times, strict=True):
         entry["latency"].append(
-            {"threads": threads, **latency.summarize(own_times), **latency.summarize_opening(each)}
+            {
+                "threads": threads,
+                "delegate": each.predictor.delegation().to_json(),
+                **spread.summarize(timed),
+                **spread.summarize_opening(each),
+                "ratio": (
+                    Measurement.missing("1", "no float32 model in this bench")
+                    if reference is None
+                    else spread.paired_ratio(timed, times[reference])
+                ).to_json(),
+            }
         )
+    for batch in options.batches:
+        rates = throughput(
+            models, images, batch, threads, _short(options.pace), xnnpack=options.xnnpack
+        )
+        for entry, rate in zip(entries, rates, strict=True):
+            entry["throughput"].append({"threads": threads, "batch": batch, "rate": rate})
+    progress(1.0)
 
 
-def _add_ratios(entries: list[dict[str, Any]]) -> None:
-    """p50 over that of the first float32 model, timed in the same rounds."""
-    reference = next((entry for entry in entries if entry["precision"] == "float32"), None)
-    for entry in entries:
-        for i, timing in enumerate(entry["latency"]):
-            timing["ratio"] = (
-                Measurement.missing("1", "no float32 model in this bench")
-                if reference is None
-                else Measurement(
-                    timing["p50"]["value"] / reference["latency"][i]["p50"]["value"],
-                    "1",
-                    n=timing["n"],
-                )
-            ).to_json()
+def _short(pace: latency.Pace) -> latency.Pace:
+    """The pace for batches: a twentieth of it."""
+    runs = max(latency.MIN_ROUNDS, pace.runs // 20)
+    return replace(pace, runs=runs, seconds=pace.seconds / 20, warmup_runs=2)
+
+
+def _reference(entries: list[dict[str, Any]]) -> int | None:
+    """The model that ratios are to: the first float32 one."""
+    return next((i for i, e in enumerate(entries) if e["precision"] == "float32"), None)
 
 
 def _drift_warnings(entries: list[dict[str, Any]], limit: float = 0.1) -> list[str]:
@@ -234,6 +280,20 @@ def _drift_warnings(entries: list[dict[str, Any]], limit: float = 0.1) -> list[s
     if not found:
         return []
     return [f"the pace changed during the timing (heat or other work): {', '.join(found)}"]
+
+
+def _delegate_warnings(entries: list[dict[str, Any]]) -> list[str]:
+    """One line for the files that ran without the delegate that was asked for."""
+    alone = [
+        entry["name"]
+        for entry in entries
+        if any(t["delegate"]["asked"] and not t["delegate"]["taken"] for t in entry["latency"])
+    ]
+    if not alone:
+        return []
+    return [
+        f"XNNPACK took no operator of {', '.join(alone)}: these are times of the built-in kernels"
+    ]
 
 
 def _labels(models: Sequence[Path]) -> list[str]:
@@ -256,4 +316,4 @@ def _threads(count: int) -> str:
 
 
 def _options(options: BenchOptions) -> dict[str, Any]:
-    return asdict(options) | {"threads": list(options.threads)}
+    return asdict(options) | {"threads": list(options.threads), "batches": list(options.batches)}

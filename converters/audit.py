@@ -8,6 +8,7 @@ from typing import Any
 
 from converters.scaling import EDGECELL, InputScaling
 from edgecell.errors import ConvertError
+from edgecell.graph import other_operators, scaling_operators, stray_operators
 from edgecell.tflite_file import Operator, Tensor, TFLiteFile, parse
 
 # Weighted operators: position of the weights, of the bias, and the dimension of output channels.
@@ -21,7 +22,6 @@ _EXPECTED = frozenset(_WEIGHTED) | {
     *("LOGISTIC", "HARD_SWISH", "QUANTIZE", "DEQUANTIZE"),
 }
 _FLOATS = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
-_SCALING_OPERATORS = ("MUL", "ADD", "SUB", "DIV")
 # One float32 rounding of a scale: 2^-24 relative; the rest is slack for a nudged zero point.
 _SCALE_TOLERANCE = 1e-6
 
@@ -41,7 +41,9 @@ class Port:
 class AuditReport:
     """What the file holds, and in ``violations`` one line for each way it is not what it claims.
 
-    ``hygiene`` counts operators that cost time for nothing when they are avoidable.
+    ``hygiene`` counts operators that cost time for nothing when they are avoidable; ``others`` are all
+    that are not convolution, add, pooling, dense or softmax, ``stray`` those an integer file can do
+    without, both by name.
     """
 
     precision: str
@@ -52,6 +54,8 @@ class AuditReport:
     input: Port
     output: Port
     hygiene: dict[str, int]
+    others: dict[str, int]
+    stray: dict[str, int]
     violations: tuple[str, ...]
 
     @property
@@ -102,6 +106,8 @@ def audit(
         _port(file, file.inputs),
         _port(file, file.outputs),
         _hygiene(file),
+        other_operators(file),
+        stray_operators(file),
         tuple(violations),
     )
 
@@ -270,7 +276,7 @@ def _check_scales(file: TFLiteFile, input_type: str, scaling: InputScaling) -> I
 
 
 def _check_no_scaling_operator(file: TFLiteFile) -> Iterator[str]:
-    for op in _scaling_operators(file):
+    for op in scaling_operators(file):
         yield f"operator {op.name} {op.index} scales the input, which the input's scale must do"
 
 
@@ -296,31 +302,10 @@ def _stored(file: TFLiteFile) -> Iterator[tuple[Operator, int, Tensor]]:
             yield op, position, tensor
 
 
-def _scaling_operators(file: TFLiteFile) -> Iterator[Operator]:
-    """Elementwise arithmetic with a constant between the input and the first other operator."""
-    frontier = list(file.inputs)
-    while frontier:
-        for op in file.consumers(frontier.pop()):
-            if op.name in ("QUANTIZE", "DEQUANTIZE"):
-                frontier.extend(op.outputs)
-            elif op.name in _SCALING_OPERATORS and any(
-                _is_constant(file, i) for i in op.inputs if i >= 0
-            ):
-                yield op
-                frontier.extend(op.outputs)
-
-
-def _is_constant(file: TFLiteFile, index: int) -> bool:
-    writer = file.producer(index)
-    if writer is not None and writer.name == "DEQUANTIZE":
-        return file.tensors[writer.inputs[0]].constant
-    return file.tensors[index].constant
-
-
 def _hygiene(file: TFLiteFile) -> dict[str, int]:
     counts = file.operator_counts()
     return {
-        "scaling_operators": sum(1 for _ in _scaling_operators(file)),
+        "scaling_operators": sum(1 for _ in scaling_operators(file)),
         "pad": counts.get("PAD", 0) + counts.get("PADV2", 0),
         "quantize": counts.get("QUANTIZE", 0),
         "dequantize": counts.get("DEQUANTIZE", 0),

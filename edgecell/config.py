@@ -321,16 +321,33 @@ class RobustnessConfig:
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """How long to measure. ``runs`` and ``seconds`` are both minima, per model and thread count."""
+    """How long to measure each model and thread count, and with what.
 
-    runs: int = 200
-    seconds: float = 2.0
+    ``runs`` and ``seconds`` are minima: ``stop`` "both" goes on until both are reached, "either" until
+    one is. ``cooldown`` seconds of rest come before each turn of a model. ``delegate`` "none" runs the
+    built-in kernels; ``profile`` adds the time of each operator.
+    """
+
+    runs: int = 1024
+    seconds: float = 20.0
     warmup_runs: int = 20
+    stop: Literal["both", "either"] = "both"
+    cooldown: float = 0.0
+    delegate: Literal["xnnpack", "none"] = "xnnpack"
+    profile: bool = False
 
     def __post_init__(self) -> None:
         _between("bench.runs", self.runs, 10, 1_000_000)
         _between("bench.seconds", self.seconds, 0.0, 3600.0)
         _between("bench.warmup_runs", self.warmup_runs, 1, 100_000)
+        _between("bench.cooldown", self.cooldown, 0.0, 600.0)
+
+
+BENCH_PACES: dict[str, dict[str, Any]] = {
+    "quick": {"runs": 128, "seconds": 6.0, "stop": "either", "cooldown": 0.0},
+    "full": {"runs": 1024, "seconds": 60.0, "stop": "both", "cooldown": 1.0},
+}
+"""Settings of ``bench`` with a name of their own, beside the default."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from edgecell.errors import ArtifactError
 
 SCHEMA_VERSION = 1
-UNITS = ("fraction", "ms", "s", "bytes", "nat", "quanta", "count", "1")
+UNITS = ("fraction", "ms", "s", "bytes", "nat", "quanta", "count", "images/s", "1")
 
 Kind = Literal["measured", "estimated"]
 

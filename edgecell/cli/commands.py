@@ -254,6 +254,7 @@ def verify(
 @click.option(
     "--unverified", is_flag=True, help="Also bench files without a passing verify; recorded."
 )
+@opt.pace_flags
 @opt.flags(opt.BENCH, opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -266,10 +267,12 @@ def bench(
 ) -> None:
     """Accuracy and per-class F1 on test, size, memory and latency of .tflite files, side by side.
 
-    Without --data the images are those that the model's run was trained on.
+    Without --data the images are those that the model's run was trained on. Latency is measured as
+    MLPerf's single stream: warm-up, then at least so many runs and at least so long, the files in turn.
     """
     from edgecell.pipeline import benching
 
+    opt.take_pace(parameters)
     data = named_data(parameters)
     with display() as progress:
         record, folder = benching.bench_models(
@@ -290,6 +293,7 @@ def bench(
 @click.argument("recipe", required=False)
 @opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
 @opt.precision_flags
+@opt.pace_flags
 @opt.flags(opt.CALIBRATION, opt.VERIFY, opt.BENCH)
 @click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")
 @opt.output_option
@@ -303,6 +307,7 @@ def run(
     """
     from edgecell.pipeline import training
 
+    opt.take_pace(parameters)
     precisions = opt.take_precisions(parameters)
     config = opt.with_precisions(opt.configure(parameters, opt.base_config(recipe)), precisions)
     default = config.name if recipe else training.default_name(config)

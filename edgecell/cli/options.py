@@ -10,7 +10,8 @@ from typing import Any, get_type_hints
 
 import click
 
-from edgecell.config import ALPHAS, PRECISIONS, SIZES, Config
+from edgecell.config import ALPHAS, BENCH_PACES, PRECISIONS, SIZES, Config
+from edgecell.errors import ConfigError
 from edgecell.recipes import load_recipe
 
 
@@ -321,6 +322,13 @@ BENCH = (
     Flag("--runs", "bench.runs", "Least number of timed inferences.", int),
     Flag("--seconds", "bench.seconds", "Least time of measuring, seconds.", float),
     Flag("--warmup-runs", "bench.warmup_runs", "Inferences before the timing starts.", int),
+    Flag(
+        "--delegate",
+        "bench.delegate",
+        "What runs the operators: XNNPACK, or the built-in kernels alone.",
+        click.Choice(["xnnpack", "none"]),
+    ),
+    Flag("--profile", "bench.profile", "Also the time of each operator.", switch=True),
 )
 
 
@@ -405,6 +413,35 @@ def with_precisions(config: Config, precisions: tuple[str, ...]) -> Config:
     if not precisions:
         return config
     return replace(config, quantize=replace(config.quantize, precisions=precisions))
+
+
+def pace_flags(command: Any) -> Any:
+    """``--quick`` and ``--full``: how thoroughly latency is measured."""
+    quick, full = (BENCH_PACES[name] for name in ("quick", "full"))
+    for name, text in (
+        (
+            "full",
+            f"Measure {full['runs']:,} runs and {full['seconds']:.0f} s with rests between models.",
+        ),
+        ("quick", f"Measure {quick['runs']} runs or {quick['seconds']:.0f} s, whichever is first."),
+    ):
+        command = click.option(f"--{name}", f"pace_{name}", is_flag=True, help=text)(command)
+    return command
+
+
+def take_pace(parameters: dict[str, Any]) -> None:
+    """Make ``--quick`` or ``--full`` the flags they stand for; flags that were given keep their values.
+
+    Raises:
+        ConfigError: both.
+    """
+    wanted = [name for name in BENCH_PACES if parameters.pop(f"pace_{name}")]
+    if len(wanted) > 1:
+        raise ConfigError("--quick and --full exclude one another; give one of them")
+    for name in wanted:
+        for key, value in BENCH_PACES[name].items():
+            if parameters.get(f"set_bench__{key}") is None:
+                parameters[f"set_bench__{key}"] = value
 
 
 def output_option(command: Any) -> Any:

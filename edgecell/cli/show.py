@@ -122,11 +122,14 @@ def _classes(entry: dict[str, Any]) -> None:
 
 def benched(record: dict[str, Any], folder: Path) -> None:
     """The table of all models, its notes and its files."""
-    from benchmarks.report import NOTES, rows
+    from benchmarks.report import NOTES, details, rows
 
-    table = rows(record["results"])
-    columns = list(table[0])
-    print_table("on test", columns, [[row[c] for c in columns] for row in table], numeric_from=2)
+    for title, table in (
+        ("on test", rows(record["results"])),
+        ("how it ran", details(record["results"])),
+    ):
+        columns = list(table[0])
+        print_table(title, columns, [[row[c] for c in columns] for row in table], numeric_from=2)
     for line in (*record["results"]["warnings"], *NOTES):
         print_line(line)
     print_line(f"files: {folder / 'bench.md'}, {folder / 'bench.json'}")

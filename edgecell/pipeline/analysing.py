@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.latency import summarize, time_interleaved
+from benchmarks.latency import Pace, time_interleaved
+from benchmarks.spread import summarize
 from converters import audit
 from converters.calibration import choose
 from converters.search import METHODS, PLAIN, Candidate, build, judge
@@ -199,6 +200,6 @@ def _time(
 ) -> None:
     """Add p50 on this host with one thread to both rows, the two files taking turns."""
     pair = [TFLitePredictor(data, threads=1) for data in (plain, mixed)]
-    times = time_interleaved(pair, [images, images], min_runs=200, min_seconds=0.5)
+    times = time_interleaved(pair, [images, images], Pace(runs=200, seconds=0.5))
     for row, each in zip((before, after), times, strict=True):
         row["latency"] = summarize(each)["p50"]

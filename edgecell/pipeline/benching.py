@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.latency import Pace
 from benchmarks.run import BenchOptions, BenchResult, bench, write_artefacts
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset, materialize
@@ -67,7 +68,17 @@ def bench_in(
     progress: Progress,
 ) -> dict[str, Any]:
     """Measure, write bench.json, bench.md and the plots, and record it all in ``run``."""
-    options = BenchOptions(config.bench.runs, config.bench.seconds, config.bench.warmup_runs)
+    wanted = config.bench
+    options = BenchOptions(
+        Pace(
+            wanted.runs,
+            wanted.seconds,
+            wanted.warmup_runs,
+            either=wanted.stop == "either",
+            cooldown=wanted.cooldown,
+        ),
+        xnnpack=wanted.delegate == "xnnpack",
+    )
 
     def images(size: tuple[int, int]) -> NDArray[np.uint8]:
         return materialize(dataset.test, PreprocessSpec(*size, config.model.fit))

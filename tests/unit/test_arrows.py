@@ -33,7 +33,7 @@ TIERS = (
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *("learner", "teacher", "features", "averaged", "workbook", "explain"),
-        "tuning",
+        *("tuning", "delegation", "graph"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "autobatch", "report", "converters", "benchmarks"),

@@ -40,6 +40,7 @@ VALUES = {
     "confidence.certainty": ("0.75", 0.75),
     "confidence.coverage": ("0.75", 0.75),
     "bench.runs": ("300", 300),
+    "bench.delegate": ("none", "none"),
 }
 
 
@@ -110,7 +111,10 @@ def test_every_field_has_a_flag():
     }
     without = fields - {flag.field for flag in FLAGS}
     # The precisions have a flag each, the others are set in a recipe only.
-    assert without == {"quantize.precisions", "robustness.corruptions", "confidence.seed"}
+    assert without == {
+        *("quantize.precisions", "robustness.corruptions", "confidence.seed"),
+        *("bench.stop", "bench.cooldown"),  # --quick and --full set them
+    }
 
 
 def test_without_flags_the_base_is_unchanged():
@@ -194,6 +198,32 @@ def test_precisions_are_what_was_asked_for_in_their_order():
         ("float32", "int8"),
         PRECISIONS,
     ]
+
+
+def paced(*arguments: str) -> Config:
+    """The Config that these arguments of ``bench`` make."""
+    made = []
+
+    @click.command()
+    @opt.pace_flags
+    @opt.flags(opt.BENCH)
+    def command(**parameters) -> None:
+        opt.take_pace(parameters)
+        made.append(opt.configure(parameters, Config()))
+
+    CliRunner().invoke(command, list(arguments), standalone_mode=False, catch_exceptions=False)
+    return made[0]
+
+
+def test_quick_and_full_stand_for_settings_that_flags_override():
+    assert paced().bench == Config().bench
+    quick, full = paced("--quick").bench, paced("--full").bench
+    assert (quick.runs, quick.seconds, quick.stop, quick.cooldown) == (128, 6.0, "either", 0.0)
+    assert (full.runs, full.seconds, full.stop, full.cooldown) == (1024, 60.0, "both", 1.0)
+    mixed = paced("--quick", "--seconds", "2").bench
+    assert (mixed.runs, mixed.seconds, mixed.stop) == (128, 2.0, "either")
+    with pytest.raises(ConfigError, match="--quick and --full exclude one another"):
+        paced("--quick", "--full")
 
 
 def test_whether_a_data_set_was_named():

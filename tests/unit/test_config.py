@@ -207,6 +207,7 @@ RANGES = [
     (BenchConfig, "runs", 10, 10**6),
     (BenchConfig, "seconds", 0, 3600),
     (BenchConfig, "warmup_runs", 1, 100_000),
+    (BenchConfig, "cooldown", 0, 600),
 ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import latency
+from benchmarks import latency, spread
 from benchmarks.run import BenchResult
 from benchmarks.run import write_artefacts as write_bench
 from edgecell import plots
@@ -189,6 +189,12 @@ def _bench(run: RunDir):
             "sha256": sha256_bytes(f"pbc-{precision}".encode()),
             "precision": precision,
             "image_size": [96, 96],
+            "operators": {
+                "counts": {"CONV_2D": 35, "SOFTMAX": 1},
+                "others": {"QUANTIZE": 2} if precision == "int8" else {"MUL": 1, "ADD": 1},
+                "stray": {},
+                "macs": Measurement(11_000_000, "count").to_json(),
+            },
             "quality": evaluate(*_predictions(0, skill), NAMES, resamples=100),
             "footprint": {
                 "size": Measurement(size, "bytes").to_json(),
@@ -199,6 +205,13 @@ def _bench(run: RunDir):
                 },
             },
             "latency": [],
+            "throughput": [
+                {
+                    "threads": 2,
+                    "batch": 8,
+                    "rate": Measurement(2e6 / microseconds, "images/s", n=51).to_json(),
+                }
+            ],
         }
         for threads in (1, 2):
             times = (microseconds * 1000 / threads**0.5 * rng.gamma(400, 1 / 400, 5000)).astype(
@@ -208,9 +221,18 @@ def _bench(run: RunDir):
             entry["latency"].append(
                 {
                     "threads": threads,
-                    **latency.summarize(times),
-                    **latency.summarize_opening(opened),
-                    "ratio": Measurement(microseconds / 170, "1", n=5000).to_json(),
+                    "delegate": {
+                        "asked": "XNNPACK",
+                        "operators": 67,
+                        "taken": 67,
+                        "partitions": 1,
+                        "left": {},
+                        "taken_indices": list(range(67)),
+                        "label": "XNNPACK",
+                    },
+                    **spread.summarize(latency.Timed(times, np.arange(0, 5000, 100))),
+                    **spread.summarize_opening(opened),
+                    "ratio": Measurement(microseconds / 170, "1", n=50).to_json(),
                 }
             )
         models.append(entry)
@@ -218,6 +240,8 @@ def _bench(run: RunDir):
         "cpu": "Example CPU",
         "cores": 2,
         "governor": None,
+        "system": "Linux x86_64, Python 3.11.2",
+        "versions": {"edgecell": "0.1.0", "ai-edge-litert": "2.3.0", "numpy": "2.1.0"},
         "load_average_1min": 2.1,
         "busy_before": 0.4,
     }

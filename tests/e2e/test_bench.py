@@ -1,0 +1,64 @@
+"""What bench finds in real MobileNetV2 files, and what it says of how it measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from easy import QUICK, Run
+
+from edgecell.rundir import RunDir
+
+
+def models_of(run: Path) -> dict[str, dict]:
+    """The bench's models by precision."""
+    return {m["precision"]: m for m in RunDir(run).read_record("bench")["results"]["models"]}
+
+
+def file_of(run: Path, precision: str) -> Path:
+    (path,) = (run / "quantize").glob(f"*-{precision}.tflite")
+    return path
+
+
+def test_an_int8_file_does_no_work_for_nothing(finished_run: Path) -> None:
+    """The input's scaling as two operators cost a prototype a quarter of its time."""
+    found = models_of(finished_run)
+    assert found["int8"]["operators"]["stray"] == {}
+    assert found["int8"]["operators"]["others"] == {"QUANTIZE": 2}  # uint8 in, uint8 out
+    # The partner: the float file scales its input by operators, and that is seen.
+    assert found["float32"]["operators"]["stray"] == {"MUL": 1, "ADD": 1}
+    assert found["int8"]["operators"]["macs"] == found["float32"]["operators"]["macs"]
+    audits = RunDir(finished_run).read_record("quantize")["results"]["models"]
+    by_precision = {entry["precision"]: entry["audit"] for entry in audits}
+    assert by_precision["int8"]["stray"] == {}
+    assert by_precision["int8"]["others"] == {"QUANTIZE": 2}
+    assert by_precision["float32"]["stray"] == {"MUL": 1, "ADD": 1}
+
+
+def test_the_delegate_is_told_by_what_it_took(finished_run: Path) -> None:
+    found = models_of(finished_run)
+    assert found["float32"]["latency"][0]["delegate"]["label"] == "XNNPACK"
+    delegate = found["int8"]["latency"][0]["delegate"]
+    working = sum(found["int8"]["operators"]["counts"].values())
+    assert delegate["left"] == {"QUANTIZE": 2, "SOFTMAX": 1}
+    assert (delegate["taken"], delegate["operators"]) == (working - 3, working)
+    assert delegate["label"] == f"XNNPACK {working - 3} of {working}"
+
+
+def test_bench_without_the_delegate(edgecell: Run, run_copy: Path) -> None:
+    told = edgecell(
+        "bench", "--model", file_of(run_copy, "int8"), *QUICK, "--delegate", "none", "--json"
+    )
+    assert told.code == 0, told.err
+    record = json.loads(told.out)
+    assert record["config"]["delegate"] == "none"
+    (model,) = record["results"]["models"]
+    assert {t["delegate"]["label"] for t in model["latency"]} == {"built-in kernels"}
+    assert [t["rounds"] for t in model["latency"]] == [5] * len(model["latency"])
+    assert {entry["batch"] for entry in model["throughput"]} == {8, 32}
+
+
+def test_quick_and_full_exclude_one_another(edgecell: Run, run_copy: Path) -> None:
+    told = edgecell("bench", "--model", file_of(run_copy, "int8"), "--quick", "--full")
+    assert told.code == 2
+    assert "--quick and --full exclude one another" in told.err
