@@ -49,7 +49,7 @@ WITHOUT_TENSORFLOW = (
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
-PROGRAMS = ("benchmarks.footprint_probe",)
+PROGRAMS = ("benchmarks.footprint_probe", "benchmarks.time_to_accuracy")
 JUNK_DRAWERS = ("utils", "util", "helpers", "common", "base", "misc")
 
 
