@@ -32,6 +32,7 @@ VERBS = (
     "verify",
     "calibrate",
     "robustness",
+    "explain",
     "bench",
     "tune",
 )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgecell import __version__
-from edgecell.cli import commands, data, terminal, trust, tuning
+from edgecell.cli import commands, data, seeing, terminal, trust, tuning
 from edgecell.errors import EdgecellError
 
 INTERRUPTED = 130
@@ -39,6 +39,7 @@ def cli() -> None:
     edgecell verify RUN                          are they as good as the trained model?
     edgecell calibrate RUN                       when to answer, and when to abstain
     edgecell robustness RUN                      accuracy on a worse camera's images
+    edgecell explain RUN                         heat maps: what the model looked at
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
 
     Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its
@@ -46,7 +47,13 @@ def cli() -> None:
     """
 
 
-for command in (*commands.COMMANDS, *trust.COMMANDS, *tuning.COMMANDS, data.data):
+for command in (
+    *commands.COMMANDS,
+    *trust.COMMANDS,
+    *seeing.COMMANDS,
+    *tuning.COMMANDS,
+    data.data,
+):
     cli.add_command(command)
 
 

@@ -21,6 +21,7 @@ from edgecell.plots.eda import (
     light_and_contrast,
 )
 from edgecell.plots.gate import gate_intervals
+from edgecell.plots.heat import heat_by_class, heat_of_mistakes
 from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.qat import qat_curves
 from edgecell.plots.sheets import mean_images, near_duplicates, outliers, samples
@@ -54,6 +55,8 @@ __all__ = [
     "examples_by_class",
     "f1_drops",
     "gate_intervals",
+    "heat_by_class",
+    "heat_of_mistakes",
     "image_sizes",
     "learning_curves",
     "light_and_contrast",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.errors import ArtifactError
-from edgecell.report import bench, quantization, stages, trust, tuning
+from edgecell.report import bench, quantization, seeing, stages, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.page import page
 from edgecell.report.records import Records, read_records
@@ -23,6 +23,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("calibrate", "Confidence", trust.calibrate_section),
     ("robustness", "Robustness", trust.robustness_section),
     ("evaluate", "Evaluation", stages.evaluate_section),
+    ("explain", "Explanation", seeing.explain_section),
     ("train", "Training", stages.train_section),
     ("quantize", "Conversion", stages.quantize_section),
     ("search", "Search", quantization.search_section),

@@ -218,3 +218,14 @@ def test_with_several_labels_an_example_is_a_decision_about_one():
         assert all(told.labels[shown["index"], label] == 1 for shown in row["surest"])
         best = told.probabilities[told.labels[:, label] == 1, label].max()
         assert row["surest"][0]["confidence"] == number(best)
+
+
+def test_examples_of_one_class_are_those_it_is_part_of():
+    labels = np.array([0, 1, 2, 1])
+    probabilities = np.array([[0.1, 0.8, 0.1], [0.1, 0.2, 0.7], [0.6, 0.2, 0.2], [0.1, 0.9, 0.0]])
+    told = Predictions(("a", "b", "c"), list("wxyz"), labels, probabilities.astype(np.float32))
+    assert [row["image"] for row in examples(told, only=1)["mistakes"]] == ["w", "x"]
+    assert [row["image"] for row in examples(told, only=0)["mistakes"]] == ["w", "y"]
+    found = examples(told, only=1)
+    assert [(row["name"], row["right"], row["wrong"]) for row in found["classes"]] == [("b", 1, 1)]
+    assert found["wrong"] == 2 and examples(told)["wrong"] == 3

@@ -9,6 +9,7 @@ from PIL import Image
 
 from edgecell import plots
 from edgecell.examples import examples
+from edgecell.plots.heat import beside
 from edgecell.plots.style import BLUE, DPI, VERMILION
 from edgecell.plots.tiles import WIDE, Tile, text_width, tile_grid, tile_table, wrapped
 from edgecell.predictions import Predictions
@@ -137,3 +138,31 @@ def test_text_width_is_that_of_the_renderer():
     for text in ("immature granulocyte", "→ W_i.l", "a  b"):
         box = figure.text(0, 0, text, fontsize=20).get_window_extent(renderer)
         assert text_width(text, 20) * DPI == pytest.approx(box.width, rel=0.06)
+
+
+def test_maps_stand_beside_their_images_and_are_legible():
+    found = examples(predictions(), mistakes=20, per_class=4)
+    images = np.random.default_rng(1).integers(0, 255, (400, 12, 10, 3)).astype(np.uint8)
+    names = {row["index"]: row for row in found["mistakes"]}
+    heat = {(i, name): np.eye(3, dtype=np.float32) for i in range(400) for name in NAMES}
+    for draw in (plots.heat_by_class, plots.heat_of_mistakes):
+        figure = draw(images, heat, found)
+        check_legible(figure)
+    texts = " ".join(text for text, _ in boxes(figure))
+    assert f"The 20 most confident of {found['wrong']} mistakes" in texts
+    assert all(f"{row['confidence']:.3f}" in texts for row in names.values())
+
+
+def test_heat_lies_where_the_map_says():
+    image = flat(100, 10, 20)
+    heat = np.zeros((5, 10), np.float32)
+    heat[1, 8] = 3.0
+    both = beside(image, heat)
+    times = both.shape[0] // 10
+    left, right = both[:, : 20 * times], both[:, -20 * times :]
+    assert (left == 100).all() and both.shape[1] == 2 * 20 * times + 3
+    changed = np.abs(right.astype(int) - 100).sum(2)
+    row, column = np.unravel_index(changed.argmax(), changed.shape)
+    assert (row // (2 * times), column // (2 * times)) == (1, 8)
+    assert changed[:, : 12 * times].max() == 0 and changed[6 * times :].max() == 0
+    assert (beside(image, np.zeros((5, 10), np.float32))[:, -20 * times :] == 100).all()
