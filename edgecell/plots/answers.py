@@ -52,14 +52,8 @@ def examples_by_class(images: Images, found: Mapping[str, Any]) -> Figure:
             for row in rows
         ]
 
-    classes = found["classes"]
-    title = "Each class: what is easy, what is hard, what goes wrong"
-    if len(classes) > MOST_CLASSES:
-        classes = sorted(
-            classes, key=lambda row: row["right"] / max(row["right"] + row["wrong"], 1)
-        )
-        classes = classes[:MOST_CLASSES]
-        title = f"The {MOST_CLASSES} classes with the largest share of mistakes"
+    classes, some = hardest(found["classes"])
+    title = some.capitalize() or "Each class: what is easy, what is hard, what goes wrong"
     return tile_table(
         [
             (
@@ -78,3 +72,11 @@ def examples_by_class(images: Images, found: Mapping[str, Any]) -> Figure:
         places=max((len(row[kind]) for row in classes for kind in _KINDS), default=1) or 1,
         lines=4,
     )
+
+
+def hardest(classes: Sequence[Mapping[str, Any]]) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """As many classes as a sheet has room for, and in words which; "" where it is all of them."""
+    if len(classes) <= MOST_CLASSES:
+        return classes, ""
+    ordered = sorted(classes, key=lambda row: row["right"] / max(row["right"] + row["wrong"], 1))
+    return ordered[:MOST_CLASSES], f"the {MOST_CLASSES} classes with the largest share of mistakes"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgecell.plots.answers import MOST_CLASSES, Images
+from edgecell.plots.answers import Images, hardest
 from edgecell.plots.tiles import Tile, tile_grid, tile_table
 
 Heat = Mapping[tuple[int, str], NDArray[np.float32]]
@@ -28,14 +28,8 @@ def heat_by_class(images: Images, heat: Heat, found: Mapping[str, Any]) -> Figur
 
     ``found``: of :func:`edgecell.examples.examples`; ``images``: index → uint8 (h, w, 3).
     """
-    classes = found["classes"]
-    title = "What speaks for each class, where the answer was right"
-    if len(classes) > MOST_CLASSES:
-        classes = sorted(
-            classes, key=lambda row: row["right"] / max(row["right"] + row["wrong"], 1)
-        )
-        classes = classes[:MOST_CLASSES]
-        title += f": the {MOST_CLASSES} classes with the largest share of mistakes"
+    classes, some = hardest(found["classes"])
+    title = "What speaks for each class, where the answer was right" + (some and f": {some}")
     rows = []
     for each in classes:
         groups = [
