@@ -2,7 +2,7 @@
 
 Training, calibration, evaluation, benchmark and the app all follow this spec, so that a pixel means
 the same everywhere. Resizing is Pillow's: bilinear with half-pixel centres, the kernel widened when
-shrinking (antialias), horizontal pass first, each pass rounded to uint8.
+shrinking (antialias), horizontal pass first, each pass rounded to uint8, whatever Pillow's version.
 """
 
 from __future__ import annotations
@@ -137,7 +137,11 @@ def resize(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
     if image.shape[:2] == (spec.height, spec.width):
         return np.ascontiguousarray(image)
     picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture.resize((spec.width, spec.height), Image.Resampling.BILINEAR))
+    # A call for each pass: Pillow 13 begins with the vertical one where the height shrinks more, older
+    # versions never do, and the rounding between the passes makes that a level's difference.
+    for size in ((spec.width, image.shape[0]), (spec.width, spec.height)):
+        picture = picture.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(picture)
 
 
 def scale(images: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.float32]:

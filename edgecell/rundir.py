@@ -34,6 +34,7 @@ VERBS = (
     "robustness",
     "explain",
     "bench",
+    "bundle",
     "tune",
 )
 _PACKAGES = (

@@ -133,6 +133,7 @@ class TFLitePredictor:
         input_dtype, input_scale, input_zero_point: how the input tensor encodes numbers; scale 0.0
             for a float32 input.
         output_scale: one output step as a probability, None for a float graph.
+        output_dtype, output_zero_point: how the output tensor encodes them.
 
     Raises:
         ArtifactError: not a TFLite file, damaged, not (1 RGB image → classes), or not of this batch.
@@ -168,6 +169,8 @@ class TFLitePredictor:
         self.input_scale = self._input.scale
         self.input_zero_point = self._input.zero_point
         self.output_scale = _output_quantum(self.file)
+        self.output_dtype = self._output.dtype
+        self.output_zero_point = self._output.zero_point
         # Functions that make a view of the tensor's memory; a view must not outlive the invoke.
         self._input_view: Callable[[], NDArray[Any]] = self._interpreter.tensor(entry["index"])
         self._output_view: Callable[[], NDArray[Any]] = self._interpreter.tensor(exit_["index"])
@@ -179,6 +182,12 @@ class TFLitePredictor:
     ) -> TFLitePredictor:
         """Read, check and allocate: what an app does at start; the benchmark times this call."""
         return cls(path, threads=threads, xnnpack=xnnpack, batch=batch)
+
+    def entry(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """What the input tensor holds for ``pixels`` uint8 of any shape: its type, the same shape."""
+        values = np.empty(pixels.shape, self.input_dtype)
+        self._fill(values, pixels)
+        return values
 
     def invoke_once(self, image: NDArray[np.uint8]) -> None:
         """One inference of one image uint8 (H, W, 3), result left in the interpreter."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgecell import __version__
-from edgecell.cli import commands, data, seeing, terminal, trust, tuning
+from edgecell.cli import commands, data, seeing, shipping, terminal, trust, tuning
 from edgecell.errors import EdgecellError
 
 INTERRUPTED = 130
@@ -41,6 +41,7 @@ def cli() -> None:
     edgecell robustness RUN                      accuracy on a worse camera's images
     edgecell explain RUN                         heat maps: what the model looked at
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
+    edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
 
     Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its
     reference, 6 file missing or damaged, 130 interrupted.
@@ -51,6 +52,7 @@ for command in (
     *commands.COMMANDS,
     *trust.COMMANDS,
     *seeing.COMMANDS,
+    *shipping.COMMANDS,
     *tuning.COMMANDS,
     data.data,
 ):

@@ -36,20 +36,22 @@ TIERS = (
         *("tuning", "delegation", "graph"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
-    ("train", "autobatch", "report", "converters", "benchmarks"),
+    ("train", "autobatch", "report", "converters", "benchmarks", "bundle"),
     ("pipeline",),
     ("cli", "__main__"),
 )
 # On the same tier but in separate rooms: they meet through files and through Predictor.
-STRANGERS = ("train", "report", "converters", "benchmarks")
+STRANGERS = ("train", "report", "converters", "benchmarks", "bundle")
 WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
-    *("confidence", "corruptions", "tasks", "tuning"),
+    *("confidence", "corruptions", "tasks", "tuning", "bundle"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
 PROGRAMS = ("benchmarks.footprint_probe", "benchmarks.time_to_accuracy")
+# Files for other people's apps: data here, never imported.
+SAMPLES = ("edgecell", "bundle", "samples")
 JUNK_DRAWERS = ("utils", "util", "helpers", "common", "base", "misc")
 
 
@@ -75,6 +77,8 @@ def modules(root: Path) -> list[Module]:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
+            if parts[: len(SAMPLES)] == SAMPLES:
+                continue
             dotted = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             found.append(Module(dotted, ast.parse(path.read_text(encoding="utf-8"))))
     return found

@@ -1,0 +1,187 @@
+"""``model.json``: all that an app has to know of the model, as one JSON object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgecell.bundle.preprocessing import describe, pixel_encoding
+from edgecell.metrics.scores import PROBABILITY_FLOOR
+from edgecell.preprocess import PreprocessSpec
+from edgecell.rundir import sha256_bytes
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import Task
+
+SCHEMA = "edgecell/bundle"
+SCHEMA_VERSION = 1
+MODEL_FILE = "model.tflite"
+LABELS_FILE = "labels.txt"
+GOLDEN_FILE = "golden/golden.json"
+NOTICE = "Not a medical device. Not for clinical use."
+INTENDED_USE = (
+    "Research and app development: a second look at images like those it was trained on, by people who"
+    " can judge them. It must not decide about a patient."
+)
+LABEL_THRESHOLD = 0.5
+
+Verdict = str
+"""passed, failed or not verified."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model of a bundle and what is known of it.
+
+    ``source`` are the bytes that were verified, ``data`` those that are shipped: the same graph, with
+    metadata. ``records`` are the run's, by stage name, each as read; ``calibration`` this model's entry
+    in the calibrate record.
+    """
+
+    name: str
+    source: bytes
+    data: bytes
+    predictor: TFLitePredictor
+    spec: PreprocessSpec
+    labels: tuple[str, ...]
+    task: Task
+    verdict: Verdict
+    precision: str | None
+    calibration: dict[str, Any] | None
+    records: dict[str, dict[str, Any]]
+    record_hashes: dict[str, str]
+    licence: str | None = None
+    intended_use: str | None = None
+
+
+def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
+    """``model.json`` without its list of files.
+
+    Raises:
+        ConvertError: an input that pixels do not enter as they are.
+    """
+    predictor = subject.predictor
+    multiply, add = pixel_encoding(predictor)
+    entry, leave = (
+        predictor.file.tensors[ports[0]]
+        for ports in (predictor.file.inputs, predictor.file.outputs)
+    )
+    integer_in = predictor.input_dtype.kind in "iu"
+    integer_out = predictor.output_dtype.kind in "iu"
+    return {
+        "schema": SCHEMA,
+        "schema_version": SCHEMA_VERSION,
+        "name": subject.name,
+        "notice": NOTICE,
+        "intended_use": subject.intended_use or INTENDED_USE,
+        "licence": licence(subject.licence),
+        "verified": verified(subject.verdict),
+        "model": {
+            "file": MODEL_FILE,
+            "sha256": sha256_bytes(subject.data),
+            "size_bytes": len(subject.data),
+            "precision": subject.precision,
+            "architecture": architecture(subject.records),
+            "verified_sha256": sha256_bytes(subject.source),
+        },
+        "input": {
+            "name": entry.name,
+            "dtype": predictor.input_dtype.name,
+            "shape": list(entry.shape),
+            "layout": "NHWC",
+            "channels": "RGB",
+            "scale": predictor.input_scale if integer_in else None,
+            "zero_point": predictor.input_zero_point if integer_in else None,
+            "multiply": multiply,
+            "add": add,
+        },
+        "output": {
+            "name": leave.name,
+            "dtype": predictor.output_dtype.name,
+            "shape": list(leave.shape),
+            "scale": predictor.output_scale if integer_out else None,
+            "zero_point": predictor.output_zero_point if integer_out else None,
+            "activation": subject.task.activation,
+        },
+        "preprocessing": describe(subject.spec),
+        "task": {"name": subject.task.name, "kind": kind_of(subject.task)},
+        "labels": list(subject.labels),
+        "labels_file": LABELS_FILE,
+        "decision": decision(subject),
+        "golden": {"file": GOLDEN_FILE, "count": golden_count},
+        "records": {
+            stage: {
+                "sha256": subject.record_hashes[stage],
+                "created": record["created"],
+            }
+            for stage, record in subject.records.items()
+        },
+    }
+
+
+def kind_of(task: Task) -> str:
+    """How an app has to read the output: single-label, ordinal or multi-label."""
+    return "multi-label" if task.multi_label else "ordinal" if task.ordinal else "single-label"
+
+
+def verified(verdict: Verdict) -> dict[str, str]:
+    """What ``verify`` found, with the sentence that is repeated in the README and the card."""
+    sentences = {
+        "passed": "This file passed verify: it does what the trained model does, class by class.",
+        "failed": "UNVERIFIED: this file FAILED verify against the trained model, and was bundled all"
+        " the same because --unverified was given. Do not ship it.",
+        "not verified": "UNVERIFIED: this file was never compared with the trained model, and was bundled"
+        " all the same because --unverified was given. Do not ship it.",
+    }
+    return {"status": verdict, "sentence": sentences[verdict]}
+
+
+def licence(text: str | None) -> dict[str, str | None]:
+    """The licence of the model, or why there is none."""
+    if text:
+        return {"model": text}
+    return {
+        "model": None,
+        "reason": "none was stated (edgecell bundle --licence): ask who trained it, and mind the licence"
+        " of the training images",
+    }
+
+
+def architecture(records: dict[str, dict[str, Any]]) -> str | None:
+    """The network's name and width as the training recorded it."""
+    if "train" not in records:
+        return None
+    model = records["train"]["config"]["model"]
+    width = f" {model['alpha']}" if model["name"] == "mobilenet_v2" else ""
+    return f"{model['name']}{width}"
+
+
+def decision(subject: Subject) -> dict[str, Any]:
+    """Thresholds, temperature and conformal sets as ``edgecell calibrate`` recorded them."""
+    scale = subject.predictor.output_scale
+    floor = PROBABILITY_FLOOR if scale is None else scale / 2
+    label_threshold = LABEL_THRESHOLD if subject.task.multi_label else None
+    if subject.calibration is None:
+        reason = "not calibrated; 'edgecell calibrate' before 'edgecell bundle' finds it"
+        return {
+            "label_threshold": label_threshold,
+            "abstention": {"threshold": None, "threshold_quanta": None, "reason": reason},
+            "temperature": {"use": False, "value": 1.0, "floor": floor, "reason": reason},
+            "conformal": {"threshold": None, "threshold_quanta": None, "reason": reason},
+        }
+    found = subject.calibration
+    conformal = found["conformal"]
+    return {
+        "label_threshold": label_threshold,
+        "abstention": found["abstention"],
+        "temperature": {
+            "use": found["temperature"]["kept"],
+            "value": found["temperature"]["value"],
+            "floor": floor,
+        },
+        "conformal": {
+            "coverage": conformal["coverage"],
+            "threshold": conformal["threshold"],
+            "threshold_quanta": conformal["threshold_quanta"],
+            "class_thresholds": [conformal["class_thresholds"][name] for name in subject.labels],
+        },
+    }

@@ -1,0 +1,123 @@
+"""README.md of a bundle: what the developer of an app reads first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgecell.bundle.targets import TARGETS
+
+
+def readme(model: dict[str, Any], targets: Sequence[str], golden_source: str) -> str:
+    """Markdown from model.json's content; ``golden_source`` says where the golden images come from."""
+    entry, leave, task = model["input"], model["output"], model["task"]
+    height, width = entry["shape"][1:3]
+    samples = "\n".join(
+        f"- `samples/{name}`: {TARGETS[name].title}. Needs {TARGETS[name].needs}."
+        for name in targets
+    )
+    warning = ""
+    if model["verified"]["status"] != "passed":
+        warning = f"> **{model['verified']['sentence']}**\n\n"
+    licence = model["licence"]["model"] or f"none stated: {model['licence']['reason']}"
+    return f"""# {model["name"]}
+
+{warning}**{model["notice"]}** {model["intended_use"]}
+
+An image classifier of {len(model["labels"])} classes ({task["kind"]}): {", ".join(model["labels"])}.
+
+| file | what it is |
+| --- | --- |
+| `model.tflite` | the model, with its labels and scaling as TFLite metadata |
+| `model.json` | everything an app has to know: preprocessing, scales, labels, thresholds, hashes |
+| `labels.txt` | the labels, one a line, in the order of the outputs |
+| `golden/` | {model["golden"]["count"]} images ({golden_source}) with the pixels, inputs and outputs they must give |
+| `samples/` | code that is ready to run, with a self-test |
+
+{samples}
+
+## In five lines
+
+1. Decode the image to RGB, upright (EXIF orientation), 8 bits a channel.
+2. {_fit(model["preprocessing"]["fit"]["mode"])} to {width}×{height} with a bilinear filter that has half-pixel
+   centres and is widened when it shrinks (antialias). `model.json` states it to the byte.
+3. Write each pixel `u` into the input as {_pixel(entry)}.
+4. Run the model. Output: {leave["dtype"]} {leave["shape"]}{_dequantize(leave)}.
+5. {_decide(model)}
+
+## Does it work here?
+
+Run the self-test of the sample on the device before anything else. It repeats decode, resize, scale and inference on
+the golden images and names the stage that differs. A model that was trained on other pixels than the app feeds it does
+not fail loudly: it is only wrong more often.
+
+{_trust(model["decision"])}
+
+## Licence
+
+{licence}.
+"""
+
+
+def _fit(mode: str) -> str:
+    if mode == "crop":
+        return "Cut out the largest centred square and resize it"
+    return "Resize it, ignoring the aspect ratio,"
+
+
+def _pixel(entry: dict[str, Any]) -> str:
+    form = f"{entry['dtype']}, shape {entry['shape']}"
+    if (entry["multiply"], entry["add"]) == (1.0, 0.0):
+        return f"it is: {form}, red first, 0 to 255. No mean, no division: the model does that"
+    return f"`u * {entry['multiply']:g} + {entry['add']:g}`: {form}, red first"
+
+
+def _dequantize(leave: dict[str, Any]) -> str:
+    if leave["scale"] is None:
+        return ", probabilities"
+    return f"; probability = (value - {leave['zero_point']}) × {leave['scale']:.9g}"
+
+
+def _decide(model: dict[str, Any]) -> str:
+    decision = model["decision"]
+    if model["task"]["kind"] == "multi-label":
+        return (
+            f"Every label whose probability is at least {decision['label_threshold']:g} is shown."
+        )
+    threshold = decision["abstention"]["threshold"]
+    if threshold is None:
+        return "The largest output is the answer."
+    return (
+        f"The largest output is the answer if it is at least {threshold:g}; below that the app says that it"
+        " is not sure."
+    )
+
+
+def _trust(decision: dict[str, Any]) -> str:
+    lines = []
+    abstention, conformal = decision["abstention"], decision["conformal"]
+    if abstention["threshold"] is None:
+        lines.append(f"- **Abstention**: no threshold: {abstention['reason']}.")
+    else:
+        quanta = abstention["threshold_quanta"]
+        bytes_too = f" (output value {quanta})" if quanta is not None else ""
+        lines.append(
+            f"- **Abstention**: answering only from {abstention['threshold']:g}{bytes_too} on, at least"
+            f" {abstention['target_accuracy']:g} of the answers are right, with certainty"
+            f" {abstention['certainty']:g}, for images like the {abstention['n']} that set it."
+        )
+    if conformal["threshold"] is None:
+        lines.append(f"- **Sets of classes**: none: {conformal['reason']}.")
+    else:
+        lines.append(
+            f"- **Sets of classes**: all classes from {conformal['threshold']:.4g} on; the set holds the right"
+            f" one in {conformal['coverage']:g} of the cases, on average over images like those."
+        )
+    temperature = decision["temperature"]
+    if temperature["use"]:
+        lines.append(
+            f"- **Shown confidence**: softmax(ln p / {temperature['value']:.4g}); thresholds are for p itself."
+        )
+    else:
+        lines.append("- **Shown confidence**: the output as it is.")
+    return "## When to trust an answer\n\n" + "\n".join(lines)

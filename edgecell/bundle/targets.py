@@ -1,0 +1,38 @@
+"""What a bundle can carry sample code for. A target is a folder of files under ``samples/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+SAMPLES = Path(__file__).resolve().parent / "samples"
+SKIPPED = ("__pycache__", "node_modules", "build", ".gradle", ".build", ".DS_Store")
+"""Names in a samples folder that are left by building or running it and never shipped."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One kind of app.
+
+    ``title`` and ``needs`` are sentences of the bundle's README. ``make``, where files have to be
+    generated (a model as a C array), is called with the finished bundle's folder and the sample's
+    folder in it, and may only write into the latter.
+    """
+
+    title: str
+    needs: str
+    make: Callable[[Path, Path], None] | None = None
+
+
+TARGETS: dict[str, Target] = {
+    "python": Target(
+        "Python, one file",
+        "Python 3.10 or newer with ai-edge-litert, numpy and Pillow",
+    ),
+}
+
+
+def chosen(name: str) -> list[str]:
+    """The targets that ``name`` stands for: itself, or every one for "all"."""
+    return list(TARGETS) if name == "all" else [name]

@@ -1,0 +1,242 @@
+"""The bundle of a toy and its Python sample: the self-test passes, and names the stage that is broken."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toys
+from conftest import Pictures
+from PIL import Image
+
+from edgecell.bundle import golden, manifest, writer
+from edgecell.bundle.targets import SAMPLES
+from edgecell.data.types import Split
+from edgecell.preprocess import PreprocessSpec
+from edgecell.rundir import atomic_write_bytes, atomic_write_json
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_CLASS, TASKS
+
+
+def make_bundle(folder: Path, precision: str, input_type: str | None = None) -> Path:
+    data = toys.converted(precision, input_type)
+    predictor = TFLitePredictor(data, name="toy.tflite")
+    subject = manifest.Subject(
+        name="toy",
+        source=data,
+        data=data,
+        predictor=predictor,
+        spec=PreprocessSpec(toys.SIZE, toys.SIZE),
+        labels=toys.CLASSES,
+        task=TASKS[MULTI_CLASS],
+        verdict="passed",
+        precision=precision,
+        calibration=None,
+        records={},
+        record_hashes={},
+    )
+    images, labels = toys.images(60, seed=4)
+    split = Split("val", Pictures(images), labels)
+    with writer.fresh_folder(folder) as scratch:
+        model = manifest.model_json(subject, golden.COUNT)
+        atomic_write_bytes(scratch / "model.tflite", data)
+        chosen = golden.gather(predictor, subject.spec, split, None)
+        golden.write(scratch / "golden", chosen, predictor, subject.spec, toys.CLASSES, {})
+        writer.add_samples(scratch, ["python"])
+        atomic_write_json(scratch / "model.json", model)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle(tmp_path_factory.mktemp("bundle") / "toy-python", "int8")
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(made, tmp_path / "toy"))
+
+
+def sample(bundle: Path):
+    """The bundle's own classify.py as a module."""
+    path = bundle / "samples" / "python" / "classify.py"
+    spec = importlib.util.spec_from_file_location("classify", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def failures(bundle: Path, module=None) -> list[str]:
+    """The stages that the self-test names."""
+    module = module or sample(bundle)
+    lines = module.self_test(module.Classifier(bundle))
+    return [re.fullmatch(r"FAIL (\w+): .*", line)[1] for line in lines]
+
+
+def test_the_sample_imports_nothing_of_ours():
+    text = (SAMPLES / "python" / "classify.py").read_text(encoding="utf-8")
+    imported = re.findall(r"^(?:import|from) ([\w.]+)", text, flags=re.MULTILINE)
+    allowed = {*sys.stdlib_module_names, "ai_edge_litert", "numpy", "PIL"}
+    assert {name.split(".")[0] for name in imported} <= allowed
+    assert "numpy" in imported
+
+
+@pytest.mark.parametrize(
+    ("precision", "input_type"),
+    [
+        ("float32", None),
+        ("float16", None),
+        ("int8", "int8"),
+        ("int8", "float32"),
+        ("int16x8", "int16"),
+    ],
+)
+def test_other_precisions_pass_too(tmp_path, precision, input_type):
+    assert failures(make_bundle(tmp_path / "toy", precision, input_type)) == []
+
+
+def test_it_passes_from_the_command_line(bundle):
+    program = bundle / "samples" / "python" / "classify.py"
+    done = subprocess.run(
+        [sys.executable, program, "--self-test"], capture_output=True, text=True, cwd=bundle
+    )
+    assert (done.returncode, done.stdout) == (
+        0,
+        "PASS decode, resize, scale, inference: 32 images\n",
+    )
+    (bundle / "golden" / "00.output").write_bytes(bytes(4))
+    failed = subprocess.run(
+        [sys.executable, program, "--self-test"], capture_output=True, text=True
+    )
+    assert failed.returncode == 1
+    assert failed.stdout.startswith("FAIL inference: 1 of 32 images; first: 00.png differs in ")
+
+
+def test_flipped_channels_are_a_fault_of_decoding(bundle):
+    module = sample(bundle)
+    right = module.decode
+    module.decode = lambda *a: np.ascontiguousarray(right(*a)[..., ::-1])
+    assert failures(bundle, module) == ["decode"]
+
+
+def flipped_after_the_resize(module):
+    right = module.scale
+    module.scale = lambda pixels, entry: right(pixels[..., ::-1], entry)
+
+
+def scaled_twice(module):
+    right = module.scale
+    module.scale = lambda pixels, entry: right(((pixels - 128.0) / 128).clip(0), entry)
+
+
+@pytest.mark.parametrize("spoil", [flipped_after_the_resize, scaled_twice])
+def test_other_numbers_in_the_input_are_a_fault_of_scaling(bundle, spoil):
+    module = sample(bundle)
+    spoil(module)
+    assert failures(bundle, module) == ["scale"]
+
+
+def left_out(image, rules):
+    """No resize: the corner of the image, as large as the model wants it."""
+    height, width = rules["resize"]["height"], rules["resize"]["width"]
+    return np.ascontiguousarray(image[:height, :width])
+
+
+def nearest(image, rules):
+    size = rules["resize"]["width"], rules["resize"]["height"]
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))
+
+
+def without_antialias(image, rules):
+    import by_the_spec
+
+    return by_the_spec.resize(image, rules["resize"] | {"antialias": False})
+
+
+@pytest.mark.parametrize("other", [left_out, nearest, without_antialias])
+def test_another_resize_is_named(bundle, other):
+    """The toy's images have the model's size already: it is the drawn ones of other shapes that show it."""
+    module = sample(bundle)
+    module.resize = other
+    assert failures(bundle, module) == ["resize"]
+
+
+@pytest.mark.parametrize("position", [0.3, 0.6, 0.9])
+def test_a_changed_byte_of_the_model_is_a_fault_of_inference(bundle, position):
+    """Wherever it is: where the outputs do not show it, the hash does."""
+    path = bundle / "model.tflite"
+    data = bytearray(path.read_bytes())
+    weights = bytes(TFLitePredictor(bytes(data)).file.constant(_kernel(bytes(data))).tobytes())
+    at = data.index(weights) + int(position * len(weights))
+    data[at] ^= 0x80
+    path.write_bytes(bytes(data))
+    assert set(failures(bundle)) == {"inference"}
+
+
+def test_a_changed_weight_shows_in_the_outputs_too(bundle):
+    path = bundle / "model.tflite"
+    data = bytearray(path.read_bytes())
+    weights = TFLitePredictor(bytes(data)).file.constant(_kernel(bytes(data))).tobytes()
+    data[data.index(weights)] ^= 0x80
+    path.write_bytes(bytes(data))
+    card = json.loads((bundle / "model.json").read_text())
+    card["model"]["sha256"] = manifest.sha256_bytes(bytes(data))  # as if somebody had covered it up
+    (bundle / "model.json").write_text(json.dumps(card))
+    assert failures(bundle) == ["inference"]
+
+
+def _kernel(data: bytes) -> int:
+    file = TFLitePredictor(data).file
+    return next(op for op in file.operators if op.name == "CONV_2D").inputs[1]
+
+
+def test_answers_are_edgecell_s(bundle, tmp_path):
+    module = sample(bundle)
+    model = module.Classifier(bundle)
+    predictor = TFLitePredictor(bundle / "model.tflite")
+    images, labels = toys.images(8, seed=11)
+    for pixels, label in zip(images, labels, strict=True):
+        Image.fromarray(pixels).save(tmp_path / "cell.png")
+        seen = model.probabilities(tmp_path / "cell.png")
+        np.testing.assert_array_equal(seen, predictor.predict(pixels[None])[0])
+        assert model.answer(seen) == [toys.CLASSES[label]]
+
+
+def test_below_its_threshold_it_is_not_sure(bundle):
+    module = sample(bundle)
+    model = module.Classifier(bundle)
+    p = np.array([0.1, 0.75, 0.1, 0.05])
+    model.card["decision"]["abstention"]["threshold"] = 0.75
+    assert model.answer(p) == [toys.CLASSES[1]]
+    model.card["decision"]["abstention"]["threshold"] = 0.76
+    assert model.answer(p) == []
+    model.card["task"]["kind"], model.card["decision"]["label_threshold"] = "multi-label", 0.1
+    assert model.answer(p) == list(toys.CLASSES[:3])
+
+
+def test_the_temperature_is_edgecell_s(bundle):
+    from edgecell.confidence import floored, tempered
+
+    model = sample(bundle).Classifier(bundle)
+    p = np.array([0.0, 0.9, 0.09, 0.01])
+    np.testing.assert_array_equal(model.calibrated(p), p)
+    model.card["decision"]["temperature"].update(use=True, value=1.7)
+    [expected] = tempered(floored(p[None], 1 / 256), 1.7)
+    np.testing.assert_allclose(model.calibrated(p), expected, rtol=1e-12)
+
+
+def test_an_unverified_bundle_says_so(bundle):
+    card = json.loads((bundle / "model.json").read_text())
+    card["verified"] = manifest.verified("failed")
+    (bundle / "model.json").write_text(json.dumps(card))
+    program = bundle / "samples" / "python" / "classify.py"
+    done = subprocess.run([sys.executable, program, "--self-test"], capture_output=True, text=True)
+    assert "WARNING: UNVERIFIED: this file FAILED verify" in done.stderr
