@@ -132,7 +132,7 @@ def benched(record: dict[str, Any], folder: Path) -> None:
         print_table(title, columns, [[row[c] for c in columns] for row in table], numeric_from=2)
     for line in (*record["results"]["warnings"], *NOTES):
         print_line(line)
-    print_line(f"files: {folder / 'bench.md'}, {folder / 'bench.json'}")
+    print_line(f"files: {folder / 'bench.html'}, {folder / 'bench.md'}, {folder / 'bench.json'}")
 
 
 def described(facts: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from edgecell.pipeline.targets import Target, data_hash, load_data, resolve, whe
 from edgecell.pipeline.verification import passing_hashes
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
+from edgecell.report.bench_page import write_bench_page
 from edgecell.rundir import RunDir, sha256_file
 
 STEPS = 100
@@ -67,7 +68,7 @@ def bench_in(
     dataset: Dataset,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Measure, write bench.json, bench.md and the plots, and record it all in ``run``."""
+    """Measure, write bench.json, bench.md, bench.html and the plots, and record it all in ``run``."""
     wanted = config.bench
     options = BenchOptions(
         Pace(
@@ -95,7 +96,9 @@ def bench_in(
     progress.advance(STEPS)
     for entry, path in zip(result.models, paths, strict=True):
         entry["verify"] = verdicts[str(path)]
-    outputs = write_artefacts(run.stage("bench"), result)
+    folder = run.stage("bench")
+    outputs = write_artefacts(folder, result)
+    outputs.append(write_bench_page(folder / "bench.html", run.name, result.to_json()))
     return run.write_record(
         "bench",
         inputs=paths,

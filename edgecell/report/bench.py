@@ -80,7 +80,7 @@ def bench_section(
         element("h3", "F1 per class"),
         _per_class(models),
         element("ul", *(element("li", note) for note in results["notes"]), cls="notes"),
-        details("Memory, opening times and spread", _more(models)),
+        details("Memory, opening times and spread", more(models)),
         details("Machine and options", facts(results["host"]), facts(results["options"])),
         lead=f"All files on the same {results['images']} test images and the same machine.",
     )
@@ -149,7 +149,8 @@ def _f1(row: dict[str, Any]) -> float:
     )  # a class without images is nobody's lowest
 
 
-def _more(models: list[dict[str, Any]]) -> Html:
+def more(models: list[dict[str, Any]]) -> Html:
+    """Opening times, spread and memory of each model, as two tables."""
     rows = []
     for model in models:
         for timing in model["latency"]:
