@@ -54,7 +54,8 @@ def test_bench_without_the_delegate(edgecell: Run, run_copy: Path) -> None:
     assert record["config"]["delegate"] == "none"
     (model,) = record["results"]["models"]
     assert {t["delegate"]["label"] for t in model["latency"]} == {"built-in kernels"}
-    assert [t["rounds"] for t in model["latency"]] == [5] * len(model["latency"])
+    # Two runs a turn make five rounds of ten runs; a busy machine cuts turns short and needs more.
+    assert all(t["rounds"] >= 5 for t in model["latency"])
     assert {entry["batch"] for entry in model["throughput"]} == {8, 32}
 
 
