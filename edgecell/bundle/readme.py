@@ -81,9 +81,7 @@ def _dequantize(leave: dict[str, Any]) -> str:
 def _decide(model: dict[str, Any]) -> str:
     decision = model["decision"]
     if model["task"]["kind"] == "multi-label":
-        return (
-            f"Every label whose probability is at least {decision['label_threshold']:g} is shown."
-        )
+        return f"Every label whose probability is above {decision['label_threshold']:g} is shown."
     threshold = decision["abstention"]["threshold"]
     if threshold is None:
         return "The largest output is the answer."

@@ -219,7 +219,9 @@ def test_below_its_threshold_it_is_not_sure(bundle):
     model.card["decision"]["abstention"]["threshold"] = 0.76
     assert model.answer(p) == []
     model.card["task"]["kind"], model.card["decision"]["label_threshold"] = "multi-label", 0.1
-    assert model.answer(p) == list(toys.CLASSES[:3])
+    # Above, not at: as evaluate and MedMNIST's evaluator decide; an int8 output can be 0.5 exactly.
+    assert model.answer(p) == [toys.CLASSES[1]]
+    assert model.answer(p + 1e-6) == list(toys.CLASSES[:3])
 
 
 def test_the_temperature_is_edgecell_s(bundle):

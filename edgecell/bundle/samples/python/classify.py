@@ -104,7 +104,7 @@ class Classifier:
         """The labels to show: one, several where several can hold, none where it is not sure."""
         labels, decision = self.card["labels"], self.card["decision"]
         if self.card["task"]["kind"] == "multi-label":
-            return [labels[i] for i in np.flatnonzero(p >= decision["label_threshold"])]
+            return [labels[i] for i in np.flatnonzero(p > decision["label_threshold"])]
         threshold = decision["abstention"]["threshold"]
         if threshold is not None and p.max() < threshold - 1e-7:
             return []
