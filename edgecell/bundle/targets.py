@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from edgecell.bundle import c_source
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 SKIPPED = ("__pycache__", "node_modules", "build", ".gradle", ".build", ".DS_Store")
@@ -16,19 +19,24 @@ class Target:
     """One kind of app.
 
     ``title`` and ``needs`` are sentences of the bundle's README. ``make``, where files have to be
-    generated (a model as a C array), is called with the finished bundle's folder and the sample's
-    folder in it, and may only write into the latter.
+    generated (a model as a C array), is called with model.json's content, the finished bundle's
+    folder and the sample's folder in it, and may only write into the latter.
     """
 
     title: str
     needs: str
-    make: Callable[[Path, Path], None] | None = None
+    make: Callable[[dict[str, Any], Path, Path], None] | None = None
 
 
 TARGETS: dict[str, Target] = {
     "python": Target(
         "Python, one file",
         "Python 3.10 or newer with ai-edge-litert, numpy and Pillow",
+    ),
+    "c": Target(
+        "C99, the model as an array",
+        "a C compiler and LiteRT's shared library, which the Python package ai-edge-litert holds",
+        c_source.make,
     ),
 }
 

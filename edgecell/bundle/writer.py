@@ -60,14 +60,17 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def add_samples(bundle: Path, targets: Sequence[str]) -> None:
-    """Copy the sample code of ``targets`` into ``bundle``/samples and make what has to be generated."""
+def add_samples(bundle: Path, targets: Sequence[str], model: dict[str, Any]) -> None:
+    """Copy the sample code of ``targets`` into ``bundle``/samples and make what has to be generated.
+
+    ``model`` is model.json's content; the model and the golden images are in ``bundle`` already.
+    """
     for name in targets:
         destination = bundle / "samples" / name
         shutil.copytree(SAMPLES / name, destination, ignore=shutil.ignore_patterns(*SKIPPED))
         make = TARGETS[name].make
         if make is not None:
-            make(bundle, destination)
+            make(model, bundle, destination)
 
 
 def file_hashes(bundle: Path) -> dict[str, str]:

@@ -236,7 +236,7 @@ def _write(
     progress.advance(1)
     targets = chosen(wishes.target)
     atomic_write_text(scratch / "README.md", readme(model, targets, source))
-    writer.add_samples(scratch, targets)
+    writer.add_samples(scratch, targets, model)
     model["files"] = writer.file_hashes(scratch)
     atomic_write_json(scratch / "model.json", model)
     return model

@@ -1,0 +1,65 @@
+"""The bundle of a toy, with the samples that a test asks for, without a run around it; ways to spoil it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import toys
+from conftest import Pictures
+
+from edgecell.bundle import golden, manifest, writer
+from edgecell.data.types import Split
+from edgecell.preprocess import PreprocessSpec
+from edgecell.rundir import atomic_write_bytes, atomic_write_json
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_CLASS, TASKS
+
+
+def make_bundle(
+    folder: Path,
+    targets: Sequence[str],
+    precision: str = "int8",
+    input_type: str | None = None,
+    *,
+    labels: tuple[str, ...] = toys.CLASSES,
+    fit: str = "stretch",
+    verdict: str = "passed",
+    threshold: float | None = None,
+) -> Path:
+    """A bundle with 28 images of the toy's and four of odd shapes; ``threshold`` is for abstention."""
+    data = toys.converted(precision, input_type)
+    predictor = TFLitePredictor(data, name="toy.tflite")
+    subject = manifest.Subject(
+        name="toy",
+        source=data,
+        data=data,
+        predictor=predictor,
+        spec=PreprocessSpec(toys.SIZE, toys.SIZE, fit),
+        labels=labels,
+        task=TASKS[MULTI_CLASS],
+        verdict=verdict,
+        precision=precision,
+        calibration=None,
+        records={},
+        record_hashes={},
+    )
+    images, classes = toys.images(60, seed=4)
+    split = Split("val", Pictures(images), classes)
+    with writer.fresh_folder(folder) as scratch:
+        model = manifest.model_json(subject, golden.COUNT)
+        model["decision"]["abstention"]["threshold"] = threshold
+        atomic_write_bytes(scratch / "model.tflite", data)
+        chosen = golden.gather(predictor, subject.spec, split, threshold)
+        golden.write(scratch / "golden", chosen, predictor, subject.spec, labels, {})
+        writer.add_samples(scratch, targets, model)
+        atomic_write_json(scratch / "model.json", model)
+    return folder
+
+
+def weight_at(data: bytes, position: float = 0.0) -> int:
+    """Where in a .tflite a weight of its first convolution lies; ``position`` from 0 to below 1."""
+    file = TFLitePredictor(data).file
+    kernel = next(op for op in file.operators if op.name == "CONV_2D").inputs[1]
+    weights = bytes(file.constant(kernel).tobytes())
+    return data.index(weights) + int(position * len(weights))
