@@ -20,12 +20,10 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.anatomy import feature_maps, scores
+from edgecell.errors import ConfigError
 
 _BATCH = 32
-_SQUASHING = ("softmax", "sigmoid", "linear")
-# Their maps cover more or less than the image: the cells lie elsewhere.
-_MOVING = (keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
 
 
 class GradCam:
@@ -43,7 +41,7 @@ class GradCam:
         maps = feature_maps(model)
         self.layer = _chosen(maps, layer, model.name)
         self.rows, self.columns = maps[self.layer]
-        both = keras.Model(model.inputs, [model.get_layer(self.layer).output, _scores(model)])
+        both = keras.Model(model.inputs, [model.get_layer(self.layer).output, scores(model)])
         pixels = tf.TensorSpec([None, *model.input_shape[1:]], tf.uint8)
 
         @tf.function(input_signature=[pixels, tf.TensorSpec([None], tf.int32)])
@@ -51,8 +49,8 @@ class GradCam:
             entry = tf.cast(images, tf.float32)
             with tf.GradientTape() as tape:
                 tape.watch(entry)  # of a frozen model nothing else would be recorded
-                features, scores = both(entry, training=False)
-                chosen = tf.reduce_sum(tf.gather(scores, classes, batch_dims=1))
+                features, found = both(entry, training=False)
+                chosen = tf.reduce_sum(tf.gather(found, classes, batch_dims=1))
             # No image's score depends on another's maps: the sum has each image's own gradient.
             weights = tf.reduce_mean(tape.gradient(chosen, features), axis=(1, 2), keepdims=True)
             return tf.nn.relu(tf.reduce_sum(weights * features, axis=-1))
@@ -71,41 +69,6 @@ class GradCam:
             part = slice(start, start + _BATCH)
             found[part] = self._run(images[part], np.asarray(classes[part], np.int32)).numpy()
         return found
-
-
-def feature_maps(model: keras.Model) -> dict[str, tuple[int, int]]:
-    """The layers that Grad-CAM can look at, input first, with rows and columns of their maps.
-
-    Those from the first layer with weights on whose output is (N, h, w, K), h and w known, without
-    those that pad or crop.
-
-    Raises:
-        ArtifactError: a model that is no graph of layers.
-    """
-    found: dict[str, tuple[int, int]] = {}
-    learnt = False
-    for layer in model.layers:
-        learnt = learnt or bool(layer.weights)
-        shape = _output_shape(layer)
-        if not learnt or isinstance(layer, _MOVING):
-            continue
-        if len(shape) == 4 and shape[1] is not None and shape[2] is not None:
-            found[layer.name] = (shape[1], shape[2])
-    if not found:
-        raise ArtifactError(
-            f"{model.name} has no layer with maps of features to look at; allowed: a convolutional"
-            " Keras model built of layers (sequential or functional)"
-        )
-    return found
-
-
-def _output_shape(layer: keras.layers.Layer) -> tuple[int | None, ...]:
-    """() of a layer with several outputs, that is used twice, or that belongs to no graph."""
-    try:
-        shape = layer.output.shape
-    except AttributeError:
-        return ()
-    return tuple(shape)
 
 
 def _chosen(maps: dict[str, tuple[int, int]], layer: str, model: str) -> str:
@@ -132,26 +95,3 @@ def _chosen(maps: dict[str, tuple[int, int]], layer: str, model: str) -> str:
         hint = f"; did you mean {near[0]}?" if near else ""
         said = f"{model} has no layer '{layer}' with maps of features{hint}"
     raise ConfigError(f"{said}; --layer takes, for example, the last of each size: {listed}")
-
-
-def _scores(model: keras.Model) -> keras.KerasTensor:
-    """The scores (N, C) of which the model's softmax or sigmoid makes probabilities.
-
-    Raises:
-        ArtifactError: the model does not end in a dense layer, or in an activation.
-    """
-    last = model.get_layer(model.output_names[0])
-    curve = getattr(getattr(last, "activation", None), "__name__", "")
-    if isinstance(last, keras.layers.Softmax) or (not last.weights and curve in _SQUASHING[:2]):
-        return last.input
-    if isinstance(last, keras.layers.Dense) and curve in _SQUASHING:
-        # The head without its curve; gradients of probabilities vanish where the model is sure.
-        settings = last.get_config() | {"activation": "linear", "name": f"{last.name}_scores"}
-        plain = keras.layers.Dense.from_config(settings)
-        scores = plain(last.input)
-        plain.set_weights(last.get_weights())
-        return scores
-    raise ArtifactError(
-        f"{model.name} ends in {last.name} ({type(last).__name__} {curve}); Grad-CAM needs the scores"
-        " before softmax or sigmoid: allowed is a last layer Dense, Softmax or Activation"
-    )

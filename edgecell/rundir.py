@@ -33,6 +33,7 @@ VERBS = (
     "calibrate",
     "robustness",
     "explain",
+    "embed",
     "bench",
     "bundle",
     "tune",

@@ -40,6 +40,7 @@ def cli() -> None:
     edgecell calibrate RUN                       when to answer, and when to abstain
     edgecell robustness RUN                      accuracy on a worse camera's images
     edgecell explain RUN                         heat maps: what the model looked at
+    edgecell embed RUN                           how it sorts the images: a map of their features
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
     edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
 

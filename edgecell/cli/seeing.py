@@ -9,7 +9,9 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display, named_data
+from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.config import MAX_SEED
 
 _SPLIT = click.option(
     "--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split."
@@ -61,6 +63,88 @@ def explain(
         _explained(record, folder)
 
 
+@click.command(short_help="A map of the images as the model sorts them.")
+@click.argument("target", type=PATH)
+@_SPLIT
+@click.option(
+    "--images",
+    type=click.IntRange(min=0),
+    default=2000,
+    show_default=True,
+    help="Images of the split, drawn at random (0: all).",
+)
+@click.option(
+    "--perplexity",
+    type=click.FloatRange(2.0, 500.0),
+    default=30.0,
+    show_default=True,
+    help="Of t-SNE: about how many neighbours count; at most a third of the images.",
+)
+@click.option(
+    "--neighbors",
+    "neighbours",
+    type=click.IntRange(1, 1000),
+    default=10,
+    show_default=True,
+    help="Nearest images of which the purity is counted.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, MAX_SEED),
+    default=0,
+    show_default=True,
+    help="Seed of the draw, of t-SNE and of the intervals.",
+)
+@opt.flags(opt.DATA)
+@opt.output_option
+@opt.json_option
+def embed(
+    target: Path,
+    split: str,
+    images: int,
+    perplexity: float,
+    neighbours: int,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """The last features of a run's trained model, or of a Keras file, as a map of the images (t-SNE).
+
+    Points are coloured by label, mistakes are ringed. The purity says how many of an image's nearest
+    images in the features have its class. Features and map are written as .npz and .csv.
+    """
+    from edgecell.pipeline import embedding
+
+    data = named_data(parameters)
+    wish = embedding.Wish(split, images, perplexity, neighbours, seed)
+    with display() as progress:
+        record, folder = embedding.embed_target(target, wish, data, output, progress)
+    if as_json:
+        print_json(record)
+    else:
+        _embedded(record, folder)
+
+
+def _embedded(record: dict[str, Any], folder: Path) -> None:
+    results = record["results"]
+    print_line(
+        f"{results['features']} last features of {results['model']} on {results['split']},"
+        f" {results['n']} of {results['of']} images, {results['wrong']} mistakes"
+    )
+    print_line(
+        f"purity of the {results['neighbours']} nearest {measurement(results['purity'])}, by chance"
+        f" {results['chance']:.4f}; trustworthiness of the map"
+        f" {measurement(results['plane']['trustworthiness'])}"
+    )
+    rows = [
+        [each["name"], str(each["support"]), measurement(each["purity"])]
+        for each in results["classes"]
+    ]
+    print_table("per class", ["class", "images", "purity"], rows)
+    print_line(str(folder / "embedding.png"))
+
+
 def _explained(record: dict[str, Any], folder: Path) -> None:
     results = record["results"]
     rows, columns = results["map_size"]
@@ -79,4 +163,4 @@ def _explained(record: dict[str, Any], folder: Path) -> None:
         print_line(str(folder / name))
 
 
-COMMANDS: tuple[click.Command, ...] = (explain,)
+COMMANDS: tuple[click.Command, ...] = (explain, embed)

@@ -14,7 +14,7 @@ from edgecell import corruptions, plots
 from edgecell.config import DataConfig, RobustnessConfig
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import check_classes, load_data
+from edgecell.pipeline.targets import check_classes, drawn, load_data
 from edgecell.pipeline.verification import find_pair, verify_images
 from edgecell.progress import Progress
 from edgecell.runtime import KerasPredictor, TFLitePredictor
@@ -42,7 +42,7 @@ def robustness_target(
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
     images, labels = verify_images(model, pair.subject, dataset, split, progress)
-    chosen = _chosen(len(labels), settings)
+    chosen = drawn(len(labels), settings.images, settings.seed)
     images, labels = images[chosen], labels[chosen]
     progress.begin("corrupting images", len(conditions(settings.corruptions)))
     results = robustness(
@@ -70,14 +70,6 @@ def robustness_target(
     if pair.subject.run is not None and output is None:
         write_report(pair.subject.run)
     return record
-
-
-def _chosen(count: int, settings: RobustnessConfig) -> NDArray[np.int64]:
-    """Positions of the images to use, in order; drawn at random where fewer than all are asked for."""
-    if settings.images == 0 or settings.images >= count:
-        return np.arange(count)
-    random = np.random.default_rng(settings.seed)
-    return np.sort(random.choice(count, settings.images, replace=False))
 
 
 def _strip(

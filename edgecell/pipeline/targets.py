@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError
@@ -112,3 +115,10 @@ def check_classes(target: Target, found: int, dataset: Dataset) -> None:
             f"{target.model.name} has {found} classes, the data set '{dataset.name}' has"
             f" {len(dataset.class_names)}; name the data set it was trained on with --data"
         )
+
+
+def drawn(count: int, wanted: int, seed: int) -> NDArray[np.int64]:
+    """Positions of ``wanted`` of ``count`` images in order, at random where not all; 0 means all."""
+    if wanted == 0 or wanted >= count:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, wanted, replace=False))

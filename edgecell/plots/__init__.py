@@ -23,6 +23,7 @@ from edgecell.plots.eda import (
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.heat import heat_by_class, heat_of_mistakes
 from edgecell.plots.layers import search_candidates, sensitivity
+from edgecell.plots.plane import class_plane, label_planes, purity_bars
 from edgecell.plots.qat import qat_curves
 from edgecell.plots.sheets import mean_images, near_duplicates, outliers, samples
 from edgecell.plots.style import save
@@ -48,6 +49,7 @@ __all__ = [
     "channel_histograms",
     "channels_by_class",
     "class_distribution",
+    "class_plane",
     "confidence_histogram",
     "confident_mistakes",
     "confusion_matrix",
@@ -58,12 +60,14 @@ __all__ = [
     "heat_by_class",
     "heat_of_mistakes",
     "image_sizes",
+    "label_planes",
     "learning_curves",
     "light_and_contrast",
     "mean_images",
     "near_duplicates",
     "outliers",
     "per_class_bars",
+    "purity_bars",
     "qat_curves",
     "reliability_diagram",
     "reliability_lines",

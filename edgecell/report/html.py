@@ -24,6 +24,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("robustness", "Robustness", trust.robustness_section),
     ("evaluate", "Evaluation", stages.evaluate_section),
     ("explain", "Explanation", seeing.explain_section),
+    ("embed", "Embedding", seeing.embed_section),
     ("train", "Training", stages.train_section),
     ("quantize", "Conversion", stages.quantize_section),
     ("search", "Search", quantization.search_section),

@@ -95,3 +95,45 @@ def test_explain_grades(edgecell: Run, tmp_path: Path) -> None:
     results = json.loads(shown.out)["results"]
     assert results["task"] == "ordinal-regression"
     assert all({"label", "predicted"} <= set(row) for row in results["mistakes"])
+
+
+def test_embed_a_run(edgecell: Run, run_copy: Path) -> None:
+    shown = edgecell("embed", run_copy, "--images", "30", "--neighbors", "4", "--json")
+    assert shown.code == 0, shown.err
+    record = json.loads(shown.out)
+    run = RunDir(run_copy)
+    assert record == run.check_outputs("embed/model-val")
+    results = record["results"]
+    assert (results["n"], results["of"], results["neighbours"]) == (30, COUNTS["val"], 4)
+    assert results["plane"]["perplexity"] == pytest.approx(29 / 3)
+    assert results["purity"]["value"] > results["chance"] + 0.1  # a third is chance
+    folder = run_copy / "embed/model-val"
+    with np.load(folder / "embedding.npz") as kept:
+        assert kept["features"].shape == (30, results["features"])
+        rows = (folder / "embedding.csv").read_text(encoding="utf-8").splitlines()
+        assert rows[0] == "index,image,label,predicted,confidence,right,x,y" and len(rows) == 31
+        assert [int(row.split(",")[0]) for row in rows[1:]] == kept["index"].tolist()
+        first = [float(value) for value in rows[1].split(",")[-2:]]
+        assert first == pytest.approx(kept["coordinates"][0].tolist())
+        wrong = int((kept["labels"] != kept["predicted"]).sum())
+    assert wrong == results["wrong"] == sum(row.split(",")[5] == "0" for row in rows[1:])
+    assert 'id="embed-model-val"' in (run_copy / "report.html").read_text(encoding="utf-8")
+
+
+def test_embed_several_labels_on_test(
+    edgecell: Run, blobs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    where = ("--data", blobs[1], "--output", tmp_path / "x", "--split", "test")
+    shown = edgecell("embed", blobs[0], *where)
+    assert shown.code == 0, shown.err
+    assert "16 last features of blobs.keras on test, 12 of 12 images" in shown.out
+    record = RunDir(tmp_path / "x").check_outputs("embed/blobs-test")
+    assert any(name.endswith(":test") for name in record["inputs"])
+
+
+def test_what_cannot_be_embedded_is_refused(edgecell: Run, run_copy: Path) -> None:
+    (converted,) = (run_copy / "quantize").glob("*-int8.tflite")
+    refused = edgecell("embed", converted)
+    assert refused.code == 2 and "looks inside the network" in refused.err
+    few = edgecell("embed", run_copy, "--images", "5")
+    assert few.code == 3 and "5 images are too few" in few.err

@@ -7,9 +7,10 @@ import pytest
 import tf_keras as keras
 import toys
 
+from edgecell.anatomy import feature_maps
 from edgecell.config import ModelConfig
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.explain import GradCam, feature_maps
+from edgecell.explain import GradCam
 from edgecell.models.registry import MODELS, build_model
 from edgecell.plots.heat import spread
 

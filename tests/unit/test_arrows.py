@@ -32,8 +32,8 @@ TIERS = (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
-        *("learner", "teacher", "features", "averaged", "workbook", "explain"),
-        *("tuning", "delegation", "graph"),
+        *("learner", "teacher", "features", "averaged", "workbook", "explain", "anatomy"),
+        *("tuning", "delegation", "graph", "embedding"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "autobatch", "report", "converters", "benchmarks", "bundle"),
@@ -45,7 +45,7 @@ STRANGERS = ("train", "report", "converters", "benchmarks", "bundle")
 WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
-    *("confidence", "corruptions", "tasks", "tuning", "bundle"),
+    *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
