@@ -17,8 +17,8 @@ _ROOT = Path(__file__).resolve().parent.parent
 _TIMEOUT_SECONDS = 120
 
 
-def footprint(path: Path, *, memory: bool = True) -> dict[str, Any]:
-    """Measurements in bytes: size, deflated (what an app download carries) and memory.
+def file_sizes(path: Path) -> dict[str, Any]:
+    """Measurements in bytes: size, and deflated, which is what an app download carries.
 
     Raises:
         ArtifactError: the file cannot be read.
@@ -29,7 +29,6 @@ def footprint(path: Path, *, memory: bool = True) -> dict[str, Any]:
     return {
         "size": Measurement(len(data), "bytes").to_json(),
         "deflated": Measurement(deflated, "bytes").to_json(),
-        "memory": peak_memory(path) if memory else _no_memory("not asked for"),
     }
 
 
@@ -40,28 +39,30 @@ def peak_memory(path: Path) -> dict[str, Any]:
     peaks after 1 and 10 inferences with one thread; `over_baseline` = ten - baseline is the figure to
     compare models by. One process a call, so n is 1.
     """
-    command = [sys.executable, "-P", "-m", "benchmarks.footprint_probe", str(path.resolve())]
+    command = [sys.executable, "-m", "benchmarks.footprint_probe", str(path.resolve())]
     known = os.environ.get("PYTHONPATH")
     search = os.pathsep.join([str(_ROOT), known] if known else [str(_ROOT)])
     try:
         done = subprocess.run(
             command,
-            env=os.environ | {"PYTHONPATH": search},
+            # The safe path keeps a user's own folder named benchmarks out.
+            env=os.environ | {"PYTHONPATH": search, "PYTHONSAFEPATH": "1"},
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_SECONDS,
             check=True,
         )
     except subprocess.TimeoutExpired:
-        return _no_memory(f"the probe took more than {_TIMEOUT_SECONDS} s")
+        return no_memory(f"the probe took more than {_TIMEOUT_SECONDS} s")
     except subprocess.CalledProcessError as error:
         last = (error.stderr.strip().splitlines() or ["no message"])[-1]
-        return _no_memory(f"the probe ended with code {error.returncode}: {last[:160]}")
+        return no_memory(f"the probe ended with code {error.returncode}: {last[:160]}")
     peaks: dict[str, int] = json.loads(done.stdout)
     peaks["over_baseline"] = peaks["ten"] - peaks["baseline"]
     return {key: Measurement(value, "bytes", n=1).to_json() for key, value in peaks.items()}
 
 
-def _no_memory(reason: str) -> dict[str, Any]:
+def no_memory(reason: str) -> dict[str, Any]:
+    """What stands in the place of `peak_memory` where it was not measured."""
     missing = Measurement.missing("bytes", reason).to_json()
     return {key: missing for key in ("baseline", "one", "ten", "over_baseline")}

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import os
+import platform
 import time
 from pathlib import Path
 from typing import Any
 
+from edgecell import __version__
+from edgecell.machine import board_name, cpu_name, package_versions
 from edgecell.record import Measurement
-from edgecell.rundir import cpu_name, environment
 from edgecell.runtime import available_cores
 
 BUSY_LIMIT = 0.15  # of all cores; above it timings are someone else's too
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _STAT = Path("/proc/stat")
-_VERSIONS = ("edgecell", "ai-edge-litert", "numpy")
+_PACKAGES = ("ai-edge-litert", "numpy")
 
 
 def host() -> dict[str, Any]:
-    """Processor, cores, frequency governor, system, versions, load average, how busy the cores are now.
+    """Processor, board, cores, governor, system, versions, load average, how busy the cores are now.
 
     A fact that the system does not tell is None. Waits a quarter of a second to see other work.
     """
     load = os.getloadavg() if hasattr(os, "getloadavg") else None
-    known = environment()
     return {
         "cpu": cpu_name(),
+        "board": board_name(),
         "cores": available_cores(),
         "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.is_file() else None,
-        "system": f"{known['system']} {known['machine']}, Python {known['python']}",
-        "versions": {name: known["packages"][name] for name in _VERSIONS},
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "versions": {"edgecell": __version__} | package_versions(_PACKAGES),
         "load_average_1min": None if load is None else round(load[0], 2),
         "busy_before": busy_fraction(),
     }

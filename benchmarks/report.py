@@ -7,15 +7,10 @@ from typing import Any
 from edgecell.plots import Point
 
 NOTES = (
-    "Latency is of this host and is not phone latency: phones differ in cores, caches, heat and delegates.",
-    "Single stream, one image at a time: pixels into the input plus invoke; decoding and resizing are not "
-    "in it. Load includes edgecell's check of the file.",
     "The files take turns in short rounds; × float32 is the median over the rounds of the ratio of the two "
     "medians in it, so that a slow phase of the machine cancels.",
     "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics. "
     "Worst class: the lowest F1 of a class that has images.",
-    "Delegate: how many of the working operators it really took, read from the interpreter.",
-    "Peak memory: a fresh process that ran the model ten times, minus the same process without a model.",
 )
 
 
@@ -31,9 +26,11 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
             "precision": model["precision"],
             "accuracy": with_interval(quality["accuracy"]),
             "macro-F1": with_interval(quality["macro_f1"]),
-            "worst class F1": f"{number(worst['f1'], 3)} {worst['name']}",
+            "worst class F1": f"{number(worst['f1'], 3)} {worst['name']}".strip(),
             "size kB": number(footprint["size"], 1, 1e-3),
         }
+        if not _is_host(data):
+            row["top-1 as host"] = with_interval(model["agreement"]["top1"])
         for position, timing in enumerate(model["latency"]):
             if position == 0:
                 spread = " / ".join(milliseconds(timing[key]) for key in ("p50", "p90", "p99"))
@@ -60,8 +57,15 @@ def details(data: dict[str, Any]) -> list[dict[str, str]]:
             row[f"drift, {count}"] = (
                 f"{timing['drift']['value']:+.0%}" if "value" in timing["drift"] else "–"
             )
-        row["left to built-in kernels"] = counts(model["latency"][0]["delegate"]["left"])
+        delegate = model["latency"][0]["delegate"]
+        row["left to built-in kernels"] = counts(delegate["left"]) if "left" in delegate else "–"
         row["other operators"] = counts(model["operators"]["others"])
+        if not _is_host(data):
+            largest = model["agreement"]["largest_difference"]
+            unit = "" if largest["unit"] == "1" else f" {largest['unit']}"
+            row["largest difference to host"] = (
+                f"{largest['value']:.2g}{unit}" if "value" in largest else "–"
+            )
         row["MMACs"] = number(model["operators"]["macs"], 1, 1e-6)
         for entry in model["throughput"]:
             title = f"images/s, batch {entry['batch']}, {_threads(entry['threads'])}"
@@ -79,6 +83,7 @@ def markdown(data: dict[str, Any]) -> str:
     """The tables, the machine, warnings and notes."""
     lines = _table(rows(data)) + [""] + _table(details(data))
     lines += ["", f"{machine_line(data)}", ""]
+    lines += [f"- **Not measured:** {text}" for text in reasons(data)]
     lines += [f"- **Warning:** {text}" for text in data["warnings"]]
     lines += [f"- {text}" for text in data["notes"]]
     return "\n".join(lines) + "\n"
@@ -97,12 +102,36 @@ def _table(table: list[dict[str, str]]) -> list[str]:
 def machine_line(data: dict[str, Any]) -> str:
     """Where and on how many images, in one line."""
     machine = data["host"]
+    device = "" if _is_host(data) else f"{data['device']['kind']}: "
+    board = f"{machine['board']}, " if machine.get("board") else ""
     governor = f", governor {machine['governor']}" if machine["governor"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
-        f"{data['images']} test images; {machine['cpu']}, {machine['cores']} cores{governor},"
-        f" {machine['system']}; {versions}."
+        f"{data['images']} test images; {device}{board}{machine['cpu']}, {machine['cores']} cores"
+        f"{governor}, {machine['system']}; {versions}."
     )
+
+
+def reasons(data: dict[str, Any]) -> list[str]:
+    """Why a dash stands in the tables: each reason once, with what it concerns."""
+    found: dict[str, list[str]] = {}
+    for model in data["models"]:
+        figures = {"accuracy": model["quality"]["accuracy"]}
+        if not _is_host(data):
+            figures["agreement"] = model["agreement"]["top1"]
+        for timing in model["latency"]:
+            figures |= {key: timing[key] for key in ("p50", "p90", "p99", "first", "load")}
+            if "reason" in timing["delegate"]:
+                figures["delegate"] = timing["delegate"]
+        figures["memory"] = model["footprint"]["memory"]["over_baseline"]
+        for name, figure in figures.items():
+            if "reason" in figure and name not in found.setdefault(figure["reason"], []):
+                found[figure["reason"]].append(name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in found.items() if names]
+
+
+def _is_host(data: dict[str, Any]) -> bool:
+    return data["device"]["kind"] == "host"
 
 
 def number(measurement: dict[str, Any], digits: int, scale: float = 1.0) -> str:
@@ -129,17 +158,23 @@ def with_interval(measurement: dict[str, Any], digits: int = 3) -> str:
 def size_points(data: dict[str, Any]) -> list[Point]:
     """File size in kB against accuracy."""
     return [
-        _point(model, model["footprint"]["size"]["value"] / 1000, None) for model in data["models"]
+        _point(model, model["footprint"]["size"]["value"] / 1000, None) for model in _known(data)
     ]
 
 
 def latency_points(data: dict[str, Any]) -> list[Point]:
     """p50 in ms of the first thread count against accuracy."""
     found = []
-    for model in data["models"]:
+    for model in _known(data):
         p50 = model["latency"][0]["p50"]
-        found.append(_point(model, p50["value"], _interval(p50)))
+        if "value" in p50:
+            found.append(_point(model, p50["value"], _interval(p50)))
     return found
+
+
+def _known(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The models whose accuracy is known."""
+    return [model for model in data["models"] if "value" in model["quality"]["accuracy"]]
 
 
 def _point(model: dict[str, Any], x: float, x_interval: tuple[float, float] | None) -> Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.latency import Opened, Timed
+from benchmarks.latency import Timed
 from edgecell.record import Measurement
 
 PERCENTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
@@ -62,13 +63,25 @@ def summarize(timed: Timed) -> dict[str, Any]:
     return found
 
 
-def summarize_opening(opened: Opened[Any]) -> dict[str, Any]:
+def summarize_opening(load_ns: Sequence[int], first_ns: Sequence[int]) -> dict[str, Any]:
     """Median load and first-inference time in ms."""
-    n = len(opened.load_ns)
+    n = len(load_ns)
     return {
-        "load": milliseconds(float(np.median(opened.load_ns)), n),
-        "first": milliseconds(float(np.median(opened.first_ns)), n),
+        "load": milliseconds(float(np.median(load_ns)), n),
+        "first": milliseconds(float(np.median(first_ns)), n),
     }
+
+
+def rate(batch: int, ns: NDArray[np.int64]) -> dict[str, Any]:
+    """Images/s: the batch over the median time of one, with the interval of that median."""
+    quick, slow = percentile_interval_ns(ns, 0.5) or (None, None)
+    return Measurement(
+        batch / percentile_ns(ns, 0.5) * 1e9,
+        "images/s",
+        n=len(ns),
+        low=None if slow is None else batch / slow * 1e9,
+        high=None if quick is None else batch / quick * 1e9,
+    ).to_json()
 
 
 def paired_ratio(mine: Timed, reference: Timed) -> Measurement:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.latency import Pace, time_interleaved
-from benchmarks.spread import percentile_interval_ns, percentile_ns
 from edgecell.errors import ArtifactError
-from edgecell.record import Measurement
 from edgecell.runtime import TFLitePredictor
 
-_UNIT = "images/s"
 _ROUNDING = 1e-4  # of a probability: kernels sum in another order for another batch
 _QUANTA = 1.01  # or one step of a quantized output
+
+Times = NDArray[np.int64] | str
+"""Nanoseconds of each timed run (runs,), or the reason why there are none."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +39,23 @@ def throughput(
     *,
     xnnpack: bool = True,
     progress: Callable[[float], None] | None = None,
-) -> list[dict[str, Any]]:
-    """Images a second of each file with `batch` (at least 2) at once: measurements, or the reason why not.
+) -> list[Times]:
+    """The times of each file with `batch` (at least 2) images at once, or the reason why not.
 
     `images[i]` uint8 (n_i, H, W, 3) are those of file i. The same code writes the pixels as for one
-    image; the answers must be those given one by one, else nothing is measured. The rate is the batch
-    over the median time of one, with the interval of that median.
+    image; the answers must be those given one by one, else nothing is measured.
     """
-    answers: list[dict[str, Any]] = []
+    answers: list[Times] = []
     opened: dict[int, TFLitePredictor] = {}
     for i, (path, own) in enumerate(zip(models, images, strict=True)):
         try:
             several = TFLitePredictor.open(path, threads=threads, xnnpack=xnnpack, batch=batch)
         except ArtifactError as error:
-            answers.append(_missing(str(error)))
+            answers.append(str(error))
             continue
         single = TFLitePredictor.open(path, threads=threads, xnnpack=xnnpack)
         reason = _difference(single, several, own)
-        answers.append(_missing(reason) if reason else {})
+        answers.append(reason)
         if not reason:
             opened[i] = several
     stacks = [_stack(images[i], batch) for i in opened]
@@ -65,7 +63,7 @@ def throughput(
         [_Batches(each) for each in opened.values()], stacks, pace, progress=progress
     )
     for i, timed in zip(opened, times, strict=True):
-        answers[i] = _rate(batch, timed.ns)
+        answers[i] = timed.ns
     return answers
 
 
@@ -87,18 +85,3 @@ def _stack(images: NDArray[np.uint8], batch: int) -> NDArray[np.uint8]:
     count = max(len(images) // batch, 1)
     order = np.arange(count * batch) % len(images)
     return images[order].reshape(count, batch, *images.shape[1:])
-
-
-def _rate(batch: int, ns: NDArray[np.int64]) -> dict[str, Any]:
-    quick, slow = percentile_interval_ns(ns, 0.5) or (None, None)
-    return Measurement(
-        batch / percentile_ns(ns, 0.5) * 1e9,
-        _UNIT,
-        n=len(ns),
-        low=None if slow is None else batch / slow * 1e9,
-        high=None if quick is None else batch / quick * 1e9,
-    ).to_json()
-
-
-def _missing(reason: str) -> dict[str, Any]:
-    return Measurement.missing(_UNIT, reason).to_json()

@@ -16,11 +16,11 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.machine import cpu_name, package_versions
 from edgecell.record import check_envelope, envelope
 
 VERBS = (
@@ -134,30 +134,14 @@ def utc_now() -> str:
 
 def environment() -> dict[str, Any]:
     """Versions and machine facts that a figure depends on; no host name, no user, no path."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu": cpu_name(),
         "cores": os.cpu_count() or 1,
-        "packages": versions,
+        "packages": package_versions(_PACKAGES),
     }
-
-
-def cpu_name() -> str:
-    """The processor's model name where the system tells it, else its architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 class RunDir:

@@ -241,7 +241,19 @@ class TFLitePredictor:
 
     def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, H, W, 3) → float32 (N, C) probabilities; DataError on other input."""
-        raw = self.raw(images)
+        return self.probabilities(self.raw(images))
+
+    def probabilities(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """The output tensor's own values (N, C), wherever they were computed, as probabilities.
+
+        Raises:
+            DataError: another shape or element type than this file's output has.
+        """
+        if raw.dtype != self._output.dtype or raw.ndim != 2 or raw.shape[1] != self.class_count:
+            raise DataError(
+                f"{self.name} answers {self._output.dtype} (N, {self.class_count}),"
+                f" got {raw.dtype} {raw.shape}"
+            )
         if self._output.scale == 0.0:
             return raw.astype(np.float32, copy=False)
         steps = raw.astype(np.float32) - np.float32(self._output.zero_point)

@@ -83,13 +83,14 @@ def result(names: Sequence[str] = NAMES) -> BenchResult:
                         "label": "XNNPACK",
                     },
                     **spread.summarize(latency.Timed(times, np.arange(0, 5000, 100))),
-                    **spread.summarize_opening(opened),
+                    **spread.summarize_opening(opened.load_ns, opened.first_ns),
                     "ratio": Measurement(microseconds / 170, "1", n=50).to_json(),
                 }
             )
         models.append(entry)
     host = {
         "cpu": "Example CPU",
+        "board": None,
         "cores": 2,
         "governor": None,
         "system": "Linux x86_64, Python 3.11.2",
@@ -98,4 +99,8 @@ def result(names: Sequence[str] = NAMES) -> BenchResult:
         "busy_before": 0.4,
     }
     warnings = ["other programs used 40% of the cores before the timing began"]
-    return BenchResult(models, host, {"runs": 200}, 1712, list(names), warnings)
+    device = {"kind": "host", "name": "Example CPU"}
+    notes = ("Latency is of this host and is not phone latency.",)
+    return BenchResult(
+        models, device, host, {"runs": 200}, 1712, list(names), warnings, device_notes=notes
+    )

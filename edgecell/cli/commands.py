@@ -254,6 +254,18 @@ def verify(
 @click.option(
     "--unverified", is_flag=True, help="Also bench files without a passing verify; recorded."
 )
+@click.option(
+    "--device",
+    default="host",
+    show_default=True,
+    help="Where the files run: host, or ssh:user@host[:port].",
+)
+@click.option(
+    "--remote-python",
+    default="python3",
+    show_default=True,
+    help="With ssh: the Python there that has ai-edge-litert.",
+)
 @opt.pace_flags
 @opt.flags(opt.BENCH, opt.DATA)
 @opt.output_option
@@ -261,6 +273,8 @@ def verify(
 def bench(
     models: tuple[Path, ...],
     unverified: bool,
+    device: str,
+    remote_python: str,
     output: Path | None,
     as_json: bool,
     **parameters: Any,
@@ -282,6 +296,8 @@ def bench(
             output,
             progress,
             allow_unverified=unverified,
+            device=device,
+            device_options=benching.DeviceOptions(remote_python),
         )
     if as_json:
         print_json(record)

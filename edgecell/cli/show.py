@@ -122,15 +122,18 @@ def _classes(entry: dict[str, Any]) -> None:
 
 def benched(record: dict[str, Any], folder: Path) -> None:
     """The table of all models, its notes and its files."""
-    from benchmarks.report import NOTES, details, rows
+    from benchmarks.report import details, machine_line, reasons, rows
 
-    for title, table in (
-        ("on test", rows(record["results"])),
-        ("how it ran", details(record["results"])),
-    ):
+    results = record["results"]
+    kind = results["device"]["kind"]
+    where = "" if kind == "host" else f", {kind}: {results['device']['name']}"
+    for title, table in ((f"on test{where}", rows(results)), ("how it ran", details(results))):
         columns = list(table[0])
         print_table(title, columns, [[row[c] for c in columns] for row in table], numeric_from=2)
-    for line in (*record["results"]["warnings"], *NOTES):
+    print_line(machine_line(results))
+    for reason in reasons(results):
+        print_line(f"not measured: {reason}")
+    for line in (*results["warnings"], *results["notes"]):
         print_line(line)
     print_line(f"files: {folder / 'bench.html'}, {folder / 'bench.md'}, {folder / 'bench.json'}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.devices.interface import Device
+from benchmarks.devices.registry import ADDRESSED, DeviceOptions, open_device
 from benchmarks.latency import Pace
-from benchmarks.run import BenchOptions, BenchResult, bench, write_artefacts
+from benchmarks.options import BenchOptions
+from benchmarks.run import BenchResult, bench, write_artefacts
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError
@@ -24,6 +28,7 @@ from edgecell.report.bench_page import write_bench_page
 from edgecell.rundir import RunDir, sha256_file
 
 STEPS = 100
+HOST = "host"
 
 
 def bench_models(
@@ -34,13 +39,16 @@ def bench_models(
     progress: Progress,
     *,
     allow_unverified: bool,
+    device: str = HOST,
+    device_options: DeviceOptions | None = None,
 ) -> tuple[dict[str, Any], Path]:
-    """Bench ``paths`` side by side; the record and the folder of its files.
+    """Bench ``paths`` side by side on ``device``; the record and the folder of its files.
 
     Raises:
-        ConfigError: not a .tflite, or no data set known. ArtifactError: a file without a passing
-        verify, unless ``allow_unverified``, which is recorded.
+        ConfigError: not a .tflite, no data set known, or a device that is not there. ArtifactError: a
+        file without a passing verify, unless ``allow_unverified``, which is recorded.
     """
+    opened = open_device(device, device_options)
     targets = [resolve(path) for path in paths]
     for target in targets:
         if target.model.suffix != ".tflite":
@@ -53,10 +61,10 @@ def bench_models(
     first = targets[0]
     run = where_to_write(first, output)
     dataset = load_data(first, data, progress=True)
-    record = bench_in(run, first, adjust(first.config), paths, verdicts, dataset, progress)
+    record = bench_in(run, first, adjust(first.config), paths, verdicts, dataset, progress, opened)
     if first.run is not None and output is None:
         write_report(first.run)
-    return record, run.stage("bench")
+    return record, run.stage(record["verb"])
 
 
 def bench_in(
@@ -67,8 +75,12 @@ def bench_in(
     verdicts: dict[str, str],
     dataset: Dataset,
     progress: Progress,
+    device: Device | None = None,
 ) -> dict[str, Any]:
-    """Measure, write bench.json, bench.md, bench.html and the plots, and record it all in ``run``."""
+    """Measure, write bench.json, bench.md, bench.html and the plots, and record it all in ``run``.
+
+    The host's results are the stage "bench", those of another device "bench/KIND-NAME".
+    """
     wanted = config.bench
     options = BenchOptions(
         Pace(
@@ -92,20 +104,34 @@ def bench_in(
         dataset.class_names,
         options,
         lambda _text, share: progress.advance(int(share * STEPS)),
+        device,
     )
     progress.advance(STEPS)
+    verb = _verb(result.device)
     for entry, path in zip(result.models, paths, strict=True):
         entry["verify"] = verdicts[str(path)]
-    folder = run.stage("bench")
+    folder = run.stage(verb)
     outputs = write_artefacts(folder, result)
     outputs.append(write_bench_page(folder / "bench.html", run.name, result.to_json()))
     return run.write_record(
-        "bench",
+        verb,
         inputs=paths,
         input_hashes=data_hash(dataset, "test"),
         outputs=outputs,
         config=asdict(config.bench) | {"unverified": _failing(verdicts)},
         results=result.to_json(),
+    )
+
+
+def _verb(device: dict[str, str]) -> str:
+    """The stage of a device's results: its name, so that two boards stand side by side."""
+    if device["kind"] == HOST:
+        return "bench"
+    plain = re.sub(r"[^a-z0-9]+", "-", device["name"].lower()).strip("-")[:60]
+    return (
+        f"bench/{device['kind']}-{plain}"
+        if device["kind"] in ADDRESSED
+        else f"bench/{device['kind']}"
     )
 
 

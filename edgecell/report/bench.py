@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,13 @@ from edgecell.report.elements import (
 
 _TITLES = {
     "size_accuracy.png": "File size against accuracy",
-    "latency_accuracy.png": "Latency on this host against accuracy",
+    "latency_accuracy.png": "Latency against accuracy",
 }
+
+
+def on_host(results: Mapping[str, Any]) -> bool:
+    """Whether the machine that edgecell ran on was measured, and not another device."""
+    return bool(results["device"]["kind"] == "host")
 
 
 def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
@@ -44,20 +50,24 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
         else "largest benched"
     )
     kind = chosen["precision"] + ("" if passing else " (not verified)")
+    where = "this host" if on_host(results) else results["device"]["kind"]
     return [
-        card(
-            f"Test accuracy, {kind}",
-            f"{accuracy['value']:.3f}",
-            _interval(accuracy, results["images"]),
-        ),
-        card(f"Weakest class, {kind}", f"{worst['f1']['value']:.3f}", f"F1 of {worst['name']}"),
+        _card(f"Test accuracy, {kind}", accuracy, _interval(accuracy, results["images"])),
+        _card(f"Weakest class, {kind}", worst["f1"], f"F1 of {worst['name']}"),
         card(f"File size, {kind}", measurement(chosen["footprint"]["size"]), against),
         card(
             f"Latency p50, {kind}",
-            measurement(p50, count=False).split(" [")[0],
-            "1 thread, this host",
+            measurement(p50, count=False).split(" [")[0] if "value" in p50 else "–",
+            f"1 thread, {where}" if "value" in p50 else p50["reason"],
         ),
     ]
+
+
+def _card(title: str, data: dict[str, Any], note: str) -> Html:
+    """A figure with its note, or a dash with the reason."""
+    if "value" not in data:
+        return card(title, "–", data["reason"])
+    return card(title, f"{data['value']:.3f}", note)
 
 
 def bench_section(
@@ -71,12 +81,14 @@ def bench_section(
         for name in record["outputs"]
         if name.endswith(".png")
     ]
+    device = "" if on_host(results) else f"{results['device']['kind']}, {results['device']['name']}"
     return section(
-        "Benchmark",
-        "bench",
+        f"Benchmark: {device}" if device else "Benchmark",
+        "bench" if folder.name == "bench" else f"bench-{folder.name}",
         *(element("div", f"Warning: {line}", cls="warning") for line in results["warnings"]),
         _comparison(models, verdicts),
-        element("div", *figures, cls="figures"),
+        "" if on_host(results) else agreement(models),
+        element("div", *figures, cls="figures") if figures else "",
         element("h3", "F1 per class"),
         _per_class(models),
         element("ul", *(element("li", note) for note in results["notes"]), cls="notes"),
@@ -103,10 +115,12 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
                 ),
                 _stacked(quality["accuracy"]),
                 _stacked(quality["macro_f1"]),
-                join(f"{worst['f1']['value']:.3f}", element("small", worst["name"])),
+                join(_short(worst["f1"], 3), element("small", worst["name"])),
                 measurement(model["footprint"]["size"]),
                 *(
-                    join(
+                    _stacked(timing["p50"])
+                    if "reason" in timing["p50"]
+                    else join(
                         measurement(timing["p50"], count=False).split(" [")[0],
                         element("small", f"p90 {_ms(timing['p90'])}, p99 {_ms(timing['p99'])}"),
                     )
@@ -117,6 +131,23 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
             ]
         )
     return table(columns, rows, numeric=range(1, len(columns)))
+
+
+def agreement(models: list[dict[str, Any]]) -> Html:
+    """Do the device's answers match this host's, for the same files and images?"""
+    keys = {
+        "top1": "Same first class as on the host",
+        "equal_outputs": "Outputs that are the same",
+        "largest_difference": "Largest difference",
+    }
+    rows = [
+        [model["name"], *(measurement(model["agreement"][key], count=False) for key in keys)]
+        for model in models
+    ]
+    return join(
+        element("h3", "Answers against the host's"),
+        table(["Model", *keys.values()], rows, numeric=range(1, 4)),
+    )
 
 
 def _passed(model: dict[str, Any], verdicts: dict[str, bool]) -> bool | None:
@@ -137,16 +168,15 @@ def _per_class(models: list[dict[str, Any]]) -> Html:
         for model, low in zip(models, lowest, strict=True):
             row = model["quality"]["classes"][i]
             shown = _stacked(row["f1"])
-            cells.append(element("span", shown, cls="low") if _f1(row) == low else shown)
+            cells.append(element("span", shown, cls="low") if _f1(row) == low < 2 else shown)
         rows.append(cells)
     columns = ["Class", "Images", *(model["precision"] for model in models)]
     return table(columns, rows, numeric=range(1, len(columns)))
 
 
 def _f1(row: dict[str, Any]) -> float:
-    return (
-        row["f1"]["value"] if row["support"] else 2.0
-    )  # a class without images is nobody's lowest
+    """A class without images, or a device without answers, is nobody's lowest."""
+    return row["f1"]["value"] if row["support"] and "value" in row["f1"] else 2.0
 
 
 def more(models: list[dict[str, Any]]) -> Html:
@@ -201,8 +231,12 @@ def _short(data: dict[str, Any], digits: int | None = None) -> str:
 
 
 def _ms(data: dict[str, Any]) -> str:
+    if "value" not in data:
+        return "–"
     return measurement({"value": data["value"], "unit": "ms"}).removesuffix(" ms")
 
 
 def _interval(data: dict[str, Any], images: int) -> str:
+    if "low" not in data:
+        return f"{images} images"
     return f"95 % interval {data['low']:.3f}–{data['high']:.3f}, {images} images"

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
-from edgecell.report.bench import headline, more
+from edgecell.report.bench import agreement, headline, more, on_host
 from edgecell.report.contenders import of_bench
 from edgecell.report.elements import details, element, facts, section
 from edgecell.report.page import page
@@ -50,19 +50,23 @@ def render_bench(name: str, results: Mapping[str, Any]) -> str:
 
 def _render(name: str, results: Mapping[str, Any]) -> str:
     contenders = [of_bench(model, images="the same") for model in results["models"]]
+    answered = any(each.confusion for each in contenders)  # some devices give no outputs
+    device = results["device"]
+    where = "the same machine" if on_host(results) else f"{device['kind']}, {device['name']}"
     bodies = [
         section(
             "All figures",
             "figures-table",
             *(element("div", f"Warning: {line}", cls="warning") for line in results["warnings"]),
             parts.figures_table(contenders),
+            "" if on_host(results) else agreement(results["models"]),
             element("ul", *(element("li", note) for note in results["notes"]), cls="notes"),
-            lead=f"All files on the same {results['images']:,} test images and the same machine. "
+            lead=f"All files on the same {results['images']:,} test images and {where}. "
             "A heading sorts by its column.",
         ),
         parts.chart_section(contenders),
         parts.heat_section(contenders),
-        parts.confusion_section(contenders),
+        *([parts.confusion_section(contenders)] if answered else []),
         section(
             "Machine and method",
             "machine",
@@ -73,4 +77,5 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
     ]
     cards = element("div", *headline(dict(results), {}), cls="cards")
     data = parts.embedded(parts.payload(contenders))
-    return page(name, "edgecell benchmark", cards, LINKS, bodies, data=data)
+    links = [link for link in LINKS if answered or link[0] != "confusion"]
+    return page(name, "edgecell benchmark", cards, links, bodies, data=data)

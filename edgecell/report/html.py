@@ -86,11 +86,13 @@ def _verdicts(records: Records) -> dict[str, bool]:
 
 def _headline(records: Records, verdicts: dict[str, bool]) -> Html:
     cards: list[Html] = []
-    if "bench" in records:
-        cards += bench.headline(records["bench"][0][1]["results"], verdicts)
+    benches = [record["results"] for _, record in records.get("bench", [])]
+    here = [results for results in benches if bench.on_host(results)]
+    if here:
+        cards += bench.headline(here[0], verdicts)
     if "verify" in records:
         cards.append(stages.verify_headline(records["verify"][0][1]["results"]))
-    if "bench" not in records and "train" in records:
+    if not here and "train" in records:
         cards.append(stages.train_headline(records["train"][0][1]["results"]))
     if "tune" in records:
         cards += tuning.tune_headline(records["tune"][0][1]["results"])

@@ -63,3 +63,14 @@ def test_quick_and_full_exclude_one_another(edgecell: Run, run_copy: Path) -> No
     told = edgecell("bench", "--model", file_of(run_copy, "int8"), "--quick", "--full")
     assert told.code == 2
     assert "--quick and --full exclude one another" in told.err
+
+
+def test_devices_that_are_not_there(edgecell: Run, run_copy: Path) -> None:
+    model = file_of(run_copy, "int8")
+    told = edgecell("bench", "--model", model, "--device", "browsr")
+    assert told.code == 2
+    assert "'browsr' is no device; allowed: host, ssh:user@host[:port]" in told.err
+    told = edgecell("bench", "--model", model, "--device", "ssh:nobody@no-such-board.invalid")
+    assert told.code == 2
+    assert "cannot reach nobody@no-such-board.invalid" in told.err
+    assert sorted(p.name for p in (run_copy / "bench").iterdir() if p.is_dir()) == []

@@ -24,6 +24,7 @@ TIERS = (
         "preprocess",
         "progress",
         "native_log",
+        "machine",
         "pixels",
         "tasks",
         "scratch",
@@ -49,7 +50,11 @@ WITHOUT_TENSORFLOW = (
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
-PROGRAMS = ("benchmarks.footprint_probe", "benchmarks.time_to_accuracy")
+PROGRAMS = (
+    "benchmarks.footprint_probe",
+    "benchmarks.time_to_accuracy",
+    "benchmarks.devices.on_board",
+)
 # Files for other people's apps: data here, never imported.
 SAMPLES = ("edgecell", "bundle", "samples")
 JUNK_DRAWERS = ("utils", "util", "helpers", "common", "base", "misc")

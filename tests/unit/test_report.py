@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from benched import NAMES, predictions, result
 
+from benchmarks.devices.interface import no_latency
+from benchmarks.footprint import no_memory
+from benchmarks.quality import unknown
+from benchmarks.run import BenchResult
 from benchmarks.run import write_artefacts as write_bench
 from edgecell import plots
 from edgecell.errors import ArtifactError
@@ -17,6 +21,7 @@ from edgecell.examples import examples
 from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import elements, render, write
+from edgecell.report.bench_page import render_bench
 from edgecell.rundir import RunDir, atomic_write_json, atomic_write_text
 
 
@@ -163,9 +168,12 @@ def _verify(run: RunDir):
 
 
 def _bench(run: RunDir):
-    found = result()
-    written = write_bench(run.stage("bench"), found)
-    run.write_record("bench", inputs=[], outputs=written, config={}, results=found.to_json())
+    _record_bench(run, "bench", result())
+
+
+def _record_bench(run: RunDir, verb: str, found: BenchResult):
+    written = write_bench(run.stage(verb), found)
+    run.write_record(verb, inputs=[], outputs=written, config={}, results=found.to_json())
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +210,87 @@ class Checker(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def bench_elsewhere(run: RunDir, *, knows: bool):
+    """Add what another device said of the run's files: all but its memory, or why it said nothing."""
+    here = run.read_record("bench")["results"]
+    why, labels = "it has no way to say", np.arange(1712) % 8
+    missing = {
+        key: Measurement.missing("fraction", why).to_json() for key in ("top1", "equal_outputs")
+    }
+    missing["largest_difference"] = Measurement.missing("quanta", why).to_json()
+    close = {
+        "top1": Measurement(0.999, "fraction", n=1712, low=0.997, high=1.0).to_json(),
+        "equal_outputs": Measurement(0.98, "fraction", n=13696).to_json(),
+        "largest_difference": Measurement(1.0, "quanta", n=13696).to_json(),
+    }
+    models = [
+        model
+        | {"agreement": close if knows else missing}
+        | {"footprint": model["footprint"] | {"memory": no_memory("nobody looked")}}
+        | ({} if knows else {"quality": unknown(labels, NAMES, why), "latency": [no_latency(why)]})
+        for model in here["models"]
+    ]
+    device = {"kind": "browser" if knows else "adb", "name": "Example <Device> 7"}
+    facts = here["host"] | {"board": "Example Board"}
+    found = BenchResult(models, device, facts, {}, 1712, NAMES, [])
+    _record_bench(run, f"bench/{device['kind']}", found)
+
+
+def test_other_devices_stand_in_sections_of_their_own(tmp_path):
+    run = RunDir(tmp_path)
+    _bench(run)
+    before = render(run)
+    assert "Benchmark: " not in before
+    bench_elsewhere(run, knows=True)
+    bench_elsewhere(run, knows=False)
+    page = render(run)
+    assert page.count("<h2>Benchmark") == 3
+    for said in (
+        "Benchmark: browser, Example &lt;Device&gt; 7",
+        "Benchmark: adb, Example &lt;Device&gt; 7",
+        "0.999 [0.997, 1.000]",
+        "1.000 quanta",
+        "it has no way to say",
+    ):
+        assert said in page, said
+    assert 'id="bench"' in page and 'id="bench-adb"' in page
+    text = (run.stage("bench/adb") / "bench.md").read_text()
+    assert "adb: Example Board, Example CPU" in text
+    assert (
+        "**Not measured:** accuracy, agreement, p50, p90, p99, first, load, delegate: it has"
+        in text
+    )
+    assert "**Not measured:** memory: nobody looked" in text
+    assert "Not measured" not in (run.stage("bench") / "bench.md").read_text()
+    assert not (run.stage("bench/adb") / "size_accuracy.png").exists()
+    assert (run.stage("bench/browser") / "latency_accuracy.png").exists()
+
+
+def test_a_device_s_own_page(tmp_path):
+    run = RunDir(tmp_path)
+    _bench(run)
+    for knows, kind in ((True, "browser"), (False, "adb")):
+        bench_elsewhere(run, knows=knows)
+        page = render_bench("run", run.read_record(f"bench/{kind}")["results"])
+        assert f"test images and {kind}, Example &lt;Device&gt; 7" in page
+        assert "Answers against the host&#x27;s" in page
+        assert ('id="matrices"' in page) is knows
+        assert ("none: it has no way to say" in page) is not knows
+    here = render_bench("run", run.read_record("bench")["results"])
+    assert "the same machine" in here
+    assert "Answers against" not in here
+
+
+def test_a_device_alone_makes_no_headline(tmp_path):
+    run = RunDir(tmp_path)
+    _bench(run)
+    bench_elsewhere(run, knows=False)
+    (run.stage("bench") / "record.json").unlink()
+    page = render(run)
+    assert "Benchmark: adb" in page
+    assert "Test accuracy" not in page
 
 
 def test_page_is_whole_and_needs_nothing_else(page):

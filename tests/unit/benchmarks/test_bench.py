@@ -8,9 +8,11 @@ import pytest
 
 from benchmarks import host as host_module
 from benchmarks import report
+from benchmarks.devices.session import thread_settings
 from benchmarks.latency import Pace
+from benchmarks.options import BenchOptions
 from benchmarks.precision import precision_of
-from benchmarks.run import BenchOptions, _drift_warnings, bench, thread_settings, write_artefacts
+from benchmarks.run import _drift_warnings, bench, write_artefacts
 from benchmarks.throughput import throughput
 from edgecell import tflite_file
 from edgecell.errors import ArtifactError, ConfigError, DataError
@@ -50,7 +52,7 @@ def test_every_model_is_measured_alike(result):
         assert [t["threads"] for t in model["latency"]] == thread_settings((1, 0))
         for timing in model["latency"]:
             assert timing["n"] >= 16
-            assert timing["rounds"] == 8
+            assert timing["rounds"] >= 8  # a slow run ends its turn early
             for key in ("p50", "p90", "p99", "mean", "first", "load"):
                 assert timing[key]["unit"] == "ms"
                 assert timing[key]["value"] > 0
@@ -66,7 +68,7 @@ def test_ratio_is_to_the_first_float32_model(result):
         assert models[1]["latency"][i]["ratio"]["value"] == 1.0
         for model in models:
             ratio = model["latency"][i]["ratio"]
-            assert ratio["n"] == 8
+            assert ratio["n"] == model["latency"][i]["rounds"]
             assert ratio["low"] <= ratio["value"] <= ratio["high"]
 
 
@@ -111,7 +113,7 @@ def test_throughput_or_the_reason_why_not(result, tiny_files, test_set, monkeypa
 
     monkeypatch.setattr(TFLitePredictor, "predict", confused)
     (found,) = throughput([tiny_files["float32"]], [test_set[0]], 3, 1, PACE)
-    assert found["reason"].startswith("answers in a batch of 3 differ by ")
+    assert found.startswith("answers in a batch of 3 differ by ")
 
 
 def test_without_float32_the_ratio_has_a_reason(tiny_files, test_set):

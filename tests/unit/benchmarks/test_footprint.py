@@ -9,15 +9,14 @@ import numpy as np
 import pytest
 
 from benchmarks import footprint_probe
-from benchmarks.footprint import footprint, peak_memory
+from benchmarks.footprint import file_sizes, peak_memory
 from edgecell.errors import ArtifactError
 
 
 def test_sizes(tiny_files, tmp_path):
     path = tiny_files["float32"]
-    found = footprint(path, memory=False)
+    found = file_sizes(path)
     assert found["size"]["value"] == path.stat().st_size
-    assert found["memory"]["over_baseline"]["reason"] == "not asked for"
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         archive.write(path, "a")
         assert found["deflated"]["value"] == archive.getinfo("a").compress_size
@@ -60,7 +59,7 @@ def test_a_user_folder_named_benchmarks_is_not_imported(tiny_files, tmp_path, mo
 
 def test_missing_file(tmp_path):
     with pytest.raises(ArtifactError, match="no model file at"):
-        footprint(tmp_path / "none.tflite")
+        file_sizes(tmp_path / "none.tflite")
 
 
 def test_probe_speaks_json(tiny_files, capsys):

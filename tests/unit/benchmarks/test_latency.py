@@ -191,7 +191,7 @@ def test_opening_is_timed_apart_from_running():
     opened = latency.open_timed(
         machine.model("a", 3 * MS, load_ns=40 * MS), IMAGES[0], loads=3, clock=machine.clock
     )
-    found = spread.summarize_opening(opened)
+    found = spread.summarize_opening(opened.load_ns, opened.first_ns)
     assert Measurement.from_json(found["load"]) == Measurement(40.0, "ms", n=3)
     assert Measurement.from_json(found["first"]) == Measurement(3.0, "ms", n=3)
 

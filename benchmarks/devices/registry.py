@@ -1,0 +1,44 @@
+"""Devices by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.devices.host import Host
+from benchmarks.devices.interface import Device, DeviceError
+from benchmarks.devices.ssh import Ssh
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """What some devices need besides an address: ``remote_python`` on a board behind ssh."""
+
+    remote_python: str = "python3"
+
+
+DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
+    "host": lambda address, options: Host(),
+    "ssh": lambda address, options: Ssh(address, options.remote_python),
+}
+ADDRESSED = ("ssh",)
+SHOWN = "host, ssh:user@host[:port]"
+"""How a user may write them."""
+
+
+def open_device(text: str, options: DeviceOptions | None = None) -> Device:
+    """The device that ``KIND`` or ``KIND:ADDRESS`` names.
+
+    Raises:
+        DeviceError: no such kind, an address that is missing or that the kind has no use for, or a tool
+            that is missing on this machine.
+    """
+    kind, _, address = text.partition(":")
+    if kind not in DEVICES:
+        near = difflib.get_close_matches(kind, DEVICES, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise DeviceError(f"'{text}' is no device; allowed: {SHOWN}{hint}")
+    if address and kind not in ADDRESSED:
+        raise DeviceError(f"'{text}': {kind} takes no address; write '{kind}'")
+    return DEVICES[kind](address, options or DeviceOptions())
