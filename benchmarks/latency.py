@@ -77,6 +77,11 @@ class Pace:
         return _COOLED_TURN_NS if self.cooldown else _TURN_NS
 
     @property
+    def settle_ns(self) -> int:
+        """Untimed time at the start of each turn."""
+        return _SETTLE_NS if self.cooldown else 0
+
+    @property
     def turn_runs(self) -> float:
         """Most inferences in a turn, so that even a short bench has several rounds."""
         by_time_alone = not self.either and self.seconds * 1e9 >= MIN_ROUNDS * self.turn_ns
@@ -146,7 +151,7 @@ def time_interleaved(
                 i = (turn + position) % len(predictors)  # nobody always follows the same model
                 if pace.cooldown:
                     rest(pace.cooldown)
-                _settle(predictors[i], images[i], _SETTLE_NS if pace.cooldown else 0, clock)
+                _settle(predictors[i], images[i], pace.settle_ns, clock)
                 starts[i].append(len(samples[i]))
                 spent[i] += _turn(predictors[i], images[i], samples[i], pace, clock)
             turn += 1

@@ -132,6 +132,7 @@ class TFLitePredictor:
     Attributes:
         input_dtype, input_scale, input_zero_point: how the input tensor encodes numbers; scale 0.0
             for a float32 input.
+        output_dtype: the element type of the output tensor.
         output_scale: one output step as a probability, None for a float graph.
         output_dtype, output_zero_point: how the output tensor encodes them.
 
@@ -168,6 +169,7 @@ class TFLitePredictor:
         self.input_dtype = self._input.dtype
         self.input_scale = self._input.scale
         self.input_zero_point = self._input.zero_point
+        self.output_dtype = self._output.dtype
         self.output_scale = _output_quantum(self.file)
         self.output_dtype = self._output.dtype
         self.output_zero_point = self._output.zero_point
@@ -202,6 +204,12 @@ class TFLitePredictor:
     def _fill_batch(self, images: NDArray[np.uint8]) -> None:
         for slot, image in zip(self._input_view(), images, strict=True):
             self._fill(slot, image)
+
+    def pixel_values(self) -> NDArray[Any]:
+        """What the input tensor holds for each pixel value: (256,) of ``input_dtype``."""
+        values = np.empty(256, self.input_dtype)
+        self._fill(values, np.arange(256, dtype=np.uint8))
+        return values
 
     def delegation(self) -> Delegation:
         """Which operators XNNPACK took, and which it left to the built-in kernels."""

@@ -93,3 +93,13 @@ def no_latency(reason: str, threads: int = 1) -> dict[str, Any]:
 def untold_delegate(reason: str, label: str = "not told") -> dict[str, Any]:
     """A delegate entry of bench.json where the device does not say what ran the operators."""
     return {"label": label, "reason": reason}
+
+
+def no_throughput(
+    reason: str, threads: Sequence[int], batches: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The throughput entries of bench.json without any rate."""
+    rate = Measurement.missing("images/s", reason).to_json()
+    return [
+        {"threads": count, "batch": batch, "rate": rate} for count in threads for batch in batches
+    ]

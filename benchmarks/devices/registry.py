@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.devices.browser import Browser
 from benchmarks.devices.host import Host
 from benchmarks.devices.interface import Device, DeviceError
 from benchmarks.devices.ssh import Ssh
@@ -21,9 +22,10 @@ class DeviceOptions:
 DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
     "host": lambda address, options: Host(),
     "ssh": lambda address, options: Ssh(address, options.remote_python),
+    "browser": lambda address, options: Browser(),
 }
 ADDRESSED = ("ssh",)
-SHOWN = "host, ssh:user@host[:port]"
+SHOWN = "host, ssh:user@host[:port], browser"
 """How a user may write them."""
 
 

@@ -258,7 +258,7 @@ def verify(
     "--device",
     default="host",
     show_default=True,
-    help="Where the files run: host, or ssh:user@host[:port].",
+    help="Where the files run: host, ssh:user@host[:port], or browser.",
 )
 @click.option(
     "--remote-python",

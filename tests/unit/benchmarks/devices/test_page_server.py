@@ -1,0 +1,71 @@
+"""What the server of the page gives, to whom, and what it takes."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+
+import pytest
+
+from benchmarks.devices.page_server import PageServer
+
+
+@pytest.fixture
+def served(tmp_path):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "a.wasm").write_bytes(b"\0asm")
+    (tmp_path / "secret.txt").write_text("not for you")
+    (tmp_path / "pack" / "link").symlink_to(tmp_path / "secret.txt")
+    server = PageServer(
+        {"index.html": lambda: b"<p>page", "b.js": lambda: b"1"}, {"lib": tmp_path / "pack"}
+    )
+    with server.running() as address:
+        yield server, address
+
+
+def status(url: str, data: bytes | None = None) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data)) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_page_and_its_headers(served):
+    _, address = served
+    with urllib.request.urlopen(address) as answer:
+        assert answer.read() == b"<p>page"
+        assert answer.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert answer.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        assert answer.headers["Content-Type"] == "text/html"
+    with urllib.request.urlopen(f"{address}lib/a.wasm?v=1") as answer:
+        assert answer.headers["Content-Type"] == "application/wasm"
+        assert answer.read() == b"\0asm"
+    with urllib.request.urlopen(f"{address}b.js") as answer:
+        assert answer.headers["Content-Type"] == "text/javascript"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["nothing", "lib/none", "lib/", "lib/../secret.txt", "lib/%2e%2e/secret.txt", "lib/link"],
+)
+def test_what_is_not_served(served, path):
+    _, address = served
+    assert status(address + path) == 404
+
+
+def test_nothing_without_the_secret(served):
+    server, address = served
+    bare = address.replace(server.secret, "x" * len(server.secret))
+    assert status(bare) == 404
+    assert status(address.split(server.secret)[0]) == 404
+    assert status(f"{bare}result", b"{}") == 404
+    assert server.posted.empty()
+
+
+def test_posts_are_json(served):
+    server, address = served
+    assert status(f"{address}result", b'{"a": 1}') == 204
+    assert server.posted.get(timeout=1) == ("result", {"a": 1})
+    assert status(f"{address}result", b"{") == 404
+    assert server.posted.empty()
