@@ -32,13 +32,17 @@ _TEMPERATURES = (0.05, 20.0)
 # ------------------------------------------------------------------------------- temperature
 
 
+def probability_floor(output_scale: float | None) -> float:
+    """The least that a probability can be taken for: half a step of a quantized output."""
+    return PROBABILITY_FLOOR if output_scale is None else output_scale / 2
+
+
 def floored(probabilities: NDArray, output_scale: float | None) -> Floats:
     """Rows that sum to 1 without zeros: a quantized 0 means less than half a step.
 
     ``output_scale``: one step of the output as a probability; None for float outputs.
     """
-    floor = PROBABILITY_FLOOR if output_scale is None else output_scale / 2
-    rows = np.maximum(np.asarray(probabilities, np.float64), floor)
+    rows = np.maximum(np.asarray(probabilities, np.float64), probability_floor(output_scale))
     return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
 

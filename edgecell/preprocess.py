@@ -7,6 +7,7 @@ shrinking (antialias), horizontal pass first, each pass rounded to uint8, whatev
 
 from __future__ import annotations
 
+import io
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,14 +87,33 @@ def decode_file(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: missing, unreadable, corrupt, not an image, or more than MAX_PIXELS pixels.
     """
+    return _decode(path, str(path), MAX_PIXELS, None)
+
+
+def decode_bytes(
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+) -> NDArray[np.uint8]:
+    """:func:`decode_file` of an image that is in memory; ``name`` is for messages.
+
+    ``formats``: what Pillow may take it for ("PNG", "JPEG", …); all that it knows unless given.
+
+    Raises:
+        DataError: corrupt, no image of these formats, or more than ``max_pixels`` pixels.
+    """
+    return _decode(io.BytesIO(data), name, max_pixels, formats)
+
+
+def _decode(
+    source: Path | io.BytesIO, path: str, max_pixels: int, formats: tuple[str, ...] | None
+) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
+            with Image.open(source, formats=formats) as image:
+                if image.width * image.height > max_pixels:
                     raise DataError(
                         f"{path} has {image.width}×{image.height} pixels;"
-                        f" allowed: {MAX_PIXELS:,} pixels; shrink it first"
+                        f" allowed: {max_pixels:,} pixels; shrink it first"
                     )
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode.startswith("I") or upright.mode == "F":
@@ -109,7 +129,7 @@ def decode_file(path: Path) -> NDArray[np.uint8]:
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{path} is too large ({error}); allowed: {MAX_PIXELS:,} pixels; shrink it first"
+            f"{path} is too large ({error}); allowed: {max_pixels:,} pixels; shrink it first"
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, OSError) and error.strerror:

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.machine import cpu_name, package_versions
@@ -79,8 +79,9 @@ def sha256_file(path: Path) -> str:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 
 
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is either the old file or the whole new one.
+@contextmanager
+def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+    """A stream whose content becomes ``path`` as a whole at the end, if all goes well.
 
     Raises:
         ArtifactError: the folder cannot be made or written, or the disk is full.
@@ -91,16 +92,28 @@ def atomic_write_bytes(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
         finally:  # an interrupt must not leave half a file either
             temporary.unlink(missing_ok=True)
+    except BrokenPipeError:  # of the reader of what is printed meanwhile; no file gives it
+        raise
     except OSError as error:
         raise ArtifactError(
             f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
         ) from error
+
+
+def atomic_write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is either the old file or the whole new one.
+
+    Raises:
+        ArtifactError: as :func:`atomic_writer`.
+    """
+    with atomic_writer(path) as stream:
+        stream.write(data)
 
 
 def atomic_write_text(path: Path, text: str) -> None:

@@ -44,6 +44,11 @@ class Task:
         return self.name == MULTI_LABEL
 
     @property
+    def kind(self) -> str:
+        """How an app has to read the output: single-label, ordinal or multi-label."""
+        return "multi-label" if self.multi_label else "ordinal" if self.ordinal else "single-label"
+
+    @property
     def ordinal(self) -> bool:
         """Whether the classes are grades of one scale."""
         return self.name == ORDINAL

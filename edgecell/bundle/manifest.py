@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgecell.bundle.preprocessing import describe, pixel_encoding
-from edgecell.metrics.scores import PROBABILITY_FLOOR
+from edgecell.confidence import probability_floor
+from edgecell.metrics.labels import THRESHOLD
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import sha256_bytes
 from edgecell.runtime import TFLitePredictor
@@ -22,7 +24,6 @@ INTENDED_USE = (
     "Research and app development: a second look at images like those it was trained on, by people who"
     " can judge them. It must not decide about a patient."
 )
-LABEL_THRESHOLD = 0.5
 
 Verdict = str
 """passed, failed or not verified."""
@@ -103,10 +104,12 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
             "activation": subject.task.activation,
         },
         "preprocessing": describe(subject.spec),
-        "task": {"name": subject.task.name, "kind": kind_of(subject.task)},
+        "task": {"name": subject.task.name, "kind": subject.task.kind},
         "labels": list(subject.labels),
         "labels_file": LABELS_FILE,
-        "decision": decision(subject),
+        "decision": decision(
+            subject.calibration, subject.labels, subject.task, predictor.output_scale
+        ),
         "golden": {"file": GOLDEN_FILE, "count": golden_count},
         "records": {
             stage: {
@@ -116,11 +119,6 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
             for stage, record in subject.records.items()
         },
     }
-
-
-def kind_of(task: Task) -> str:
-    """How an app has to read the output: single-label, ordinal or multi-label."""
-    return "multi-label" if task.multi_label else "ordinal" if task.ordinal else "single-label"
 
 
 def verified(verdict: Verdict) -> dict[str, str]:
@@ -155,12 +153,19 @@ def architecture(records: dict[str, dict[str, Any]]) -> str | None:
     return f"{model['name']}{width}"
 
 
-def decision(subject: Subject) -> dict[str, Any]:
-    """Thresholds, temperature and conformal sets as ``edgecell calibrate`` recorded them."""
-    scale = subject.predictor.output_scale
-    floor = PROBABILITY_FLOOR if scale is None else scale / 2
-    label_threshold = LABEL_THRESHOLD if subject.task.multi_label else None
-    if subject.calibration is None:
+def decision(
+    calibration: dict[str, Any] | None,
+    labels: Sequence[str],
+    task: Task,
+    output_scale: float | None,
+) -> dict[str, Any]:
+    """Thresholds, temperature and conformal sets as ``edgecell calibrate`` recorded them.
+
+    ``calibration`` is the file's entry in that record, None where it has none.
+    """
+    floor = probability_floor(output_scale)
+    label_threshold = THRESHOLD if task.multi_label else None
+    if calibration is None:
         reason = "not calibrated; 'edgecell calibrate' before 'edgecell bundle' finds it"
         return {
             "label_threshold": label_threshold,
@@ -168,20 +173,19 @@ def decision(subject: Subject) -> dict[str, Any]:
             "temperature": {"use": False, "value": 1.0, "floor": floor, "reason": reason},
             "conformal": {"threshold": None, "threshold_quanta": None, "reason": reason},
         }
-    found = subject.calibration
-    conformal = found["conformal"]
+    conformal = calibration["conformal"]
     return {
         "label_threshold": label_threshold,
-        "abstention": found["abstention"],
+        "abstention": calibration["abstention"],
         "temperature": {
-            "use": found["temperature"]["kept"],
-            "value": found["temperature"]["value"],
+            "use": calibration["temperature"]["kept"],
+            "value": calibration["temperature"]["value"],
             "floor": floor,
         },
         "conformal": {
             "coverage": conformal["coverage"],
             "threshold": conformal["threshold"],
             "threshold_quanta": conformal["threshold_quanta"],
-            "class_thresholds": [conformal["class_thresholds"][name] for name in subject.labels],
+            "class_thresholds": [conformal["class_thresholds"][name] for name in labels],
         },
     }

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from edgecell import __version__
-from edgecell.cli import commands, data, seeing, shipping, terminal, trust, tuning
+from edgecell.cli import asking, commands, data, seeing, shipping, terminal, trust, tuning
 from edgecell.errors import EdgecellError
 
 INTERRUPTED = 130
@@ -43,6 +43,7 @@ def cli() -> None:
     edgecell embed RUN                           how it sorts the images: a map of their features
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
     edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
+    edgecell predict FOLDER --model X            what the model says of your images
 
     Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its
     reference, 6 file missing or damaged, 130 interrupted.
@@ -54,6 +55,7 @@ for command in (
     *trust.COMMANDS,
     *seeing.COMMANDS,
     *shipping.COMMANDS,
+    *asking.COMMANDS,
     *tuning.COMMANDS,
     data.data,
 ):

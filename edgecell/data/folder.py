@@ -86,6 +86,17 @@ def list_folder(path: Path) -> Listing:
     )
 
 
+def images_below(folder: Path) -> tuple[list[Path], list[str]]:
+    """All images below ``folder`` in natural order, whatever folders they lie in; and notes.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    ignored = _Ignored()
+    found = _images_below(folder, folder, ignored)
+    return [folder / path for path in found], ignored.notes()
+
+
 def _split_folders(path: Path, ignored: _Ignored) -> dict[str, Path]:
     """The split folders by split, in the order train, val, test; empty when there are none."""
     folders = _subfolders(path)

@@ -19,9 +19,9 @@ from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.lookup import passing_hashes
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, data_hash, load_data, resolve, where_to_write
-from edgecell.pipeline.verification import passing_hashes
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.bench_page import write_bench_page

@@ -12,8 +12,9 @@ from edgecell.bundle.targets import chosen
 from edgecell.config import DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ParityError
+from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
 from edgecell.pipeline.targets import Target, check_classes, data_hash, load_data, resolve
-from edgecell.pipeline.verification import files_of, passing_hashes
+from edgecell.pipeline.verification import files_of
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.record import envelope
@@ -29,7 +30,7 @@ from edgecell.rundir import (
     utc_now,
 )
 from edgecell.runtime import TFLitePredictor
-from edgecell.tasks import MULTI_CLASS, task_named
+from edgecell.tasks import task_named
 from edgecell.tflite_file import read_bytes
 
 STAGES = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
@@ -74,7 +75,7 @@ def bundle_model(
             f"{target.model} is no .tflite file; bundle takes one converted model,"
             " such as RUN/quantize/X-int8.tflite"
         )
-    verdict = _verdict(target)
+    verdict = verdict_on(target.run, sha256_file(target.model))
     _refuse(target, verdict, wishes.unverified)
     dataset = None
     if wishes.images == "val":
@@ -99,14 +100,6 @@ def _where(target: Target, output: Path | None) -> Path:
     if target.run is None:
         raise ConfigError(f"{target.model} belongs to no run; say where to write with --output DIR")
     return target.run.stage("bundle")
-
-
-def _verdict(target: Target) -> manifest.Verdict:
-    hashes = passing_hashes(target.run) if target.run else {}
-    digest = sha256_file(target.model)
-    if digest not in hashes:
-        return "not verified"
-    return "passed" if hashes[digest] else "failed"
 
 
 def _refuse(target: Target, verdict: manifest.Verdict, allowed: bool) -> None:
@@ -156,7 +149,7 @@ def _subject(
         task=task_named(task),
         verdict=verdict,
         precision=_precision(target, digest),
-        calibration=_entry(records, "calibrate", digest),
+        calibration=entry_of(records.get("calibrate"), digest),
         records=records,
         record_hashes=hashes,
         licence=wishes.licence,
@@ -178,8 +171,7 @@ def _labels(
 ) -> tuple[tuple[str, ...], str]:
     """Class names and the task's name: the training's, else the data set's."""
     if "train" in records:
-        results = records["train"]["results"]
-        return tuple(results["class_names"]), results["data"].get("task", MULTI_CLASS)
+        return trained_labels(records["train"])
     if dataset is not None:
         return dataset.class_names, dataset.task
     raise ConfigError(
@@ -195,12 +187,6 @@ def _precision(target: Target, digest: str) -> str | None:
         if sha256_file(entry["path"]) == digest:
             return str(entry["precision"])
     return None
-
-
-def _entry(records: dict[str, dict[str, Any]], stage: str, digest: str) -> dict[str, Any] | None:
-    """What a stage recorded of the file with this sha256."""
-    models = records[stage]["results"]["models"] if stage in records else []
-    return next((entry for entry in models if entry["sha256"] == digest), None)
 
 
 def _write(

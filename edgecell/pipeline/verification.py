@@ -164,14 +164,6 @@ def verify_images(
     return np.concatenate(images), np.concatenate(labels)
 
 
-def passing_hashes(run: RunDir) -> dict[str, bool]:
-    """sha256 of each verified file → whether it passed; empty when nothing was verified."""
-    if not run.has("verify"):
-        return {}
-    models = run.read_record("verify")["results"]["models"]
-    return {entry["sha256"]: bool(entry["passed"]) for entry in models}
-
-
 def _entry(entry: dict[str, Any], report: VerifyReport) -> dict[str, Any]:
     facts = {
         "file": entry["file"],

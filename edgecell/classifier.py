@@ -1,0 +1,51 @@
+"""A model together with all that is known of it: how images get in, and what its answers mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.answers import Answer, Rules, answer_all, logits_to_probabilities
+from edgecell.preprocess import PreprocessSpec
+from edgecell.runtime import Predictor
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What ``predict`` and ``serve`` ask.
+
+    ``verified``: "passed", "failed", "not verified", or "reference" for a trained Keras model.
+    ``notes`` are lines that its user should see. ``logits``: the model ends without a softmax.
+    """
+
+    name: str
+    sha256: str
+    predictor: Predictor
+    spec: PreprocessSpec
+    rules: Rules
+    verified: str
+    notes: tuple[str, ...] = ()
+    logits: bool = False
+
+    def classify(self, pixels: NDArray[np.uint8]) -> list[Answer]:
+        """Answers to uint8 (N, spec.height, spec.width, 3)."""
+        values: NDArray[Any] = self.predictor.predict(pixels)
+        return answer_all(self.rules, logits_to_probabilities(values) if self.logits else values)
+
+    def to_json(self) -> dict[str, Any]:
+        """What a program should know beside the answers."""
+        return {
+            "model": self.name,
+            "sha256": self.sha256,
+            "verified": self.verified,
+            "input": {
+                "height": self.spec.height,
+                "width": self.spec.width,
+                "fit": self.spec.fit,
+            },
+            **self.rules.to_json(),
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,36 @@
+"""What a run's records say of one model file: verdict, labels, task, calibration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecell.rundir import RunDir
+from edgecell.tasks import MULTI_CLASS
+
+
+def passing_hashes(run: RunDir) -> dict[str, bool]:
+    """sha256 of each verified file → whether it passed; empty when nothing was verified."""
+    if not run.has("verify"):
+        return {}
+    models = run.read_record("verify")["results"]["models"]
+    return {entry["sha256"]: bool(entry["passed"]) for entry in models}
+
+
+def verdict_on(run: RunDir | None, digest: str) -> str:
+    """What verify said of the file with this sha256: "passed", "failed" or "not verified"."""
+    hashes = passing_hashes(run) if run else {}
+    if digest not in hashes:
+        return "not verified"
+    return "passed" if hashes[digest] else "failed"
+
+
+def trained_labels(train: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    """Class names and the task's name of a train record."""
+    results = train["results"]
+    return tuple(results["class_names"]), results["data"].get("task", MULTI_CLASS)
+
+
+def entry_of(record: dict[str, Any] | None, digest: str) -> dict[str, Any] | None:
+    """What a stage recorded of the file with this sha256; None without a record or an entry."""
+    models = record["results"]["models"] if record else []
+    return next((entry for entry in models if entry["sha256"] == digest), None)

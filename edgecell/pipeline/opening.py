@@ -1,0 +1,185 @@
+"""A model to ask, from whatever names it: a run, a file of one, a bundle, any .tflite classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecell.answers import Rules
+from edgecell.bundle.manifest import decision
+from edgecell.bundle.reader import Bundle, is_bundle, open_bundle, rules_of
+from edgecell.classifier import Classifier
+from edgecell.errors import ArtifactError
+from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
+from edgecell.pipeline.targets import Target, resolve
+from edgecell.preprocess import PreprocessSpec
+from edgecell.rundir import RunDir, sha256_bytes, sha256_file
+from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
+from edgecell.tasks import MULTI_CLASS, MULTI_LABEL, task_named
+from edgecell.tflite_file import TFLiteFile, read_bytes
+
+VERIFIED: Mapping[str, str] = {
+    "failed": "{name} FAILED verify: it does not do what its trained model does; do not rely on it",
+    "not verified": "{name} has not passed verify: nothing says that it does what its trained model does",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A classifier, and the bundle it came from, if it did."""
+
+    classifier: Classifier
+    bundle: Bundle | None = None
+
+
+def open_model(path: Path, *, threads: int = 0) -> Opened:
+    """Open ``path``: run folder, .keras, .h5, .tflite, bundle folder or zip; threads 0: all cores.
+
+    A .tflite file of a run has that run's labels, fit and calibration; ``model.tflite`` of a bundle is
+    taken as the bundle. What is not known is replaced by a default, which a note says.
+
+    Raises:
+        ArtifactError: nothing there, damaged, altered, or not one RGB image → classes.
+    """
+    if path.suffix == ".tflite" and is_bundle(path.parent):
+        bundle = open_bundle(path.parent)
+        if bundle.card["model"]["file"] == path.name:
+            return Opened(_of_bundle(bundle, threads), bundle)
+    elif is_bundle(path):
+        bundle = open_bundle(path)
+        return Opened(_of_bundle(bundle, threads), bundle)
+    target = resolve(path)
+    if target.model.suffix.lower() == ".tflite":
+        return Opened(_of_file(target, threads))
+    return Opened(_of_keras(target))
+
+
+def _of_bundle(bundle: Bundle, threads: int) -> Classifier:
+    predictor = TFLitePredictor(bundle.model, threads=threads, name=f"model of {bundle.name}")
+    if predictor.class_count != len(bundle.rules.labels):
+        raise ArtifactError(
+            f"{bundle.name}: the model has {predictor.class_count} outputs, model.json"
+            f" {len(bundle.rules.labels)} labels; get the bundle again"
+        )
+    if predictor.image_size != (bundle.spec.height, bundle.spec.width):
+        raise ArtifactError(
+            f"{bundle.name}: the model takes {predictor.image_size}, model.json says"
+            f" {(bundle.spec.height, bundle.spec.width)}; get the bundle again"
+        )
+    status = bundle.card["verified"]["status"]
+    return Classifier(
+        name=bundle.name,
+        sha256=sha256_bytes(bundle.model),
+        predictor=predictor,
+        spec=bundle.spec,
+        rules=bundle.rules,
+        verified=status,
+        notes=_notes(bundle.name, status, bundle.rules),
+    )
+
+
+def _of_file(target: Target, threads: int) -> Classifier:
+    data = read_bytes(target.model)
+    digest = sha256_bytes(data)
+    name = target.model.name
+    predictor = TFLitePredictor(data, threads=threads, name=name)
+    train = _record(target.run, "train")
+    said: list[str] = []
+    logits = False
+    if train is not None:
+        labels, task = trained_labels(train)
+    else:
+        labels = tuple(f"class {i}" for i in range(predictor.class_count))
+        task, logits, said = _guessed(predictor.file)
+        said.append(f"{name} belongs to no run and names no labels: classes are numbered")
+    calibration = entry_of(_record(target.run, "calibrate"), digest)
+    status = verdict_on(target.run, digest)
+    rules = _rules(target, labels, task, calibration, predictor)
+    return Classifier(
+        name=name,
+        sha256=digest,
+        predictor=predictor,
+        spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
+        rules=rules,
+        verified=status,
+        notes=(*said, *_notes(name, status, rules)),
+        logits=logits,
+    )
+
+
+def _of_keras(target: Target) -> Classifier:
+    predictor = KerasPredictor(target.model)
+    train = _record(target.run, "train")
+    said = []
+    if train is not None:
+        labels, task = trained_labels(train)
+    else:
+        labels, task = tuple(f"class {i}" for i in range(predictor.class_count)), MULTI_CLASS
+        said.append(f"{target.model.name} belongs to no run: classes are numbered")
+    rules = _rules(target, labels, task, None, predictor)
+    if not rules.task.multi_label:
+        said.append(
+            "this is the trained model itself; thresholds and sets are found for converted files only"
+        )
+    return Classifier(
+        name=target.name,
+        sha256=sha256_file(target.model),
+        predictor=predictor,
+        spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
+        rules=rules,
+        verified="reference",
+        notes=tuple(said),
+    )
+
+
+def _record(run: RunDir | None, stage: str) -> dict[str, Any] | None:
+    return run.read_record(stage) if run is not None and run.has(stage) else None
+
+
+def _rules(
+    target: Target,
+    labels: tuple[str, ...],
+    task: str,
+    calibration: dict[str, Any] | None,
+    predictor: Predictor,
+) -> Rules:
+    if len(labels) != predictor.class_count:
+        raise ArtifactError(
+            f"{target.model.name} has {predictor.class_count} outputs and its run {len(labels)} classes;"
+            " it is not a model of this run"
+        )
+    kind = task_named(task)
+    return rules_of(decision(calibration, labels, kind, predictor.output_scale), labels, kind)
+
+
+def _notes(name: str, status: str, rules: Rules) -> tuple[str, ...]:
+    lines = [VERIFIED[status].format(name=name)] if status in VERIFIED else []
+    if rules.task.multi_label:
+        return tuple(lines)
+    if rules.temperature is None:
+        lines.append(
+            f"{name} is not calibrated: it always answers, with its own probabilities and no sets;"
+            " 'edgecell calibrate' finds thresholds"
+        )
+    elif rules.abstain_below is None:
+        lines.append(f"it always answers: {rules.missing['abstention']}")
+    return tuple(lines)
+
+
+def _guessed(file: TFLiteFile) -> tuple[str, bool, list[str]]:
+    """The task's name of a file that belongs to no run, whether it gives logits, and what to say."""
+    last = file.producer(file.outputs[0])
+    while last is not None and last.name in ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE"):
+        last = file.producer(last.inputs[0])
+    name = last.name if last else "nothing"
+    if name == "SOFTMAX":
+        return MULTI_CLASS, False, []
+    if name == "LOGISTIC":
+        return (
+            MULTI_LABEL,
+            False,
+            ["it ends with a sigmoid: each label is decided by itself, at 0.5"],
+        )
+    return MULTI_CLASS, True, [f"it ends with {name}: a softmax was applied to its outputs"]

@@ -1,0 +1,246 @@
+"""``edgecell predict``: what a model says of any number of image files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.answers import Answer, Rules
+from edgecell.classifier import Classifier
+from edgecell.data.folder import images_below
+from edgecell.errors import DataError
+from edgecell.predictions import number
+from edgecell.preprocess import PreprocessSpec, decode_file, resize
+from edgecell.progress import Progress
+from edgecell.rundir import atomic_writer
+from edgecell.runtime import available_cores
+
+BATCH = 64
+WAITING_BYTES = 64_000_000
+"""Resized images that wait for the model at most; decoding stops there."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: its path as it was named, and the answer or why it could not be read."""
+
+    image: str
+    answer: Answer | None
+    problem: str | None = None
+
+    def to_json(self, top: int) -> dict[str, Any]:
+        """The row in JSON types."""
+        if self.answer is None:
+            return {"image": self.image, "problem": self.problem}
+        return {"image": self.image, **self.answer.to_json(top)}
+
+
+@dataclass
+class Tally:
+    """What all rows come to. An image with several labels counts for each of them."""
+
+    images: int = 0
+    abstained: int = 0
+    said: Counter[str] = field(default_factory=Counter)
+    unreadable: list[Row] = field(default_factory=list)
+
+    def add(self, row: Row) -> None:
+        """Count one more row."""
+        self.images += 1
+        if row.answer is None:
+            self.unreadable.append(row)
+            return
+        self.abstained += row.answer.abstained
+        self.said.update(row.answer.names(row.answer.said))
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts in JSON types."""
+        return {
+            "images": self.images,
+            "abstained": self.abstained,
+            "unreadable": len(self.unreadable),
+            "answers": dict(self.said.most_common()),
+        }
+
+
+def find_images(names: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """The image files that ``names`` stand for, those of folders in natural order; and notes.
+
+    A file is taken whatever its name; one that does not exist becomes a row without an answer.
+
+    Raises:
+        DataError: a folder that cannot be read, or nothing in all of them.
+    """
+    found: list[Path] = []
+    notes: list[str] = []
+    for name in names:
+        if not name.is_dir():
+            found.append(name)
+            continue
+        below, said = images_below(name)
+        found += below
+        notes += [f"{name}: {line}" for line in said]
+    if not found:
+        listed = ", ".join(map(str, names[:3]))
+        raise DataError(f"no images in {listed}; name image files or a folder that holds some")
+    return found, notes
+
+
+def predict_files(
+    classifier: Classifier,
+    paths: Sequence[Path],
+    table: Path | None,
+    progress: Progress,
+    each: Callable[[Row], None],
+) -> Tally:
+    """Ask ``classifier`` about every file; ``each`` gets the rows in the order of ``paths``.
+
+    ``table`` is a CSV to write; it appears when it is whole. Memory does not grow with the number of
+    images, but for those that cannot be read.
+
+    Raises:
+        ArtifactError: the CSV cannot be written.
+    """
+    tally = Tally()
+    progress.begin("predicting", len(paths))
+    with atomic_writer(table) if table else nullcontext() as stream:
+        write = _csv_writer(stream, classifier.rules) if stream else None
+        for rows in _answered(classifier, paths):
+            for row in rows:
+                tally.add(row)
+                if write is not None:
+                    write(row)
+                each(row)
+            progress.advance(tally.images)
+    return tally
+
+
+def _answered(classifier: Classifier, paths: Sequence[Path]) -> Iterator[list[Row]]:
+    """Rows in batches: while the model works on one, the next ones are being decoded."""
+    read = decoded(paths, classifier.spec)
+    while batch := list(islice(read, BATCH)):
+        good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
+        answers = iter(classifier.classify(np.stack(good)) if good else [])
+        yield [
+            Row(str(path), None, pixels)
+            if isinstance(pixels, str)
+            else Row(str(path), next(answers))
+            for path, pixels in batch
+        ]
+
+
+def decoded(paths: Iterable[Path], spec: PreprocessSpec) -> Iterator[tuple[Path, Pixels | str]]:
+    """(path, pixels as the model takes them, or why there are none) in the order of ``paths``.
+
+    Pillow releases the interpreter lock, so threads decode in parallel; as many images as
+    WAITING_BYTES holds, four batches at most, wait for whoever asks.
+    """
+    size = spec.height * spec.width * 3
+    window = max(1, min(4 * BATCH, WAITING_BYTES // size))
+    remaining = iter(paths)
+    waiting: deque[tuple[Path, Future[Pixels | str]]] = deque()
+    pool = ThreadPoolExecutor(available_cores())
+    try:
+        while True:
+            for path in islice(remaining, window - len(waiting)):
+                waiting.append((path, pool.submit(_pixels, path, spec)))
+            if not waiting:
+                return
+            path, future = waiting.popleft()
+            yield path, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pixels(path: Path, spec: PreprocessSpec) -> Pixels | str:
+    try:
+        if path.exists() and not path.is_file():
+            return f"{path} is not a file"  # a pipe would be waited for without end
+        return resize(decode_file(path), spec)
+    except (DataError, OSError) as error:
+        return str(error)
+
+
+# -------------------------------------------------------------------------------------- CSV
+
+
+def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
+    """Write the header; the function that writes a row."""
+    calibrated = rules.temperature not in (None, 1.0)
+
+    def line(cells: Sequence[Any]) -> None:
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerow(cells)
+        stream.write(out.getvalue().encode())
+
+    line(
+        [
+            *("image", "status", "answer", "confidence", "set", "problem"),
+            *(f"p({name})" for name in rules.labels),
+            *(f"calibrated({name})" for name in rules.labels if calibrated),
+        ]
+    )
+
+    def write(row: Row) -> None:
+        if row.answer is None:
+            line([_path_cell(row.image), "unreadable", "", "", "", row.problem])
+            return
+        answer = row.answer
+        shown = answer.shown[answer.order[0]]
+        line(
+            [
+                _path_cell(row.image),
+                "not sure" if answer.abstained else "answered",
+                words(answer),
+                number(shown),
+                _text("; ".join(answer.names(answer.members or ()))),
+                "",
+                *(number(p) for p in answer.probabilities),
+                *(number(p) for p in answer.shown if calibrated),
+            ]
+        )
+
+    return write
+
+
+def words(answer: Answer) -> str:
+    """The answer as a cell: empty where it abstained, "none" where no label holds."""
+    if answer.abstained:
+        return ""
+    return _text("; ".join(answer.names(answer.said)) or "none")
+
+
+def _text(cell: str) -> str:
+    """``cell`` as no spreadsheet takes it for a formula: a label may come from anybody's file."""
+    formula = re.match(r"[=@\t\r]|[+-].", cell) and not re.fullmatch(r"[+-]?[\d.,]+", cell)
+    return f"'{cell}" if formula else cell
+
+
+def _path_cell(path: str) -> str:
+    """The same file under a name that is no formula either."""
+    return f"./{path}" if path[:1] in "=+-@\t\r" else path
+
+
+def refuse(tally: Tally) -> DataError | None:
+    """The error to end with where files could not be read; None where all were."""
+    bad = tally.unreadable
+    if not bad:
+        return None
+    return DataError(
+        f"{len(bad)} of {tally.images} images could not be read, the first: {bad[0].problem};"
+        " the answers to the others are complete"
+    )

@@ -1,0 +1,130 @@
+"""A bundle read back: whole or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+import toys
+from asked import ABSTAIN_BELOW, SET_FROM, TEMPERATURE, calibration, make_bundle, make_run
+
+from edgecell.bundle.reader import is_bundle, open_bundle
+from edgecell.errors import ArtifactError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "toy"
+    return make_bundle(make_run(folder, toys.converted("int8"), calibrated=calibration()))
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / made.name))
+
+
+def edit(bundle: Path, change) -> None:
+    path = bundle / "model.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    change(card)
+    path.write_text(json.dumps(card), encoding="utf-8")
+
+
+def test_folder_and_zip_are_the_same(made: Path):
+    archive = made.with_suffix(".zip")
+    assert is_bundle(made) and is_bundle(archive) and not is_bundle(made.parent)
+    one, other = open_bundle(made), open_bundle(archive)
+    assert one.card == other.card and one.model == other.model and one.rules == other.rules
+    assert one.read("labels.txt") == other.read("labels.txt")
+    rules = one.rules
+    assert rules.labels == toys.CLASSES and rules.kind == "single-label"
+    assert (rules.temperature, rules.abstain_below, rules.set_from, rules.coverage) == (
+        TEMPERATURE,
+        ABSTAIN_BELOW,
+        SET_FROM,
+        0.9,
+    )
+    assert (one.spec.height, one.spec.fit) == (toys.SIZE, "stretch")
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "golden/00.png"])
+def test_an_altered_file_is_refused(bundle: Path, name: str):
+    path = bundle / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ArtifactError, match=f"{name} was altered"):
+        open_bundle(bundle).read(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda c: c.update(schema="x"), "no bundle's"),
+        (lambda c: c.update(schema_version=2), "format 2"),
+        (lambda c: c["labels"].pop(), "3 labels for an output"),
+        (lambda c: c["labels"].__setitem__(0, 7), "TypeError: labels"),
+        (lambda c: c.pop("decision"), "'decision'"),
+        (
+            lambda c: c["decision"]["abstention"].update(threshold=float("nan")),
+            "nan is not a number",
+        ),
+        (lambda c: c["decision"]["conformal"].update(threshold=1.5), "1.5 is not a number"),
+        (lambda c: c["decision"]["temperature"].update(value=0), "0 is not a number"),
+        (lambda c: c["decision"]["abstention"].update(threshold="0.5"), "'0.5' is not a number"),
+        (lambda c: c["model"].update(file="../model.tflite"), "no file of the bundle"),
+        (lambda c: c["model"].update(file="/etc/hostname"), "no file of the bundle"),
+        (lambda c: c["preprocessing"]["fit"].update(mode="pad"), "not known to this edgecell"),
+        (lambda c: c["preprocessing"]["resize"].update(kernel="cubic"), "resize.kernel"),
+        (lambda c: c["preprocessing"].update(colour={"gamma": 2}), "colour.gamma"),
+        (lambda c: c["task"].update(name="detection"), "'detection'"),
+        (lambda c: c.update(files=[]), "files or verified"),
+    ],
+)
+def test_a_card_of_another_form_is_refused(bundle: Path, change, said: str):
+    edit(bundle, change)
+    with pytest.raises(ArtifactError, match=said):
+        open_bundle(bundle)
+
+
+def test_only_listed_files_are_read(bundle: Path):
+    (bundle / "notes.txt").write_text("x")
+    opened = open_bundle(bundle)
+    for name in ("notes.txt", "../toy-python.zip", "model.json"):
+        with pytest.raises(ArtifactError, match="lists no file"):
+            opened.read(name)
+
+
+def test_zips_that_are_no_bundles(tmp_path: Path, made: Path):
+    path = tmp_path / "x.zip"
+    path.write_bytes(b"PK\x03\x04 no zip")
+    with pytest.raises(ArtifactError, match="not a zip that can be read"):
+        open_bundle(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", "x")
+    with pytest.raises(ArtifactError, match="it holds 0 model.json"):
+        open_bundle(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(made / "model.json", "a/model.json")
+    with pytest.raises(ArtifactError, match="holds no model.tflite"):
+        open_bundle(path)
+    with pytest.raises(ArtifactError, match="no bundle at"):
+        open_bundle(tmp_path / "y.zip")
+
+
+def test_a_zip_that_unpacks_to_more_than_any_bundle_is_not_read_on(tmp_path: Path):
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/model.json", b" " * 17_000_000)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ArtifactError, match=r"model.json has more than 16,000,000 bytes"):
+        open_bundle(path)
+
+
+def test_text_that_is_no_json(bundle: Path):
+    (bundle / "model.json").write_text("[" * 100_000)
+    with pytest.raises(ArtifactError, match="not JSON"):
+        open_bundle(bundle)
