@@ -143,6 +143,7 @@ def bench(
         ),
         *_drift_warnings(entries),
         *_delegate_warnings(entries),
+        *_agreement_warnings(entries),
     ]
     return BenchResult(
         entries,
@@ -251,6 +252,25 @@ def _delegate_warnings(entries: list[dict[str, Any]]) -> list[str]:
     return [
         f"XNNPACK took no operator of {', '.join(alone)}: these are times of the built-in kernels"
     ]
+
+
+def _agreement_warnings(entries: list[dict[str, Any]]) -> list[str]:
+    """A line for each file that a device answers otherwise than this host does.
+
+    Kernels of another processor may round one quantum apart.
+    """
+    found = []
+    for entry in entries:
+        largest, top1 = entry["agreement"]["largest_difference"], entry["agreement"]["top1"]
+        apart = largest["unit"] == "quanta" and largest.get("value", 0) > 1
+        if apart or top1.get("value", 1) < 1:
+            unit = "" if largest["unit"] == "1" else " quanta"
+            found.append(
+                f"{entry['name']} answers otherwise than on this host: outputs up to"
+                f" {largest['value']:.3g}{unit} apart, another first class in"
+                f" {round((1 - top1['value']) * top1['n'])} of {top1['n']} images"
+            )
+    return found
 
 
 def _labels(models: Sequence[Path]) -> list[str]:

@@ -77,7 +77,14 @@ def write_session(folder: Path, session: Session) -> None:
             else:
                 _save(folder, f"batch-{i}-{k}", several.times)
             batches.append(entry)
-        models.append({"memory": model.memory, "timings": timings, "batches": batches})
+        models.append(
+            {
+                "delegate": model.delegate,
+                "memory": model.memory,
+                "timings": timings,
+                "batches": batches,
+            }
+        )
     data = {"facts": session.facts, "background": session.background, "models": models}
     (folder / _RESULTS).write_text(json.dumps(data, allow_nan=False), encoding="utf-8")
 
@@ -109,7 +116,8 @@ def read_session(folder: Path) -> Session:
             )
             for k, several in enumerate(entry["batches"])
         ]
-        models.append(Samples(_load(folder, f"raw-{i}"), entry["memory"], timings, batches))
+        raw = _load(folder, f"raw-{i}")
+        models.append(Samples(raw, entry["delegate"], entry["memory"], timings, batches))
     return Session(data["facts"], models, data["background"])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from benchmarks.devices.browser import Browser
 from benchmarks.devices.host import Host
 from benchmarks.devices.interface import Device, DeviceError
+from benchmarks.devices.qemu_arm64 import QemuArm64
 from benchmarks.devices.ssh import Ssh
 
 
@@ -23,9 +24,10 @@ DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
     "host": lambda address, options: Host(),
     "ssh": lambda address, options: Ssh(address, options.remote_python),
     "browser": lambda address, options: Browser(),
+    "qemu-arm64": lambda address, options: QemuArm64(),
 }
 ADDRESSED = ("ssh",)
-SHOWN = "host, ssh:user@host[:port], browser"
+SHOWN = "host, ssh:user@host[:port], browser, qemu-arm64"
 """How a user may write them."""
 
 

@@ -61,9 +61,10 @@ class BatchTiming:
 
 @dataclass
 class Samples:
-    """What one model gave: `raw` (N, C), the output tensor's own values, memory and times."""
+    """What one model gave: `raw` (N, C), the output tensor's own values, by whose kernels, memory, times."""
 
     raw: NDArray[Any]
+    delegate: dict[str, Any]
     memory: dict[str, Any]
     timings: list[Timing] = field(default_factory=list)
     batches: list[BatchTiming] = field(default_factory=list)
@@ -95,7 +96,7 @@ def sample(jobs: Sequence[Job], options: BenchOptions, say: Say) -> Session:
         predictor = TFLitePredictor.open(job.path, threads=1, xnnpack=options.xnnpack)
         raw = _outputs(predictor, job.images, part)
         memory = peak_memory(job.path) if options.memory else no_memory("not asked for")
-        session.models.append(Samples(raw, memory))
+        session.models.append(Samples(raw, predictor.delegation().to_json(), memory))
     images = [job.images[:TIMED_IMAGES].copy() for job in jobs]
     settings = thread_settings(options.threads)
     for step, threads in enumerate(settings):

@@ -258,7 +258,7 @@ def verify(
     "--device",
     default="host",
     show_default=True,
-    help="Where the files run: host, ssh:user@host[:port], or browser.",
+    help="Where the files run: host, ssh:user@host[:port], browser, or qemu-arm64.",
 )
 @click.option(
     "--remote-python",
