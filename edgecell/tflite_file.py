@@ -40,7 +40,7 @@ _NUMPY: dict[str, str] = {
 
 # What reading a damaged flatbuffer raises: offsets beyond the end (struct, index), lengths that
 # numpy refuses (value, memory, overflow), a missing table read as None (type, attribute), names.
-_DAMAGE = (
+DAMAGE = (
     struct.error,
     IndexError,
     KeyError,
@@ -155,7 +155,7 @@ def parse(data: bytes, name: str = "the model") -> TFLiteFile:
         )
     try:
         return _parse(data)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
             f"{name} is a damaged TFLite file ({len(data)} bytes: {detail});"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +87,17 @@ def toy_network(monkeypatch):
         return keras.Model(inputs, x)
 
     monkeypatch.setattr(train_module, "build_model", build)
+
+
+@pytest.fixture(scope="session")
+def mediapipe_python() -> str:
+    """A Python that has mediapipe, which does not install beside TensorFlow 2.21; skipped without one."""
+    candidate = os.environ.get("EDGECELL_MEDIAPIPE_PYTHON", sys.executable)
+    code = "from mediapipe.tasks.python import vision"
+    try:
+        found = subprocess.run([candidate, "-c", code], capture_output=True, timeout=120).returncode
+    except OSError:
+        found = 1
+    if found != 0:
+        pytest.skip("no mediapipe; name a Python that has it in EDGECELL_MEDIAPIPE_PYTHON")
+    return candidate

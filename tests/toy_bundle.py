@@ -33,7 +33,6 @@ def make_bundle(
     subject = manifest.Subject(
         name="toy",
         source=data,
-        data=data,
         predictor=predictor,
         spec=PreprocessSpec(toys.SIZE, toys.SIZE, fit),
         labels=labels,
@@ -48,6 +47,7 @@ def make_bundle(
     split = Split("val", Pictures(images), classes)
     with writer.fresh_folder(folder) as scratch:
         model = manifest.model_json(subject, golden.COUNT)
+        manifest.shipped(model, data)
         model["decision"]["abstention"]["threshold"] = threshold
         atomic_write_bytes(scratch / "model.tflite", data)
         chosen = golden.gather(predictor, subject.spec, split, threshold)

@@ -33,14 +33,12 @@ Verdict = str
 class Subject:
     """The model of a bundle and what is known of it.
 
-    ``source`` are the bytes that were verified, ``data`` those that are shipped: the same graph, with
-    metadata. ``records`` are the run's, by stage name, each as read; ``calibration`` this model's entry
-    in the calibrate record.
+    ``source`` are the bytes that were verified and ``predictor`` runs. ``records`` are the run's, by stage
+    name, each as read; ``calibration`` is this model's entry in the calibrate record.
     """
 
     name: str
     source: bytes
-    data: bytes
     predictor: TFLitePredictor
     spec: PreprocessSpec
     labels: tuple[str, ...]
@@ -55,7 +53,7 @@ class Subject:
 
 
 def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
-    """``model.json`` without its list of files.
+    """``model.json`` without its list of files and the facts of the shipped file, see :func:`shipped`.
 
     Raises:
         ConvertError: an input that pixels do not enter as they are.
@@ -78,8 +76,6 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
         "verified": verified(subject.verdict),
         "model": {
             "file": MODEL_FILE,
-            "sha256": sha256_bytes(subject.data),
-            "size_bytes": len(subject.data),
             "precision": subject.precision,
             "architecture": architecture(subject.records),
             "verified_sha256": sha256_bytes(subject.source),
@@ -119,6 +115,11 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
             for stage, record in subject.records.items()
         },
     }
+
+
+def shipped(model: dict[str, Any], data: bytes) -> None:
+    """Enter the file that is shipped, the verified graph with metadata, into model.json's content."""
+    model["model"] |= {"sha256": sha256_bytes(data), "size_bytes": len(data)}
 
 
 def verified(verdict: Verdict) -> dict[str, str]:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecell.bundle import golden, manifest, writer
+from edgecell.bundle.metadata import metadata
 from edgecell.bundle.readme import readme
 from edgecell.bundle.targets import chosen
 from edgecell.config import DataConfig
 from edgecell.data import Dataset
-from edgecell.errors import ArtifactError, ConfigError, ParityError
+from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
 from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
 from edgecell.pipeline.targets import Target, check_classes, data_hash, load_data, resolve
 from edgecell.pipeline.verification import files_of
-from edgecell.preprocess import PreprocessSpec
+from edgecell.preprocess import PreprocessSpec, resize
 from edgecell.progress import Progress
 from edgecell.record import envelope
 from edgecell.report.records import read_records
@@ -32,6 +35,7 @@ from edgecell.rundir import (
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import task_named
 from edgecell.tflite_file import read_bytes
+from edgecell.tflite_metadata import attach
 
 STAGES = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
 
@@ -142,7 +146,6 @@ def _subject(
     return manifest.Subject(
         name=target.model.stem,
         source=source,
-        data=source,
         predictor=predictor,
         spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
         labels=labels,
@@ -198,25 +201,29 @@ def _write(
 ) -> dict[str, Any]:
     """All files of the bundle, model.json last; its content."""
     model = manifest.model_json(subject, golden.COUNT)
-    atomic_write_bytes(scratch / manifest.MODEL_FILE, subject.data)
+    data = attach(subject.source, metadata(subject, model))
+    manifest.shipped(model, data)
+    atomic_write_bytes(scratch / manifest.MODEL_FILE, data)
     atomic_write_text(scratch / manifest.LABELS_FILE, "\n".join(subject.labels) + "\n")
+    predictor = TFLitePredictor(data, name=manifest.MODEL_FILE)
     images = golden.gather(
-        subject.predictor,
+        predictor,
         subject.spec,
         dataset.val if dataset else None,
         model["decision"]["abstention"]["threshold"],
     )
+    _same_answers(subject, predictor, images)
     source = f"{dataset.name}, val" if dataset else "drawn"
     golden.write(
         (scratch / manifest.GOLDEN_FILE).parent,
         images,
-        subject.predictor,
+        predictor,
         subject.spec,
         subject.labels,
         {
             "model_sha256": model["model"]["sha256"],
             "images": source,
-            "made_with": _made_with(subject.predictor),
+            "made_with": _made_with(predictor),
         },
     )
     progress.advance(1)
@@ -226,6 +233,19 @@ def _write(
     model["files"] = writer.file_hashes(scratch)
     atomic_write_json(scratch / "model.json", model)
     return model
+
+
+def _same_answers(
+    subject: manifest.Subject, predictor: TFLitePredictor, images: list[golden.Golden]
+) -> None:
+    """ConvertError unless the file with metadata gives the verified file's outputs, bit for bit."""
+    pixels = np.stack([resize(image.pixels, subject.spec) for image in images])
+    expected, found = subject.predictor.raw(pixels), predictor.raw(pixels)
+    if not np.array_equal(expected, found):
+        raise ConvertError(
+            f"{subject.name} answers otherwise with metadata than without on"
+            f" {np.any(expected != found, axis=1).sum()} of {len(images)} images; nothing was written"
+        )
 
 
 def _made_with(predictor: TFLitePredictor) -> dict[str, Any]:
