@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from benchmarks.devices.adb import Adb
 from benchmarks.devices.browser import Browser
 from benchmarks.devices.host import Host
 from benchmarks.devices.interface import Device, DeviceError
@@ -15,19 +16,22 @@ from benchmarks.devices.ssh import Ssh
 
 @dataclass(frozen=True)
 class DeviceOptions:
-    """What some devices need besides an address: ``remote_python`` on a board behind ssh."""
+    """What some devices need besides an address: ``remote_python`` on a board behind ssh, and a
+    ``benchmark_model`` built for a phone."""
 
     remote_python: str = "python3"
+    benchmark_model: str = ""
 
 
 DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
     "host": lambda address, options: Host(),
     "ssh": lambda address, options: Ssh(address, options.remote_python),
+    "adb": lambda address, options: Adb(address, options.benchmark_model),
     "browser": lambda address, options: Browser(),
     "qemu-arm64": lambda address, options: QemuArm64(),
 }
-ADDRESSED = ("ssh",)
-SHOWN = "host, ssh:user@host[:port], browser, qemu-arm64"
+ADDRESSED = ("ssh", "adb")
+SHOWN = "host, ssh:user@host[:port], adb[:serial], browser, qemu-arm64"
 """How a user may write them."""
 
 

@@ -258,13 +258,16 @@ def verify(
     "--device",
     default="host",
     show_default=True,
-    help="Where the files run: host, ssh:user@host[:port], browser, or qemu-arm64.",
+    help="Where the files run: host, ssh:user@host[:port], adb[:serial], browser, or qemu-arm64.",
 )
 @click.option(
     "--remote-python",
     default="python3",
     show_default=True,
     help="With ssh: the Python there that has ai-edge-litert.",
+)
+@click.option(
+    "--benchmark-model", default="", help="With adb: LiteRT's benchmark_model for Android."
 )
 @opt.pace_flags
 @opt.flags(opt.BENCH, opt.DATA)
@@ -275,6 +278,7 @@ def bench(
     unverified: bool,
     device: str,
     remote_python: str,
+    benchmark_model: str,
     output: Path | None,
     as_json: bool,
     **parameters: Any,
@@ -297,7 +301,7 @@ def bench(
             progress,
             allow_unverified=unverified,
             device=device,
-            device_options=benching.DeviceOptions(remote_python),
+            device_options=benching.DeviceOptions(remote_python, benchmark_model),
         )
     if as_json:
         print_json(record)
