@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import toys
 from conftest import Pictures
@@ -25,9 +26,10 @@ def make_bundle(
     labels: tuple[str, ...] = toys.CLASSES,
     fit: str = "stretch",
     verdict: str = "passed",
-    threshold: float | None = None,
+    task: str = MULTI_CLASS,
+    decision: Mapping[str, Any] | None = None,
 ) -> Path:
-    """A bundle with 28 images of the toy's and four of odd shapes; ``threshold`` is for abstention."""
+    """A bundle with 28 images of the toy's and four of odd shapes; ``decision`` is merged into its card's."""
     data = toys.converted(precision, input_type)
     predictor = TFLitePredictor(data, name="toy.tflite")
     subject = manifest.Subject(
@@ -36,7 +38,7 @@ def make_bundle(
         predictor=predictor,
         spec=PreprocessSpec(toys.SIZE, toys.SIZE, fit),
         labels=labels,
-        task=TASKS[MULTI_CLASS],
+        task=TASKS[task],
         verdict=verdict,
         precision=precision,
         calibration=None,
@@ -48,8 +50,9 @@ def make_bundle(
     with writer.fresh_folder(folder) as scratch:
         model = manifest.model_json(subject, golden.COUNT)
         manifest.shipped(model, data)
-        model["decision"]["abstention"]["threshold"] = threshold
+        model["decision"] |= decision or {}
         atomic_write_bytes(scratch / "model.tflite", data)
+        threshold = model["decision"]["abstention"]["threshold"]
         chosen = golden.gather(predictor, subject.spec, split, threshold)
         golden.write(scratch / "golden", chosen, predictor, subject.spec, labels, {})
         writer.add_samples(scratch, targets, model)

@@ -86,7 +86,7 @@ def _model_header(card: dict[str, Any], model: bytes) -> str:
 
 /* Below this probability the app says that it is not sure; 0: it always answers. */
 #define MODEL_ABSTAIN_BELOW {float(threshold or 0)!r}
-/* Several labels can hold at once: all those whose probability reaches the threshold. */
+/* Several labels can hold at once: all those whose probability is above the threshold. */
 #define MODEL_MULTI_LABEL {int(card["task"]["kind"] == "multi-label")}
 #define MODEL_LABEL_THRESHOLD {float(decision["label_threshold"] or 0)!r}
 

@@ -17,6 +17,7 @@ from toy_bundle import make_bundle, weight_at
 from edgecell.bundle.c_source import quoted
 from edgecell.preprocess import PreprocessSpec, resize
 from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_LABEL
 
 LITERT = Path(find_spec("ai_edge_litert").origin).parent  # find_spec does not load it
 GCC = shutil.which("gcc")
@@ -62,6 +63,13 @@ def spoil(bundle: Path, name: str, old: str, new: str) -> None:
     text = path.read_text()
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
+
+
+def cell(folder: Path) -> tuple[str, str, str]:
+    """The words that classify one image of the toy's."""
+    path = folder / "cell.rgb"
+    path.write_bytes(toys.images(1, seed=11)[0].tobytes())
+    return str(path), str(toys.SIZE), str(toys.SIZE)
 
 
 @pytest.mark.parametrize(
@@ -146,13 +154,23 @@ def test_answers_are_edgecell_s(bundle, tmp_path):
 
 def test_threshold_warning_and_odd_labels_arrive(tmp_path):
     labels = ('say "no"', "what??/", "back\\slash", "größer")
-    bundle = make_bundle(tmp_path / "toy", ["c"], labels=labels, verdict="failed", threshold=1.5)
-    image = tmp_path / "cell.rgb"
-    image.write_bytes(toys.images(1, seed=11)[0].tobytes())
-    done = run(bundle, str(image), str(toys.SIZE), str(toys.SIZE))
+    decision = {"abstention": {"threshold": 1.5}}
+    bundle = make_bundle(
+        tmp_path / "toy", ["c"], labels=labels, verdict="failed", decision=decision
+    )
+    done = run(bundle, *cell(tmp_path))
     assert done.stdout.startswith("not sure (")
     assert all(label in done.stdout for label in labels)
     assert "WARNING: UNVERIFIED: this file FAILED verify" in done.stderr
+
+
+def test_of_several_labels_those_above_the_threshold_hold(tmp_path):
+    [p] = TFLitePredictor(toys.converted("int8")).predict(toys.images(1, seed=11)[0])
+    third, second = np.argsort(p)[-3:-1]
+    decision = {"label_threshold": float(p[third])}
+    bundle = make_bundle(tmp_path / "toy", ["c"], task=MULTI_LABEL, decision=decision)
+    held = [name for name, x in zip(toys.CLASSES, p, strict=True) if x >= p[second]]
+    assert run(bundle, *cell(tmp_path)).stdout.startswith(f"{' and '.join(held)} (")
 
 
 def test_a_literal_hides_what_c_would_read():

@@ -88,7 +88,7 @@ static int answers(const model_output_t *output, int *shown)
     int i, count = 0, best = 0;
 
     for (i = 0; i < MODEL_CLASSES; i++) {
-        if (MODEL_MULTI_LABEL && MODEL_PROBABILITY(output[i]) >= MODEL_LABEL_THRESHOLD)
+        if (MODEL_MULTI_LABEL && MODEL_PROBABILITY(output[i]) > MODEL_LABEL_THRESHOLD)
             shown[count++] = i;
         best = output[i] > output[best] ? i : best;
     }
