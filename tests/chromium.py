@@ -60,15 +60,18 @@ class Tab:
         elif method == "Network.requestWillBeSent":
             self.requests.append(data["request"]["url"])
 
-    def show(self, path: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
-        """Open a file in a window of that size and wait until it is drawn."""
+    def show(
+        self, page: Path | str, width: int = 1280, height: int = 900, *, dark: bool = False
+    ) -> None:
+        """Open a file or an address in a window of that size and wait until it is drawn."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
         )
         look = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[look])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        url = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=url)
         self.until("document.readyState === 'complete'")
 
     def js(self, expression: str) -> Any:
@@ -103,6 +106,18 @@ class Tab:
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def choose(self, selector: str, file: Path) -> None:
+        """A file chosen in the browser's own dialog for an ``<input type=file>``."""
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector('{selector}')")
+        self.call("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
+
+    def drop(self, selector: str, file: Path) -> None:
+        """A file dragged from the desktop onto an element."""
+        x, y = self.middle(selector)
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     def press(self, key: str) -> None:
         """A key that types nothing (Tab, Escape, ArrowDown), or Enter."""
         code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowUp": 38, "ArrowDown": 40}[key]
@@ -123,7 +138,7 @@ class Tab:
 class Browser:
     """The process and its two pipes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *flags: str) -> None:
         to_read, self._out = os.pipe()
         self._in, to_write = os.pipe()
 
@@ -134,7 +149,7 @@ class Browser:
 
         assert PROGRAM is not None
         self.process = subprocess.Popen(
-            [PROGRAM, *_FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            [PROGRAM, *_FLAGS, *flags, f"--user-data-dir={folder}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -183,9 +198,9 @@ class Browser:
 
 
 @contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
-    """A browser with a fresh profile in ``folder``, gone at the end."""
-    started = Browser(folder)
+def browser(folder: Path, *flags: str) -> Iterator[Browser]:
+    """A browser with a fresh profile in ``folder``, gone at the end; ``flags`` of its command line."""
+    started = Browser(folder, *flags)
     try:
         yield started
     finally:

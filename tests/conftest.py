@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,20 @@ def shared() -> Path:
     if not (path / "data").is_dir():
         pytest.skip(f"no real images at {path}; set EDGECELL_SHARED")
     return path
+
+
+@pytest.fixture(scope="session")
+def litertjs() -> Path:
+    """The folder of packages that npm installed LiteRT.js into; the test is skipped where it cannot."""
+    from benchmarks.devices import litert_js
+    from benchmarks.devices.interface import DeviceError
+
+    if shutil.which("npm") is None:
+        pytest.skip("no npm here, which installs LiteRT.js")
+    try:
+        return litert_js.packages()
+    except DeviceError as error:
+        pytest.skip(f"LiteRT.js cannot be installed: {error}")
 
 
 @pytest.fixture(scope="session")

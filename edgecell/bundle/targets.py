@@ -38,6 +38,10 @@ TARGETS: dict[str, Target] = {
         "a C compiler and LiteRT's shared library, which the Python package ai-edge-litert holds",
         c_source.make,
     ),
+    "web": Target(
+        "a page on LiteRT.js, without a framework",
+        "Node.js with npm to install and try it; any web server with https to ship it",
+    ),
 }
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import configparser
 import json
-import shutil
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import toys
+from chromium import needs_chromium
 from conftest import REPOSITORY
 
 from benchmarks.devices import browser as browser_module
 from benchmarks.devices import litert_js
-from benchmarks.devices.browser import PROGRAMS, Browser
+from benchmarks.devices.browser import Browser
 from benchmarks.devices.interface import DeviceError
 from benchmarks.devices.registry import open_device
 from benchmarks.latency import Pace
@@ -200,19 +200,7 @@ def test_the_page_is_in_the_package():
     assert {path.name for path in packed} >= {"index.html", "bench.js", "package-lock.json"}
 
 
-@pytest.fixture(scope="module")
-def litertjs():
-    """LiteRT.js from npm, or a reason to skip."""
-    if not any(map(shutil.which, PROGRAMS)):
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
-    if shutil.which("npm") is None:
-        pytest.skip("no npm here, which installs LiteRT.js")
-    try:
-        litert_js.packages()
-    except DeviceError as error:
-        pytest.skip(f"LiteRT.js cannot be installed: {error}")
-
-
+@needs_chromium
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [("float32", None), ("int8", "uint8"), ("int8", "int8")])
 def test_a_real_browser_answers_as_python_does(litertjs, tmp_path, kind):
