@@ -40,6 +40,12 @@ class ParityError(EdgecellError):
     exit_code = 5
 
 
+class RegressionError(EdgecellError):
+    """A model that is worse than the one it was to be compared with."""
+
+    exit_code = 5
+
+
 class ArtifactError(EdgecellError):
     """A file on disk (model, record, run directory) that is missing, corrupt or altered."""
 

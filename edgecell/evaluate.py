@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgecell import metrics, plots
 from edgecell.errors import DataError
-from edgecell.predictions import Predictions
+from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text
 
@@ -47,7 +47,8 @@ def evaluate(
     n, class_count = probabilities.shape
     if len(class_names) != class_count:
         raise DataError(f"{len(class_names)} class names for a model of {class_count} classes")
-    confusion = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), class_count)
+    predicted = probabilities.argmax(axis=1)
+    confusion = metrics.confusion_matrix(labels, predicted, class_count)
     draws = metrics.bootstrap_confusion(confusion, resamples, seed)
     classes = _classes(confusion, draws["f1"], class_names)
 
@@ -90,6 +91,7 @@ def evaluate(
         "worst_class": _worst(classes),
         "classes": classes,
         "confusion": confusion.tolist(),
+        "answers": answers(labels, predicted),
         "reliability": _arrays(metrics.reliability(labels, probabilities).__dict__),
         "confidence_histogram": _arrays(
             dict(

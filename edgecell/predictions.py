@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell import metrics
-from edgecell.errors import DataError
+from edgecell.errors import ArtifactError, DataError
 from edgecell.tasks import Task
 
 SCHEMA = "edgecell/predictions"
@@ -135,6 +135,34 @@ class Predictions:
             ",".join((str(index), *(str(number(p)) for p in row))) + "\n"
             for index, row in enumerate(self.probabilities)
         )
+
+
+def answers(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, str]:
+    """Labels and predictions (N,) for a JSON file, as class numbers with spaces between: two bytes an image."""
+    return {
+        key: " ".join(map(str, np.asarray(numbers).tolist()))
+        for key, numbers in (("labels", labels), ("predicted", predicted))
+    }
+
+
+def read_answers(told: Mapping[str, str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The inverse of :func:`answers`: labels (N,) and predictions (N,).
+
+    Raises:
+        ArtifactError: not what :func:`answers` writes.
+    """
+    try:
+        labels, predicted = (
+            np.array([int(number) for number in told[key].split(" ")], np.int64)
+            for key in ("labels", "predicted")
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ArtifactError(f"answers that cannot be read ({error}); measure again") from error
+    if len(labels) != len(predicted) or min(labels.min(), predicted.min()) < 0:
+        raise ArtifactError(
+            f"answers that cannot be: {len(labels)} labels, {len(predicted)} predictions; measure again"
+        )
+    return labels, predicted
 
 
 COLUMNS = ("index", "image", "label", "predicted", "confidence", "right")

@@ -68,6 +68,11 @@ def command_lines(text: str) -> list[str]:
     return [" ".join(line.split()) for line in lines if line.strip()]
 
 
+def wrong_calls(line: str) -> list[str]:
+    """What the program would refuse of a command line of a script."""
+    return [f"{line}: {said}" for said in _typed(" ".join(line.split()))]
+
+
 def undocumented(pages: Path) -> list[str]:
     """Commands without a page ("# edgecell VERB") or a section of their group's page; and the reverse."""
     wanted = {f"edgecell {' '.join(words)}": pages / f"{words[0]}.md" for words in leaves()}

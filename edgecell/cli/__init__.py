@@ -9,7 +9,17 @@ from typing import Any
 import click
 
 from edgecell import __version__
-from edgecell.cli import asking, commands, data, seeing, shipping, terminal, trust, tuning
+from edgecell.cli import (
+    asking,
+    commands,
+    comparing,
+    data,
+    seeing,
+    shipping,
+    terminal,
+    trust,
+    tuning,
+)
 from edgecell.errors import EdgecellError
 
 INTERRUPTED = 130
@@ -42,17 +52,19 @@ def cli() -> None:
     edgecell explain RUN                         heat maps: what the model looked at
     edgecell embed RUN                           how it sorts the images: a map of their features
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
+    edgecell compare RUN OTHER_RUN               side by side, tested on the same images
     edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
     edgecell predict FOLDER --model X            what the model says of your images
 
     Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its
-    reference, 6 file missing or damaged, 130 interrupted.
+    reference or worse than its baseline, 6 file missing or damaged, 130 interrupted.
     """
 
 
 for command in (
     *commands.COMMANDS,
     *trust.COMMANDS,
+    *comparing.COMMANDS,
     *seeing.COMMANDS,
     *shipping.COMMANDS,
     *asking.COMMANDS,

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli import show, show_quantization
+from edgecell.cli import show, show_comparison, show_quantization
 from edgecell.cli.terminal import Display, print_json, print_line
 from edgecell.config import Config
 from edgecell.errors import ConfigError
@@ -269,6 +269,13 @@ def verify(
 @click.option(
     "--benchmark-model", default="", help="With adb: LiteRT's benchmark_model for Android."
 )
+@click.option("--against", type=PATH, help="bench.json that the files must not be worse than.")
+@click.option(
+    "--max-regress",
+    "limits",
+    multiple=True,
+    help="How much worse is allowed: 5%, or accuracy=, bytes= or latency=5%; repeatable [default: 5%].",
+)
 @opt.pace_flags
 @opt.flags(opt.BENCH, opt.DATA)
 @opt.output_option
@@ -279,6 +286,8 @@ def bench(
     device: str,
     remote_python: str,
     benchmark_model: str,
+    against: Path | None,
+    limits: tuple[str, ...],
     output: Path | None,
     as_json: bool,
     **parameters: Any,
@@ -287,9 +296,13 @@ def bench(
 
     Without --data the images are those that the model's run was trained on. Latency is measured as
     MLPerf's single stream: warm-up, then at least so many runs and at least so long, the files in turn.
+    With --against, exit code 5 where accuracy, bytes or latency became worse than allowed.
     """
-    from edgecell.pipeline import benching
+    from edgecell.pipeline import benching, comparing
 
+    if limits and against is None:
+        raise ConfigError("--max-regress goes with --against; name the earlier bench.json too")
+    earlier = comparing.against(against, limits) if against is not None else None
     opt.take_pace(parameters)
     data = named_data(parameters)
     with display() as progress:
@@ -302,11 +315,17 @@ def bench(
             allow_unverified=unverified,
             device=device,
             device_options=benching.DeviceOptions(remote_python, benchmark_model),
+            against=earlier,
         )
     if as_json:
         print_json(record)
     else:
         show.benched(record, folder)
+        if earlier is not None:
+            show_comparison.regressed(record["results"]["regression"])
+    failure = comparing.failure(record["results"])
+    if failure is not None:
+        raise failure
 
 
 @click.command(short_help="All stages of a recipe, finished ones skipped.")

@@ -18,10 +18,18 @@ from benchmarks.run import BenchResult, bench, write_artefacts
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.lookup import passing_hashes
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Target, data_hash, load_data, resolve, where_to_write
+from edgecell.pipeline.targets import (
+    Target,
+    data_hash,
+    images_id,
+    load_data,
+    resolve,
+    where_to_write,
+)
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.bench_page import write_bench_page
@@ -41,12 +49,16 @@ def bench_models(
     allow_unverified: bool,
     device: str = HOST,
     device_options: DeviceOptions | None = None,
+    against: Against | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Bench ``paths`` side by side on ``device``; the record and the folder of its files.
 
+    ``against`` adds to the results what became worse than in an earlier bench.
+
     Raises:
         ConfigError: not a .tflite, no data set known, or a device that is not there. ArtifactError: a
-        file without a passing verify, unless ``allow_unverified``, which is recorded.
+        file without a passing verify, unless ``allow_unverified``, which is recorded. DataError: the
+        earlier bench saw other images.
     """
     opened = open_device(device, device_options)
     targets = [resolve(path) for path in paths]
@@ -61,7 +73,12 @@ def bench_models(
     first = targets[0]
     run = where_to_write(first, output)
     dataset = load_data(first, data, progress=True)
-    record = bench_in(run, first, adjust(first.config), paths, verdicts, dataset, progress, opened)
+    if against is not None:
+        against.check_images(images_id(dataset, "test"))
+    settings = adjust(first.config)
+    record = bench_in(
+        run, first, settings, paths, verdicts, dataset, progress, opened, against=against
+    )
     if first.run is not None and output is None:
         write_report(first.run)
     return record, run.stage(record["verb"])
@@ -76,6 +93,8 @@ def bench_in(
     dataset: Dataset,
     progress: Progress,
     device: Device | None = None,
+    *,
+    against: Against | None = None,
 ) -> dict[str, Any]:
     """Measure, write bench.json, bench.md, bench.html and the plots, and record it all in ``run``.
 
@@ -110,16 +129,22 @@ def bench_in(
     verb = _verb(result.device)
     for entry, path in zip(result.models, paths, strict=True):
         entry["verify"] = verdicts[str(path)]
+        entry["images"] = images_id(dataset, "test")
     folder = run.stage(verb)
     outputs = write_artefacts(folder, result)
-    outputs.append(write_bench_page(folder / "bench.html", run.name, result.to_json()))
+    results = result.to_json()
+    settings = asdict(config.bench) | {"unverified": _failing(verdicts)}
+    if against is not None:
+        results["regression"] = against.judge(results)
+        settings |= against.settings()
+    outputs.append(write_bench_page(folder / "bench.html", run.name, results))
     return run.write_record(
         verb,
         inputs=paths,
         input_hashes=data_hash(dataset, "test"),
         outputs=outputs,
-        config=asdict(config.bench) | {"unverified": _failing(verdicts)},
-        results=result.to_json(),
+        config=settings,
+        results=results,
     )
 
 

@@ -18,6 +18,7 @@ from edgecell.pipeline.targets import (
     Target,
     check_classes,
     data_hash,
+    images_id,
     load_data,
     resolve,
     where_to_write,
@@ -167,6 +168,7 @@ def evaluate_split(
     predictions = Predictions(dataset.class_names, names, chosen.labels, probabilities)
     results = evaluate(probabilities, chosen.labels, dataset.class_names)
     results |= {"split": split, "model": predictor.name, "examples": examples(predictions)}
+    results["images"] = images_id(dataset, split)
     return results, predictions, write_artefacts(folder, results, predictions, images)
 
 

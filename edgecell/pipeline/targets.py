@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError
-from edgecell.rundir import RunDir
+from edgecell.rundir import RunDir, sha256_bytes
 
 Adjust = Callable[[Config], Config]
 """What the command line does to a target's configuration: its flags."""
@@ -106,6 +107,17 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
 def data_hash(dataset: Dataset, split: str) -> dict[str, str]:
     """How a record names the images it read."""
     return {f"data:{dataset.name}:{split}": dataset.fingerprint}
+
+
+def images_id(dataset: Dataset, split: str) -> str:
+    """Equal for two measurements only where both saw the same images in the same order: a sha256.
+
+    Beside the content: what shares it out into splits, or cuts it short, and the labels themselves.
+    """
+    chosen, origin = dataset.split(split), dataset.origin
+    choices = [origin.get(key) for key in ("limit", "seed", "val_fraction", "test_fraction")]
+    facts = json.dumps([dataset.fingerprint, split, len(chosen), choices])
+    return sha256_bytes(facts.encode() + np.ascontiguousarray(chosen.labels, np.int64).tobytes())
 
 
 def check_classes(target: Target, found: int, dataset: Dataset) -> None:

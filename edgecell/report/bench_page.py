@@ -9,6 +9,7 @@ from typing import Any
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
 from edgecell.report.bench import agreement, headline, more, on_host
+from edgecell.report.comparison import regression_section
 from edgecell.report.contenders import of_bench
 from edgecell.report.elements import details, element, facts, section
 from edgecell.report.page import page
@@ -16,6 +17,7 @@ from edgecell.rundir import atomic_write_text
 
 LINKS = [
     ("figures-table", "Figures"),
+    ("regression", "Baseline"),
     ("tradeoff", "Trade-off"),
     ("classes", "Classes"),
     ("confusion", "Confusion"),
@@ -64,6 +66,7 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
             lead=f"All files on the same {results['images']:,} test images and {where}. "
             "A heading sorts by its column.",
         ),
+        *([regression_section(results["regression"])] if "regression" in results else []),
         parts.chart_section(contenders),
         parts.heat_section(contenders),
         *([parts.confusion_section(contenders)] if answered else []),
@@ -76,6 +79,7 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
         ),
     ]
     cards = element("div", *headline(dict(results), {}), cls="cards")
+    there = {"confusion": answered, "regression": "regression" in results}
+    links = [link for link in LINKS if there.get(link[0], True)]
     data = parts.embedded(parts.payload(contenders))
-    links = [link for link in LINKS if answered or link[0] != "confusion"]
     return page(name, "edgecell benchmark", cards, links, bodies, data=data)

@@ -93,10 +93,30 @@ def of_bench(
         model["precision"],
         figures,
         model["quality"]["classes"],
-        model["quality"]["confusion"],
+        model["quality"].get("confusion", ()),  # a device that gives no answers has none
         images,
         {"passed": True, "failed": False}.get(model.get("verify", "")),
         {WORST_F1: model["quality"]["worst_class"]["name"]},
+    )
+
+
+def of_evaluation(
+    model: Mapping[str, Any], *, name: str | None = None, images: str | None = None
+) -> Contender:
+    """A model that was evaluated and neither weighed nor timed.
+
+    Raises:
+        KeyError: the results lack a part.
+    """
+    quality = model["quality"]
+    return Contender(
+        name or model["name"],
+        model["precision"],
+        of_quality(quality),
+        quality["classes"],
+        quality.get("confusion", ()),
+        images,
+        notes={WORST_F1: quality["worst_class"]["name"]},
     )
 
 

@@ -14,7 +14,10 @@ from edgecell.report.records import read_records
 from edgecell.rundir import VERBS, RunDir, read_json
 from edgecell.workbook import Workbook
 
-_TABLES = ("classes", "confusion", "reliability", "confidence_histogram", "examples", "method")
+_TABLES = (
+    *("classes", "confusion", "answers", "reliability", "confidence_histogram"),
+    *("examples", "images", "method"),
+)
 
 
 def write_evaluation(

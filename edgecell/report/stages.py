@@ -37,6 +37,8 @@ Verdicts = dict[str, bool]
 
 _DRAWN = (
     "confusion",
+    "answers",
+    "images",
     "reliability",
     "confidence_histogram",
     "examples",

@@ -9,7 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from pages import command_lines, complaints, leaves, undocumented
+import yaml
+from pages import command_lines, complaints, leaves, undocumented, wrong_calls
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -131,6 +132,18 @@ def test_missing_and_stale_pages_are_found(tmp_path: Path) -> None:
         "data.md has no heading 'edgecell data fetch'",
         "old.md has the heading 'edgecell old', which is no command",
     ]
+
+
+def test_the_ci_example_calls_what_there_is() -> None:
+    text = (DOCS / "ci-example.yml").read_text(encoding="utf-8")
+    [job] = yaml.safe_load(text)["jobs"].values()
+    lines = [line for step in job["steps"] for line in step.get("run", "").strip().splitlines()]
+    calls = [line for line in lines if line.startswith("edgecell ")]
+    assert [line.split()[1] for line in calls] == ["verify", "bench"]
+    assert "--against" in calls[1]
+    assert [wrong for line in calls for wrong in wrong_calls(line)] == []
+    [wrong] = wrong_calls(calls[1].replace("--max-regress", "--max-regres"))
+    assert "No such option '--max-regres'" in wrong
 
 
 def example() -> str:

@@ -1,0 +1,83 @@
+"""Comparisons as people read them: tables and lines on stdout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecell.cli.show import measurement
+from edgecell.cli.terminal import print_line, print_table
+
+
+def compared(comparison: dict[str, Any]) -> None:
+    """All models, each against the baseline, and what their times rest on."""
+    rows = []
+    for model in comparison["models"]:
+        quality = model["quality"]
+        worst = quality["worst_class"]
+        p50 = model["latency"][0]["p50"] if model.get("latency") else {}
+        size = model.get("footprint", {}).get("size", {})
+        rows.append(
+            [
+                model["label"],
+                model["precision"],
+                measurement(quality["accuracy"]),
+                measurement(quality["macro_f1"]),
+                f"{worst['f1'].get('value', float('nan')):.3f} {worst['name']}",
+                f"{size['value'] / 1e3:,.1f}" if "value" in size else "–",
+                f"{p50['value']:.3f}" if "value" in p50 else "–",
+            ]
+        )
+    columns = ["model", "precision", "accuracy", "macro-F1", "worst class F1", "size kB", "p50 ms"]
+    print_table("all models", columns, rows, numeric_from=2)
+    rows = [
+        [
+            pair["model"],
+            pair["verdict"],
+            _drop(pair["accuracy_drop"]),
+            _drop(pair["macro_f1_drop"]),
+            f"{pair['lost']} / {pair['gained']}" if "lost" in pair else "–",
+            f"{pair['p_holm']:.3g}" if "p_holm" in pair else "–",
+            _times(pair["size_ratio"]),
+            _times(pair["latency_ratio"]),
+        ]
+        for pair in comparison["pairs"]
+    ]
+    columns = ["model", "verdict", "accuracy drop", "macro-F1 drop", "lost / gained", "p (Holm)"]
+    title = f"against {comparison['baseline']}"
+    print_table(title, [*columns, "× size", "× time"], rows, numeric_from=2)
+    for pair in comparison["pairs"]:
+        for key in ("accuracy_drop", "latency_ratio"):
+            if "reason" in pair[key]:
+                print_line(
+                    f"{pair['model']}: {key.split('_')[0]} not compared: {pair[key]['reason']}"
+                )
+        if pair["latency_how"]:
+            print_line(f"{pair['model']}: time {pair['latency_how']}")
+    for line in (*(f"warning: {w}" for w in comparison["warnings"]), *comparison["notes"]):
+        print_line(line)
+
+
+def regressed(found: dict[str, Any]) -> None:
+    """What ``bench --against`` found, a row per model and figure."""
+    rows = [
+        [finding["model"], finding["quantity"], finding["verdict"], finding["said"]]
+        for finding in found["findings"]
+    ]
+    print_table("against the baseline", ["model", "figure", "", "change"], rows, numeric_from=9)
+    for line in found["machines"]:
+        print_line(f"the machines differ: {line}")
+    for line in found["notes"]:
+        print_line(line)
+
+
+def _drop(data: dict[str, Any]) -> str:
+    if "value" not in data:
+        return "–"
+    return f"{data['value']:+.4f} [{data['low']:+.4f}, {data['high']:+.4f}]"
+
+
+def _times(data: dict[str, Any]) -> str:
+    if "value" not in data:
+        return "–"
+    ends = f" [{data['low']:.2f}, {data['high']:.2f}]" if "low" in data else ""
+    return f"{data['value']:.2f}{ends}"
