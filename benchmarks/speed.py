@@ -100,7 +100,7 @@ def _shared(
         (mine, theirs)
         for mine in _timed(here, threads)
         for theirs in _timed(there, threads)
-        if mine["precision"] == "float32" and mine is not model and theirs is not other
+        if mine["precision"] == "float32" and not (mine is model and theirs is other)
     ]
     for mine, theirs in pairs:
         if mine["sha256"] == theirs["sha256"]:

@@ -45,16 +45,22 @@ def compared(comparison: dict[str, Any]) -> None:
     columns = ["model", "verdict", "accuracy drop", "macro-F1 drop", "lost / gained", "p (Holm)"]
     title = f"against {comparison['baseline']}"
     print_table(title, [*columns, "× size", "× time"], rows, numeric_from=2)
-    for pair in comparison["pairs"]:
-        for key in ("accuracy_drop", "latency_ratio"):
-            if "reason" in pair[key]:
-                print_line(
-                    f"{pair['model']}: {key.split('_')[0]} not compared: {pair[key]['reason']}"
-                )
-        if pair["latency_how"]:
-            print_line(f"{pair['model']}: time {pair['latency_how']}")
+    for said, names in _remarks(comparison["pairs"]).items():
+        print_line(f"{said}: {', '.join(names)}")
     for line in (*(f"warning: {w}" for w in comparison["warnings"]), *comparison["notes"]):
         print_line(line)
+
+
+def _remarks(pairs: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """What figures rest on, or why there are none: each once, with the models it concerns."""
+    found: dict[str, list[str]] = {}
+    for pair in pairs:
+        for title, key in (("accuracy", "accuracy_drop"), ("× time", "latency_ratio")):
+            if "reason" in pair[key]:
+                found.setdefault(f"no {title}, {pair[key]['reason']}", []).append(pair["model"])
+        if pair["latency_how"]:
+            found.setdefault(f"× time {pair['latency_how']}", []).append(pair["model"])
+    return found
 
 
 def regressed(found: dict[str, Any]) -> None:

@@ -57,7 +57,7 @@ def regression_section(found: Mapping[str, Any]) -> Html:
     worse_first = sorted(found["findings"], key=lambda finding: finding["verdict"] != "regressed")
     rows = [
         [
-            finding["model"],
+            element("b", finding["model"]),
             finding["quantity"],
             badge(finding["verdict"], signs.get(finding["verdict"])),
             finding["said"],
@@ -126,7 +126,7 @@ def _accuracy(model: Mapping[str, Any]) -> float:
 def _pairs_section(comparison: Mapping[str, Any]) -> Html:
     rows = [
         [
-            pair["model"],
+            element("b", pair["model"]),
             badge(pair["verdict"], _VERDICTS.get(pair["verdict"])),
             _difference(pair["accuracy_drop"]),
             _difference(pair["macro_f1_drop"]),
@@ -141,7 +141,7 @@ def _pairs_section(comparison: Mapping[str, Any]) -> Html:
     return section(
         f"Differences to {comparison['baseline']}",
         "pairs",
-        table([*columns, "× time"], rows, numeric=(2, 3, 4, 5, 6)),
+        element("div", table([*columns, "× time"], rows, numeric=(2, 3, 4, 5, 6)), cls="told"),
         element("ul", *(element("li", note) for note in comparison["notes"]), cls="notes"),
         lead="Lost: images that only the baseline gets right; gained: those that only the other does.",
     )

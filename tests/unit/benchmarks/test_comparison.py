@@ -178,6 +178,8 @@ def test_the_same_operators_with_other_weights_do_too(now: Source, before: Sourc
         each["sha256"] = f"retrained {each['name']}"
     found = speed.change(model(now, "int8"), now, model(before, "int8"), before)
     assert "the same operators with other weights" in found.how
+    found = speed.change(model(now, "int8"), now, model(before, "float32"), before)
+    assert found.ratio.value == pytest.approx(131 / 170)
     for each in now.models:
         each["operators"]["counts"]["CONV_2D"] += 1  # now it is another network
     found = speed.change(model(now, "int8"), now, model(before, "int8"), before)
