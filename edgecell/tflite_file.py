@@ -26,6 +26,7 @@ _DTYPES: dict[int, str] = {
 _OPERATORS: dict[int, str] = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
 }
+_SOMEDAY = 1000  # operators of a later schema have numbers below; a larger one is damage
 _NUMPY: dict[str, str] = {
     "FLOAT32": "<f4",
     "FLOAT16": "<f2",
@@ -58,7 +59,7 @@ class Tensor:
 
     ``scales`` and ``zero_points`` are empty for a tensor that is not quantized, have length 1 per
     tensor, or one entry per slice of ``quantized_dimension``. ``constant`` tells weights and biases
-    from activations.
+    from activations; of a ``sparse`` one only the values that are not 0 are stored.
     """
 
     index: int
@@ -69,6 +70,7 @@ class Tensor:
     zero_points: tuple[int, ...]
     quantized_dimension: int
     constant: bool
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,16 @@ class TFLiteFile:
         """The stored values of a constant tensor, in its shape and element type.
 
         Raises:
-            ArtifactError: not a constant, or an element type without a NumPy twin.
+            ArtifactError: not a constant, a sparse one, or an element type without a NumPy twin.
         """
         tensor = self.tensors[index]
-        if not tensor.constant or tensor.dtype not in _NUMPY:
+        if not tensor.constant or tensor.sparse or tensor.dtype not in _NUMPY:
             raise ArtifactError(f"tensor '{tensor.name}' ({tensor.dtype}) holds no constant values")
         return np.frombuffer(self._constants[index], _NUMPY[tensor.dtype]).reshape(tensor.shape)
+
+    def constant_bytes(self, index: int) -> int:
+        """Stored bytes of a constant tensor; 0 where it is none."""
+        return len(self._constants[index]) if index in self._constants else 0
 
 
 def read(path: Path) -> TFLiteFile:
@@ -159,7 +165,7 @@ def parse(data: bytes, name: str = "the model") -> TFLiteFile:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
             f"{name} is a damaged TFLite file ({len(data)} bytes: {detail});"
-            " write it again with 'edgecell quantize'"
+            " get it again, or write it anew with 'edgecell quantize'"
         ) from error
 
 
@@ -205,10 +211,11 @@ def _bounded(length: int, limit: int, what: str) -> int:
 def _operator_name(code: Any) -> str:
     # Codes above 127 do not fit the first, one-byte field: the schema keeps both.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-    if _OPERATORS[number] == "CUSTOM":
+    name = _OPERATORS.get(number, f"BUILTIN:{number}") if number < _SOMEDAY else _OPERATORS[number]
+    if name == "CUSTOM":
         custom = code.CustomCode()
         return f"CUSTOM:{custom.decode() if custom else '?'}"
-    return _OPERATORS[number]
+    return name
 
 
 def _buffer(buffer: Any, data: bytes) -> memoryview | None:
@@ -232,7 +239,8 @@ def _tensor(index: int, raw: Any, stored: memoryview | None, limit: int) -> Tens
         int(raw.Shape(i)) for i in range(_bounded(raw.ShapeLength(), limit, "dimensions"))
     )
     dtype = _DTYPES[raw.Type()]
-    if stored is not None and dtype in _NUMPY:
+    sparse = raw.Sparsity() is not None
+    if stored is not None and dtype in _NUMPY and not sparse:
         expected = int(np.prod(shape, dtype=np.int64)) * np.dtype(_NUMPY[dtype]).itemsize
         if expected != len(stored):
             raise ValueError(f"tensor {index} needs {expected} bytes and has {len(stored)}")
@@ -256,6 +264,7 @@ def _tensor(index: int, raw: Any, stored: memoryview | None, limit: int) -> Tens
         zero_points,
         dimension,
         stored is not None,
+        sparse,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from edgecell.metadata_schema import pack, unpack
 from edgecell.tflite_file import DAMAGE, parse
 
 NAME = "TFLITE_METADATA"
+_MOST_FILES = 64_000_000
 _ALIGNMENT = 64  # no constant of a .tflite is aligned to more
 
 
@@ -129,7 +131,8 @@ def read(model: bytes, name: str = "the model") -> Metadata | None:
             if root.Metadata(i).Name() == NAME.encode():
                 buffer = root.Buffers(root.Metadata(i).Buffer())
                 return Metadata(unpack(buffer.DataAsNumpy().tobytes()), _zipped(model))
-    except (*DAMAGE, zipfile.BadZipFile) as error:
+    # A zip can be damaged, encrypted (RuntimeError), or packed in a way that nobody unpacks.
+    except (*DAMAGE, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ArtifactError(f"{name} has damaged metadata ({error})") from error
     return None
 
@@ -138,12 +141,16 @@ def _zipped(model: bytes) -> dict[str, bytes]:
     if not zipfile.is_zipfile(io.BytesIO(model)):
         return {}
     with zipfile.ZipFile(io.BytesIO(model)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > _MOST_FILES:
+            raise ValueError(f"associated files of {size:,} bytes; allowed: {_MOST_FILES:,}")
         return {entry.filename: archive.read(entry) for entry in archive.infolist()}
 
 
 def _zip_start(model: bytes) -> int:
     """Where the zip at the end of the file begins; its end where there is none."""
-    if not zipfile.is_zipfile(io.BytesIO(model)):
+    try:
+        with zipfile.ZipFile(io.BytesIO(model)) as archive:
+            return min((entry.header_offset for entry in archive.infolist()), default=len(model))
+    except zipfile.BadZipFile:
         return len(model)
-    with zipfile.ZipFile(io.BytesIO(model)) as archive:
-        return min((entry.header_offset for entry in archive.infolist()), default=len(model))

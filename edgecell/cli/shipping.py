@@ -70,4 +70,23 @@ def bundle(
     print_line(f"{done.archive}: {results['archive_bytes']:,} bytes")
 
 
-COMMANDS: tuple[click.Command, ...] = (bundle,)
+@click.command(short_help="What any .tflite file is.")
+@click.argument("file", type=PATH)
+@click.option("--layers", is_flag=True, help="Also every operator, in order.")
+@opt.json_option
+def inspect(file: Path, layers: bool, as_json: bool) -> None:
+    """Inputs, outputs, operators, sizes, scales, labels and metadata of a .tflite file, whoever made it.
+
+    Nothing is run. A damaged file ends with exit code 6.
+    """
+    from edgecell.cli import show_inspection
+    from edgecell.pipeline import inspecting
+
+    found = inspecting.inspect_file(file)
+    if as_json:
+        print_json(found)
+    else:
+        show_inspection.inspected(found, layers)
+
+
+COMMANDS: tuple[click.Command, ...] = (bundle, inspect)

@@ -35,7 +35,7 @@ TIERS = (
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *("learner", "teacher", "features", "averaged", "workbook", "explain", "anatomy"),
         *("tuning", "delegation", "graph", "embedding"),
-        *("answers", "classifier", "tflite_metadata", "metadata_schema"),
+        *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "autobatch", "report", "converters", "benchmarks", "bundle"),
@@ -48,7 +48,7 @@ WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
     *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
-    *("answers", "classifier", "tflite_metadata"),
+    *("answers", "classifier", "tflite_metadata", "inspection"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
