@@ -41,7 +41,8 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
         if model["latency"]:
             row["first ms"] = milliseconds(model["latency"][0]["first"])
             row["load ms"] = milliseconds(model["latency"][0]["load"])
-        row["memory MB"] = number(footprint["memory"]["over_baseline"], 1, 1e-6)
+        title, scale = ("arena kB, estimated", 1e-3) if _is_arena(data) else ("memory MB", 1e-6)
+        row[title] = number(footprint["memory"]["over_baseline"], 1, scale)
         table.append(row)
     return table
 
@@ -128,6 +129,14 @@ def reasons(data: dict[str, Any]) -> list[str]:
             if "reason" in figure and name not in found.setdefault(figure["reason"], []):
                 found[figure["reason"]].append(name)
     return [f"{', '.join(names)}: {reason}" for reason, names in found.items() if names]
+
+
+def _is_arena(data: dict[str, Any]) -> bool:
+    """Whether memory is a microcontroller's, kilobytes and estimated."""
+    return any(
+        model["footprint"]["memory"]["over_baseline"].get("kind") == "estimated"
+        for model in data["models"]
+    )
 
 
 def _is_host(data: dict[str, Any]) -> bool:

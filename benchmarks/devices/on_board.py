@@ -23,14 +23,15 @@ def main(folder: Path) -> None:
     """Measure the jobs in ``folder``; a refusal is a line on stderr and exit code 3."""
     try:
         jobs, options = read_jobs(folder)
-        session = sample(jobs, options, _say)
+        session = sample(jobs, options, say)
     except EdgecellError as error:
         sys.stderr.write(f"{REFUSED}{error}\n")
         sys.exit(3)
     write_session(folder / RESULTS, session)
 
 
-def _say(text: str, share: float) -> None:
+def say(text: str, share: float) -> None:
+    """A line of progress for whoever reads this program's stderr."""
     sys.stderr.write(f"{PROGRESS}{share:.4f} {text}\n")
     sys.stderr.flush()
 

@@ -12,6 +12,7 @@ from benchmarks.devices.host import Host
 from benchmarks.devices.interface import Device, DeviceError
 from benchmarks.devices.qemu_arm64 import QemuArm64
 from benchmarks.devices.ssh import Ssh
+from benchmarks.devices.tflm import Tflm
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ DEVICES: dict[str, Callable[[str, DeviceOptions], Device]] = {
     "adb": lambda address, options: Adb(address, options.benchmark_model),
     "browser": lambda address, options: Browser(),
     "qemu-arm64": lambda address, options: QemuArm64(),
+    "tflm": lambda address, options: Tflm(),
 }
 ADDRESSED = ("ssh", "adb")
-SHOWN = "host, ssh:user@host[:port], adb[:serial], browser, qemu-arm64"
+SHOWN = "host, ssh:user@host[:port], adb[:serial], browser, qemu-arm64, tflm"
 """How a user may write them."""
 
 

@@ -258,7 +258,7 @@ def verify(
     "--device",
     default="host",
     show_default=True,
-    help="Where the files run: host, ssh:user@host[:port], adb[:serial], browser, or qemu-arm64.",
+    help="Where the files run: host, ssh:user@host[:port], adb[:serial], browser, qemu-arm64, or tflm.",
 )
 @click.option(
     "--remote-python",

@@ -1,0 +1,85 @@
+"""The program that runs files in TFLite Micro: jobs from a folder, answers and arena sizes into it.
+
+A process of its own, because the interpreter ends its process where an operator is wrong, and tells
+sizes and complaints on file descriptor 2 alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tflite_micro import runtime
+
+from benchmarks.devices.exchange import read_jobs
+from benchmarks.devices.on_board import say
+from benchmarks.devices.session import Job
+from benchmarks.devices.tflm import RESULTS
+from edgecell.runtime import TFLitePredictor
+
+_ARENA = 128 << 20  # room to allocate from; what is used of it is what counts
+_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
+_CHUNK = 16  # images between two signs of life
+
+
+def main(folder: Path) -> None:
+    """Answers of each job as raw-N.npy, and one entry each in arena.json: its arena, or a reason."""
+    jobs, _ = read_jobs(folder)
+    entries = []
+    for i, job in enumerate(jobs):
+        entry, raw = _run(job, lambda done, i=i, job=job: say(job.name, (i + done) / len(jobs)))
+        if raw is not None:
+            np.save(folder / f"raw-{i}.npy", raw)
+        entries.append(entry)
+    (folder / RESULTS).write_text(json.dumps(entries), encoding="utf-8")
+
+
+def _run(job: Job, progress: Any) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    values = TFLitePredictor(job.path).pixel_values()
+    said: list[str] = []
+    try:
+        with _overheard(said):
+            micro = runtime.Interpreter.from_bytes(job.path.read_bytes(), arena_size=_ARENA)
+            micro.print_allocations()
+    except RuntimeError as error:
+        return {"reason": (said or [str(error)])[0]}, None
+    total = _TOTAL.search("\n".join(said))
+    if total is None:
+        return {"reason": "it did not tell its arena"}, None
+    raw = []
+    for at, image in enumerate(job.images):
+        if at % _CHUNK == 0:
+            progress(at / len(job.images))
+        micro.set_input(values[image][None], 0)
+        micro.invoke()
+        raw.append(micro.get_output(0)[0].copy())
+    return {"arena_bytes": int(total[1])}, np.array(raw)
+
+
+@contextmanager
+def _overheard(lines: list[str]) -> Iterator[None]:
+    """Collect what native code writes on file descriptor 2."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+            held.seek(0)
+            lines += [line.decode(errors="replace").strip() for line in held if line.strip()]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
