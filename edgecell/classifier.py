@@ -18,7 +18,8 @@ class Classifier:
     """What ``predict`` and ``serve`` ask.
 
     ``verified``: "passed", "failed", "not verified", or "reference" for a trained Keras model.
-    ``notes`` are lines that its user should see. ``logits``: the model ends without a softmax.
+    ``warning`` is what to say where it has not passed; ``notes`` are further lines that its user should
+    see. ``logits``: the model ends without a softmax.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Classifier:
     spec: PreprocessSpec
     rules: Rules
     verified: str
+    warning: str | None = None
     notes: tuple[str, ...] = ()
     logits: bool = False
 
@@ -47,5 +49,6 @@ class Classifier:
                 "fit": self.spec.fit,
             },
             **self.rules.to_json(),
+            "warning": self.warning,
             "notes": list(self.notes),
         }

@@ -16,6 +16,9 @@ _SCALINGS = ((1 / 128, -1.0), (1 / 127.5, -1.0), (1 / 255, 0.0), (1.0, 0.0))
 Filler = Callable[[NDArray[Any], NDArray[np.uint8]], None]
 """Writes an image uint8 (H, W, 3) into a view of the input tensor of the same shape."""
 
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation, one number or one for each channel: real = (u - mean) / std."""
+
 
 def pixel_scaling(dtype: np.dtype[Any], scale: float, zero_point: int) -> tuple[float, float]:
     """The (step, offset) by which ``real = u * step + offset``, told from the range of the input.
@@ -90,6 +93,17 @@ def scaled_filler(dtype: np.dtype[Any], scale: float, zero_point: int) -> Filler
     def fill(target: NDArray[Any], image: NDArray[np.uint8]) -> None:
         np.multiply(image, factor, out=target)
         np.add(target, shift, out=target)
+
+    return fill
+
+
+def normalized_filler(normalization: Normalization) -> Filler:
+    """Pixels as float32 ``(u - mean) / std``, as TFLite Metadata states it."""
+    mean, std = (np.array(values, np.float32) for values in normalization)
+
+    def fill(target: NDArray[Any], image: NDArray[np.uint8]) -> None:
+        np.subtract(image, mean, out=target)
+        np.divide(target, std, out=target)
 
     return fill
 

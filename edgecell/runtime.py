@@ -17,7 +17,14 @@ from edgecell.delegation import XNNPACK, Delegation, Node, delegation
 from edgecell.errors import ArtifactError, DataError
 from edgecell.keras_file import first_line, load_keras
 from edgecell.native_log import known_chatter_held_back
-from edgecell.pixels import Filler, integer_filler, raw_filler, scaled_filler
+from edgecell.pixels import (
+    Filler,
+    Normalization,
+    integer_filler,
+    normalized_filler,
+    raw_filler,
+    scaled_filler,
+)
 from edgecell.tflite_file import TFLiteFile
 
 _BATCH = 256
@@ -148,8 +155,12 @@ class TFLitePredictor:
         xnnpack: bool = True,
         batch: int = 1,
         name: str | None = None,
+        normalization: Normalization | None = None,
     ) -> None:
-        """Read (a path) or take (bytes) the model, check it, and allocate its tensors."""
+        """Read (a path) or take (bytes) the model, check it, and allocate its tensors.
+
+        ``normalization`` is what a float32 input takes where the graph does not scale by itself.
+        """
         if isinstance(model, bytes):
             data, self.name = model, name or "the model"
         else:
@@ -176,7 +187,7 @@ class TFLitePredictor:
         # Functions that make a view of the tensor's memory; a view must not outlive the invoke.
         self._input_view: Callable[[], NDArray[Any]] = self._interpreter.tensor(entry["index"])
         self._output_view: Callable[[], NDArray[Any]] = self._interpreter.tensor(exit_["index"])
-        self._fill = _input_filler(self.file, self._input, self.name)
+        self._fill = _input_filler(self.file, self._input, self.name, normalization)
 
     @classmethod
     def open(
@@ -375,9 +386,15 @@ def _output_quantum(file: TFLiteFile) -> float | None:
     return leave.scales[0] if leave.scales else None
 
 
-def _input_filler(file: TFLiteFile, numbers: _Numbers, name: str) -> Filler:
+def _input_filler(
+    file: TFLiteFile, numbers: _Numbers, name: str, normalization: Normalization | None
+) -> Filler:
     """How pixels get into the input: raw for a float graph, scaled where it quantizes them first."""
     try:
+        if numbers.dtype == np.float32 and normalization is not None:
+            return normalized_filler(normalization)
+        if numbers.dtype == np.uint8 and numbers.scale == 0.0:
+            return raw_filler()
         if numbers.dtype != np.float32:
             return integer_filler(numbers.dtype, numbers.scale, numbers.zero_point)
         readers = file.consumers(file.inputs[0])

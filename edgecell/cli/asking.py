@@ -11,7 +11,7 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display
-from edgecell.cli.terminal import print_line, print_table
+from edgecell.cli.terminal import print_line, print_table, printable
 
 if TYPE_CHECKING:
     from edgecell.answers import Answer
@@ -67,6 +67,8 @@ def predict(
     with display() as progress:
         classifier = opening.open_model(model, threads=threads).classifier
         paths, notes = predicting.find_images(images)
+        if classifier.warning is not None:
+            progress.say(f"WARNING: {classifier.warning}")
         for line in (*classifier.notes, *notes):
             progress.say(f"note: {line}")
         shown = _JsonRows(classifier, top) if as_json else _TableRows(classifier, top)
@@ -104,7 +106,7 @@ class _JsonRows:
 
 
 def _json(data: Any) -> str:
-    return json.dumps(data, ensure_ascii=False, allow_nan=False)
+    return printable(json.dumps(data, ensure_ascii=False, allow_nan=False))
 
 
 class _TableRows:

@@ -85,7 +85,9 @@ class Display:
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    sys.stdout.write(
+        printable(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
+    )
 
 
 def print_table(
@@ -98,11 +100,16 @@ def print_table(
             column, justify="right" if position >= numeric_from else "left", overflow="fold"
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     width = None if sys.stdout.isatty() else 200
     Console(width=width, highlight=False, markup=False).print(table)
 
 
 def print_line(text: str) -> None:
     """A line of results on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable(text) + "\n")
+
+
+def printable(text: str) -> str:
+    """``text`` with the bytes of a file name that are no UTF-8 written as escapes, as JSON writes them."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -12,15 +12,16 @@ from edgecell.bundle.manifest import decision
 from edgecell.bundle.reader import Bundle, is_bundle, open_bundle, rules_of
 from edgecell.classifier import Classifier
 from edgecell.errors import ArtifactError
+from edgecell.pipeline import stranger
 from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
 from edgecell.pipeline.targets import Target, resolve
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import RunDir, sha256_bytes, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
-from edgecell.tasks import MULTI_CLASS, MULTI_LABEL, task_named
-from edgecell.tflite_file import TFLiteFile, read_bytes
+from edgecell.tasks import MULTI_CLASS, task_named
+from edgecell.tflite_file import read_bytes
 
-VERIFIED: Mapping[str, str] = {
+UNVERIFIED: Mapping[str, str] = {
     "failed": "{name} FAILED verify: it does not do what its trained model does; do not rely on it",
     "not verified": "{name} has not passed verify: nothing says that it does what its trained model does",
 }
@@ -76,7 +77,8 @@ def _of_bundle(bundle: Bundle, threads: int) -> Classifier:
         spec=bundle.spec,
         rules=bundle.rules,
         verified=status,
-        notes=_notes(bundle.name, status, bundle.rules),
+        warning=_warning(bundle.name, status),
+        notes=_notes(bundle.name, bundle.rules),
     )
 
 
@@ -84,16 +86,11 @@ def _of_file(target: Target, threads: int) -> Classifier:
     data = read_bytes(target.model)
     digest = sha256_bytes(data)
     name = target.model.name
-    predictor = TFLitePredictor(data, threads=threads, name=name)
     train = _record(target.run, "train")
-    said: list[str] = []
-    logits = False
-    if train is not None:
-        labels, task = trained_labels(train)
-    else:
-        labels = tuple(f"class {i}" for i in range(predictor.class_count))
-        task, logits, said = _guessed(predictor.file)
-        said.append(f"{name} belongs to no run and names no labels: classes are numbered")
+    if train is None:
+        return _of_stranger(data, name, threads)
+    predictor = TFLitePredictor(data, threads=threads, name=name)
+    labels, task = trained_labels(train)
     calibration = entry_of(_record(target.run, "calibrate"), digest)
     status = verdict_on(target.run, digest)
     rules = _rules(target, labels, task, calibration, predictor)
@@ -104,8 +101,28 @@ def _of_file(target: Target, threads: int) -> Classifier:
         spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
         rules=rules,
         verified=status,
-        notes=(*said, *_notes(name, status, rules)),
-        logits=logits,
+        warning=_warning(name, status),
+        notes=_notes(name, rules),
+    )
+
+
+def _of_stranger(data: bytes, name: str, threads: int) -> Classifier:
+    """A file that belongs to no run: what it says of itself, and defaults."""
+    told = stranger.told_by(data, name)
+    predictor = TFLitePredictor(data, threads=threads, name=name, normalization=told.normalization)
+    guess = stranger.guess(predictor, told)
+    kind = task_named(guess.task)
+    rules = rules_of(decision(None, guess.labels, kind, predictor.output_scale), guess.labels, kind)
+    return Classifier(
+        name=name,
+        sha256=sha256_bytes(data),
+        predictor=predictor,
+        spec=PreprocessSpec(*predictor.image_size),
+        rules=rules,
+        verified="not verified",
+        warning=_warning(name, "not verified"),
+        notes=(*guess.notes, *_notes(name, rules)),
+        logits=guess.logits,
     )
 
 
@@ -154,32 +171,18 @@ def _rules(
     return rules_of(decision(calibration, labels, kind, predictor.output_scale), labels, kind)
 
 
-def _notes(name: str, status: str, rules: Rules) -> tuple[str, ...]:
-    lines = [VERIFIED[status].format(name=name)] if status in VERIFIED else []
+def _warning(name: str, status: str) -> str | None:
+    return UNVERIFIED[status].format(name=name) if status in UNVERIFIED else None
+
+
+def _notes(name: str, rules: Rules) -> tuple[str, ...]:
     if rules.task.multi_label:
-        return tuple(lines)
+        return ()
     if rules.temperature is None:
-        lines.append(
-            f"{name} is not calibrated: it always answers, with its own probabilities and no sets;"
-            " 'edgecell calibrate' finds thresholds"
-        )
-    elif rules.abstain_below is None:
-        lines.append(f"it always answers: {rules.missing['abstention']}")
-    return tuple(lines)
-
-
-def _guessed(file: TFLiteFile) -> tuple[str, bool, list[str]]:
-    """The task's name of a file that belongs to no run, whether it gives logits, and what to say."""
-    last = file.producer(file.outputs[0])
-    while last is not None and last.name in ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE"):
-        last = file.producer(last.inputs[0])
-    name = last.name if last else "nothing"
-    if name == "SOFTMAX":
-        return MULTI_CLASS, False, []
-    if name == "LOGISTIC":
         return (
-            MULTI_LABEL,
-            False,
-            ["it ends with a sigmoid: each label is decided by itself, at 0.5"],
+            f"{name} is not calibrated: it always answers, with its own probabilities and no sets;"
+            " 'edgecell calibrate' finds thresholds",
         )
-    return MULTI_CLASS, True, [f"it ends with {name}: a softmax was applied to its outputs"]
+    if rules.abstain_below is None:
+        return (f"it always answers: {rules.missing['abstention']}",)
+    return ()

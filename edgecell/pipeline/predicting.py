@@ -185,7 +185,7 @@ def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
     def line(cells: Sequence[Any]) -> None:
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerow(cells)
-        stream.write(out.getvalue().encode())
+        stream.write(out.getvalue().encode("utf-8", "surrogateescape"))
 
     line(
         [

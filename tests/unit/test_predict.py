@@ -111,12 +111,14 @@ def test_what_calibrate_found_is_applied(file):
 def test_what_is_missing_is_said(tmp_path):
     data = toys.converted("int8")
     bare = open_model(make_run(tmp_path / "a", data, passed=None)).classifier
-    assert "has not passed verify" in bare.notes[0] and "is not calibrated" in bare.notes[1]
+    assert "has not passed verify" in bare.warning and "is not calibrated" in bare.notes[0]
     failed = open_model(make_run(tmp_path / "b", data, passed=False)).classifier
-    assert "FAILED verify" in failed.notes[0] and failed.verified == "failed"
+    assert "FAILED verify" in failed.warning and failed.verified == "failed"
     loose = calibration(threshold=None)
     always = open_model(make_run(tmp_path / "c", data, calibrated=loose)).classifier
-    assert always.notes == ("it always answers: no threshold holds 0.99",)
+    assert always.warning is None and always.notes == (
+        "it always answers: no threshold holds 0.99",
+    )
     alone = shutil.copy(make_run(tmp_path / "d", data), tmp_path / "alone.tflite")
     stranger = open_model(Path(alone)).classifier
     assert stranger.rules.labels == ("class 0", "class 1", "class 2", "class 3")
@@ -125,7 +127,7 @@ def test_what_is_missing_is_said(tmp_path):
 
 def test_an_unverified_bundle_is_said_to_be_one(tmp_path):
     folder = make_bundle(make_run(tmp_path, toys.converted("int8"), passed=False), unverified=True)
-    assert "FAILED verify" in open_model(folder).classifier.notes[0]
+    assert "FAILED verify" in open_model(folder).classifier.warning
 
 
 def test_another_file_than_the_one_calibrated_gets_none_of_it(tmp_path):
