@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
+from edgecell.packing import deflated_bytes
 from edgecell.record import Measurement
 from edgecell.tflite_file import read_bytes
 
@@ -24,11 +24,9 @@ def file_sizes(path: Path) -> dict[str, Any]:
         ArtifactError: the file cannot be read.
     """
     data = read_bytes(path)
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    deflated = len(deflate.compress(data)) + len(deflate.flush())
     return {
         "size": Measurement(len(data), "bytes").to_json(),
-        "deflated": Measurement(deflated, "bytes").to_json(),
+        "deflated": Measurement(deflated_bytes(data), "bytes").to_json(),
     }
 
 

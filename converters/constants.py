@@ -1,4 +1,4 @@
-"""Change the constants of a flatbuffer: weights, biases. Nothing else in the file moves."""
+"""Change the constants of a flatbuffer: weights, biases, their scales. Nothing else in the file moves."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from edgecell import tflite_file
 from edgecell.errors import ConvertError
 
 
-def replace_constants(flatbuffer: bytes, values: Mapping[int, NDArray[Any]]) -> bytes:
-    """The same graph with other values in the named tensors (index → array).
+def replace_constants(
+    flatbuffer: bytes,
+    values: Mapping[int, NDArray[Any]],
+    scales: Mapping[int, NDArray[np.float64]] | None = None,
+) -> bytes:
+    """The same graph with other values in the named tensors (index → array), on other ``scales``.
 
     A buffer that several tensors share is split first: only the named tensor changes.
 
@@ -40,6 +44,8 @@ def replace_constants(flatbuffer: bytes, values: Mapping[int, NDArray[Any]]) -> 
             tensors[index].buffer = len(model.buffers) - 1
         else:
             model.buffers[tensors[index].buffer] = buffer
+    for index, steps in (scales or {}).items():
+        tensors[index].quantization.scale = steps.astype(np.float32)
     return pack(model)
 
 

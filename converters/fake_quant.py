@@ -19,6 +19,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from numpy.typing import NDArray
 
+from converters.kept import taken
 from converters.lowering import CalibratedModel, calibrate, strip_scaling
 from converters.scaling import InputScaling
 from edgecell.errors import ConvertError
@@ -58,11 +59,12 @@ _CURVES = {keras.activations.sigmoid: rounded_sigmoid, keras.activations.swish: 
 class ChannelQuantizer(_tfmot.quantizers.Quantizer):
     """int8 weights with a scale per output channel, symmetric, −127…127: TFLite's own rule.
 
-    The range is that of the weights of this very step, so there is nothing to store.
+    The range is that of the weights of this very step, so there is nothing to store. ``shared``: one
+    scale for all channels of the kernel, as :mod:`converters.shared_scales` gives clustered ones.
     """
 
-    def __init__(self, depthwise: bool) -> None:
-        self.depthwise = depthwise
+    def __init__(self, depthwise: bool, shared: bool = False) -> None:
+        self.depthwise, self.shared = depthwise, shared
 
     def build(self, tensor_shape: Any, name: str, layer: keras.layers.Layer) -> dict[str, Any]:
         """No variables."""
@@ -74,7 +76,10 @@ class ChannelQuantizer(_tfmot.quantizers.Quantizer):
         # A depthwise kernel has C·m output channels, as its flatbuffer tensor [1, h, w, C·m] shows.
         channels = inputs.shape[-1] * (inputs.shape[-2] if self.depthwise else 1)
         flat = tf.reshape(inputs, [-1, channels])
-        limit = tf.stop_gradient(tf.maximum(tf.reduce_max(tf.abs(flat), axis=0), 1e-8))
+        peaks = tf.reduce_max(tf.abs(flat), axis=0)
+        if self.shared:
+            peaks = tf.fill([channels], tf.reduce_max(peaks))
+        limit = tf.stop_gradient(tf.maximum(peaks, 1e-8))
         rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             flat, -limit, limit, num_bits=8, narrow_range=True
         )
@@ -82,7 +87,7 @@ class ChannelQuantizer(_tfmot.quantizers.Quantizer):
 
     def get_config(self) -> dict[str, Any]:
         """JSON settings."""
-        return {"depthwise": self.depthwise}
+        return {"depthwise": self.depthwise, "shared": self.shared}
 
 
 class RangeQuantizer(_tfmot.quantizers.Quantizer):
@@ -116,16 +121,21 @@ class LayerQuantization(_tfmot.QuantizeConfig):
     """What is rounded in one layer: its kernel, what goes into its last activation, or what comes out."""
 
     def __init__(
-        self, kernel: str | None, depthwise: bool, before_last: bool, output: bool
+        self,
+        kernel: str | None,
+        depthwise: bool,
+        before_last: bool,
+        output: bool,
+        shared: bool = False,
     ) -> None:
-        self.kernel, self.depthwise = kernel, depthwise
+        self.kernel, self.depthwise, self.shared = kernel, depthwise, shared
         self.before_last, self.output = before_last, output
 
     def get_weights_and_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
         """The kernel with its quantizer."""
         if self.kernel is None:
             return []
-        return [(getattr(layer, self.kernel), ChannelQuantizer(self.depthwise))]
+        return [(getattr(layer, self.kernel), ChannelQuantizer(self.depthwise, self.shared))]
 
     def get_activations_and_quantizers(self, layer: keras.layers.Layer) -> list[Any]:
         """The softmax or sigmoid at the end: TFMOT rounds what goes into one."""
@@ -152,6 +162,7 @@ class LayerQuantization(_tfmot.QuantizeConfig):
             "depthwise": self.depthwise,
             "before_last": self.before_last,
             "output": self.output,
+            "shared": self.shared,
         }
 
 
@@ -183,6 +194,11 @@ class Twin:
             variables[name][0].assign(low)
             variables[name][1].assign(high)
 
+    def kernels(self) -> dict[str, tf.Variable]:
+        """The kernels of convolutions and dense layers, by layer."""
+        found = {layer.name.removeprefix(_PREFIX): layer for layer in self.model.layers}
+        return {name: _same_weights(layer, found[name])[0] for name, layer in taken(self.plain)}
+
     def tuned(self) -> keras.Model:
         """The reference's architecture, scaling included, with the twin's weights (float)."""
         found = {layer.name.removeprefix(_PREFIX): layer for layer in self.model.layers}
@@ -206,8 +222,10 @@ class Twin:
         return calibrated.with_ranges({tensors[layer]: r for layer, r in ranges.items()})
 
 
-def build_twin(reference: keras.Model, images: NDArray[np.uint8]) -> Twin:
+def build_twin(reference: keras.Model, images: NDArray[np.uint8], *, shared: bool = False) -> Twin:
     """The twin of ``reference``, its ranges those that ``images`` uint8 (N, H, W, 3) reach.
+
+    ``shared``: a kernel that can be clustered is rounded on one scale for all its channels.
 
     The reference is left as it is. Weights start equal, so before any training the twin does what a
     plainly calibrated int8 file does.
@@ -225,7 +243,7 @@ def build_twin(reference: keras.Model, images: NDArray[np.uint8]) -> Twin:
             f"'{nested[0]}' is a model inside the model; quantization-aware training takes flat ones"
         )
     tensors, unmatched = match_layers(core, calibrated)
-    model = _wrapped(core, set(tensors))
+    model = _wrapped(core, set(tensors), shared)
     # Tensors inside a layer (the halves of a swish) have no layer whose output they are: their
     # ranges are measured again on all images, the others' come from the twin.
     twin = Twin(model, scaling, plain, images if unmatched else images[:1])
@@ -261,7 +279,9 @@ def match_layers(
     return tensors, unmatched
 
 
-def _wrapped(core: keras.Model, rounded: set[str]) -> keras.Model:
+def _wrapped(core: keras.Model, rounded: set[str], shared: bool) -> keras.Model:
+    clusterable = {name for name, _ in taken(core)} if shared else set()
+
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
         copy = layer.__class__.from_config(layer.get_config())
         kernel, depthwise = _KERNELS.get(type(layer).__name__, (None, False))
@@ -277,7 +297,10 @@ def _wrapped(core: keras.Model, rounded: set[str]) -> keras.Model:
         output = layer.name in rounded
         if kernel is None and not output:
             return copy
-        how = LayerQuantization(kernel, depthwise, before and output, output and not before)
+        how = LayerQuantization(
+            *(kernel, depthwise, before and output, output and not before),
+            shared=layer.name in clusterable,
+        )
         # float32 even where a GPU has set another policy: the grids of int8 are not half precision's.
         return _tfmot.QuantizeWrapperV2(copy, how, name_prefix=_PREFIX, dtype="float32")
 

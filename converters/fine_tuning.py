@@ -202,6 +202,8 @@ def make_step(
     Frozen, the student runs as it will when converted: BatchNorm with its stored statistics, ranges
     as they stand, no dropout; the gradient still reaches every weight, gamma and beta included.
     """
+    # AutoGraph cannot convert a method that is a docstring only, and says so at length.
+    settle = tf.autograph.experimental.do_not_convert(student.settle)
 
     @tf.function
     def step(pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, frozen: bool) -> tf.Tensor:
@@ -223,7 +225,7 @@ def make_step(
             )
         variables = student.model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        student.settle(frozen)
+        settle(frozen)
         return loss
 
     return step

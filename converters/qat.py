@@ -1,11 +1,15 @@
 """Quantization-aware training: a trained float model in, the same model at ease with int8 out.
 
-After each epoch the int8 file itself is written and judged on val.
+After each epoch the int8 file itself is written and judged on val. A pruned or clustered model keeps
+its zeros and its shared values: TFMOT calls this collaborative optimization (PQAT, CQAT, PCQAT). Its
+own schemes extend its own 8-bit scheme, which is not used here (see :mod:`converters.fake_quant`);
+what they do to kernels, :meth:`converters.kept.Pattern.restore` does after each step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +17,9 @@ import tf_keras as keras
 
 from converters.fake_quant import Twin, build_twin
 from converters.fine_tuning import Judge, Lesson, Title, predictor, tune
+from converters.kept import Pattern, patterns
 from converters.lowering import CalibratedModel, quantize_int8
+from converters.shared_scales import share_scales
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import QatConfig
 from edgecell.progress import Progress
@@ -32,13 +38,23 @@ class Tuned:
     calibrated: CalibratedModel
     progression: Progression
     facts: dict[str, Any]
+    clustered: bool = False
+
+    def int8(self, input_type: str = "uint8") -> bytes:
+        """The int8 file; types as :func:`~converters.lowering.quantize_int8` has them."""
+        return _file(self.calibrated, self.model, self.clustered, input_type)
 
 
 @dataclass(frozen=True)
 class Rounded:
-    """The student of quantization-aware training: a fake-quantized twin, judged by its int8 file."""
+    """The student of quantization-aware training: a fake-quantized twin, judged by its int8 file.
+
+    ``kept``: by layer, which zeros and shared values of a kernel must outlive every step.
+    """
 
     twin: Twin
+    kept: Mapping[str, Pattern] = field(default_factory=dict)
+    clustered: bool = False
     title = Title("qat", "quantization-aware training", "--qat-learning-rate")
 
     @property
@@ -51,11 +67,15 @@ class Rounded:
         return pixels * self.twin.scaling.scale + self.twin.scaling.offset
 
     def settle(self, frozen: bool) -> None:
-        """Ranges move in the forward pass; nothing is left to do."""
+        """Ranges move in the forward pass; kernels go back to their zeros and shared values."""
+        kernels = self.twin.kernels() if self.kept else {}
+        for name, pattern in self.kept.items():
+            pattern.restore(kernels[name])
 
     def measure(self, judge: Judge) -> dict[str, float]:
         """Figures of the file that the twin becomes, and how far the twin is like it."""
-        file = TFLitePredictor(quantize_int8(self.twin.calibrated()), name="the int8 file")
+        data = _file(self.twin.calibrated(), self.twin.plain, self.clustered, "uint8")
+        file = TFLitePredictor(data, name="the int8 file")
         found = judge.answers(file.predict)
         rounded = judge.answers(predictor(self.model, self.enter))
         return judge.figures(found) | {"twin_agreement": float((found == rounded).mean())}
@@ -72,14 +92,28 @@ def fine_tune(
     checkpoint: Checkpoint,
     key: str,
     progress: Progress,
+    *,
+    slim: keras.Model | None = None,
+    clustered: bool = False,
 ) -> Tuned:
     """Train ``reference``'s fake-quantized twin and return it at its best epoch.
+
+    ``slim`` is the reference pruned, or ``clustered``, or both: the twin is then its twin, and keeps
+    the zeros and the shared values of its kernels. The reference stays the teacher and the judge.
 
     Raises:
         ConvertError: a model that cannot be converted or whose layers cannot be matched.
         Otherwise as :func:`converters.fine_tuning.tune`.
     """
-    twin = build_twin(reference, lesson.calibration)
-    student = Rounded(twin)
+    twin = build_twin(slim or reference, lesson.calibration, shared=clustered)
+    kept = patterns(slim, clustered=clustered) if slim is not None else {}
+    student = Rounded(twin, kept, clustered)
     progression, facts = tune(student, reference, lesson, settings, checkpoint, key, progress)
-    return Tuned(twin.tuned(), twin.calibrated(), progression, facts)
+    return Tuned(twin.tuned(), twin.calibrated(), progression, facts, clustered)
+
+
+def _file(
+    calibrated: CalibratedModel, model: keras.Model, clustered: bool, input_type: str
+) -> bytes:
+    data = quantize_int8(calibrated, input_type)
+    return share_scales(data, calibrated.flatbuffer, model) if clustered else data

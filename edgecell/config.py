@@ -258,6 +258,33 @@ class QatConfig(TuningConfig):
 
 
 @dataclass(frozen=True)
+class PruneConfig(TuningConfig):
+    """Pruning: the share ``sparsity`` of each kernel that becomes zero; 0 for none."""
+
+    learning_rate: float = 1e-3
+    freeze_batchnorm_epochs: int = 2
+    sparsity: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._check("prune")
+        _between("prune.sparsity", self.sparsity, 0.0, 0.99)
+
+
+@dataclass(frozen=True)
+class ClusterConfig(TuningConfig):
+    """Weight clustering: how many ``clusters``, that is values, each kernel is left; 0 for no limit."""
+
+    learning_rate: float = 3e-4
+    freeze_batchnorm_epochs: int = 2
+    clusters: int = 0
+
+    def __post_init__(self) -> None:
+        self._check("cluster")
+        if self.clusters:
+            _between("cluster.clusters", self.clusters, 3, 256)
+
+
+@dataclass(frozen=True)
 class VerifyConfig:
     """Budgets of the parity gate, as fractions; a drop is reference minus converted.
 
@@ -361,6 +388,8 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
     qat: QatConfig = field(default_factory=QatConfig)
     verify: VerifyConfig = field(default_factory=VerifyConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)

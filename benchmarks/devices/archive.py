@@ -36,6 +36,7 @@ FILES = (
     "edgecell/keras_file.py",
     "edgecell/machine.py",
     "edgecell/native_log.py",
+    "edgecell/packing.py",
     "edgecell/pixels.py",
     "edgecell/record.py",
     "edgecell/runtime.py",

@@ -164,7 +164,7 @@ def evaluate(
 @click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
-@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.DATA)
+@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.SLIM, opt.DATA)
 @click.option(
     "--analyze", is_flag=True, help="Quantize every layer alone and rank what it costs on val."
 )
@@ -179,12 +179,14 @@ def quantize(
     seeded sample of the training split that is written down beside the model. With --qat the model
     is first trained a little further with the rounding of int8 in it; a killed training goes on
     where it stopped. With --search no training is needed. --analyze alone writes no model files.
+    --prune and --cluster make files that are smaller once they are packed (zip, gzip, an app's package).
     """
     from edgecell.pipeline import conversion
 
     precisions = opt.take_precisions(parameters)
     data = named_data(parameters)
-    making = ("quantize__search", "quantize__keep_float", "qat__enabled")
+    making = ["quantize__search", "quantize__keep_float", "qat__enabled"]
+    making += ["prune__sparsity", "cluster__clusters"]
     wanted = precisions or any(parameters[f"set_{field}"] for field in making)
 
     def adjust(config: Config) -> Config:
@@ -206,6 +208,7 @@ def quantize(
                 found = RunDir(folder.parent)
                 show_quantization.searched(found.read_record("search"), found.stage("search"))
             show.quantized(record, folder)
+            show_quantization.slimmed(record)
             show_quantization.mixed(record)
     if as_json:
         print_json(printed[0] if len(printed) == 1 else {each["verb"]: each for each in printed})

@@ -267,6 +267,18 @@ QAT = (
     ),
     Flag("--qat-seed", "qat.seed", "Seed of its order and augmentation.", int),
 )
+SLIM = (
+    Flag(
+        "--prune", "prune.sparsity", "Make this share of the weights zero first (0: none).", float
+    ),
+    Flag("--prune-epochs", "prune.epochs", "Epochs of pruning.", int),
+    Flag("--prune-learning-rate", "prune.learning_rate", "Its learning rate.", float),
+    Flag("--prune-batch-size", "prune.batch_size", "Its images in a batch.", int),
+    Flag("--cluster", "cluster.clusters", "Leave each layer this many values (0: all).", int),
+    Flag("--cluster-epochs", "cluster.epochs", "Epochs of weight clustering.", int),
+    Flag("--cluster-learning-rate", "cluster.learning_rate", "Its learning rate.", float),
+    Flag("--cluster-batch-size", "cluster.batch_size", "Its images in a batch.", int),
+)
 VERIFY = (
     Flag(
         "--max-accuracy-drop",

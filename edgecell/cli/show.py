@@ -61,12 +61,13 @@ def quantized(record: dict[str, Any], folder: Path) -> None:
                 entry["file"],
                 entry["precision"],
                 f"{entry['size_bytes']:,}",
+                f"{entry['packed_bytes']:,}" if "packed_bytes" in entry else "–",
                 port["dtype"],
                 scale,
                 str(sum(audit["operators"].values())),
             ]
         )
-    columns = ["file", "precision", "bytes", "input", "scale, zero point", "operators"]
+    columns = ["file", "precision", "bytes", "packed", "input", "scale, zero point", "operators"]
     print_table(f"in {folder}", columns, rows, numeric_from=2)
     if "calibration" in record["results"]:
         calibration = record["results"]["calibration"]

@@ -64,6 +64,29 @@ def analyzed(record: dict[str, Any], folder: Path) -> None:
         print_line(f"next: edgecell quantize {folder.parent} --keep-float auto")
 
 
+def slimmed(record: dict[str, Any]) -> None:
+    """What each file has of the zeros and shared values that were asked for."""
+    rows = []
+    for entry in record["results"]["models"]:
+        if "weights" in entry:
+            kernels = entry["weights"]["kernels"]
+            rows.append(
+                [
+                    entry["file"],
+                    f"{entry['packed_bytes'] / entry['size_bytes']:.0%}",
+                    f"{kernels['sparsity']:.3f}",
+                    f"{kernels['least_sparsity']:.3f}",
+                    str(kernels["most_values"]),
+                    str(kernels["most_channel_values"]),
+                ]
+            )
+    if not rows:
+        return
+    columns = ["file", "packed to", "zeros", "least in a layer", "most values", "in a channel"]
+    print_table("weights of convolutions and dense layers", columns, rows, numeric_from=1)
+    print_line("packed: DEFLATE, as in zip, gzip and app packages; the layers are in record.json")
+
+
 def mixed(record: dict[str, Any]) -> None:
     """What leaving layers in float costs and brings."""
     for entry in record["results"]["models"]:

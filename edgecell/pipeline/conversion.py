@@ -11,14 +11,14 @@ from typing import Any
 import tf_keras as keras
 
 from converters import audit, tflite
-from converters.lowering import quantize_int8, strip_scaling
+from converters.lowering import strip_scaling
 from converters.scaling import EDGECELL
 from converters.search import PLAIN
-from edgecell import rundir
+from edgecell import packing, plots, rundir
 from edgecell.config import PRECISIONS, Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
-from edgecell.pipeline import qat
+from edgecell.pipeline import qat, slimming
 from edgecell.pipeline.analysing import analyze_in, keep_float
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.searching import Material, gather, search_in
@@ -97,7 +97,7 @@ def quantize_in(
     material = gather(run, target, config, model, dataset, progress) if dataset else None
     # A run's own model must scale as edgecell does; a model from elsewhere as it does itself.
     scaling = EDGECELL if target.run is not None else strip_scaling(model)[1]
-    entries, extra = [], []
+    entries = []
     started = time.monotonic()
     for made in _files(config, model, material, progress):
         path = folder / f"{target.name}-{made.suffix}.tflite"
@@ -109,6 +109,7 @@ def quantize_in(
             "file": path.name,
             "precision": made.precision,
             "size_bytes": len(made.data),
+            "packed_bytes": packing.deflated_bytes(made.data),
             "seconds": round(time.monotonic() - started, 1),
             "input_type": input_type,
             "scaling": scaling.to_json(),
@@ -116,12 +117,13 @@ def quantize_in(
             **made.facts,
             "audit": report.to_json(),
         }
+        if made.outputs:
+            entry["made_with"] = [each.name for each in made.outputs]
         entries.append(entry)
-        extra += made.outputs
         progress.advance(1, f"{path.name} {len(made.data):,} bytes")
         started = time.monotonic()
     chosen = material.chosen if material else None
-    return _record(run, target, config, entries, extra, chosen, dataset)
+    return _record(run, target, config, entries, chosen, dataset)
 
 
 @dataclass(frozen=True)
@@ -138,14 +140,18 @@ class _Made:
 def _files(
     config: Config, model: keras.Model, material: Material | None, progress: Progress
 ) -> Iterator[_Made]:
-    """Every file that was asked for; --qat and --search make theirs in place of the plain int8."""
+    """Every file that was asked for; --qat and --search make theirs in place of the plain int8.
+
+    With --prune or --cluster all of them are files of the pruned or clustered model.
+    """
     settings = config.quantize
     method = PLAIN
+    slim = slimming.slim_in(material) if material is not None else None
     for precision in settings.precisions:
         special = precision == "int8" and material is not None
         if special and config.qat.enabled:
             assert material is not None
-            yield _trained(config, material)
+            yield _trained(config, material, slim)
         if special and settings.search:
             assert material is not None
             result = search_in(material)
@@ -155,6 +161,11 @@ def _files(
         if special and (config.qat.enabled or settings.search):
             continue
         progress.begin(f"converting to {precision}", 1)
+        if slim is not None:
+            assert material is not None
+            data, suffix = slimming.convert(material, slim, precision), f"{precision}-{slim.name}"
+            yield _Made(precision, data, suffix, _slim_facts(slim, data), slim.outputs)
+            continue
         images = material.chosen.images if material and precision in CALIBRATED else None
         data = tflite.convert(model, precision, calibration=images, input_type=settings.input_type)
         yield _Made(precision, data, precision)
@@ -168,32 +179,41 @@ def _files(
         yield _Made("mixed", mixed.data, "mixed", facts)
 
 
-def _trained(config: Config, material: Material) -> _Made:
-    trained = qat.tune(
-        material.run,
-        material.target,
-        config,
-        material.model,
-        material.dataset,
-        material.chosen,
-        material.progress,
-    )
+def _trained(config: Config, material: Material, slim: slimming.Slim | None) -> _Made:
+    trained = qat.tune(material, slim)
     material.progress.begin("converting to int8", 1)
-    data = quantize_int8(trained.tuned.calibrated, config.quantize.input_type)
-    facts = {"method": "qat", "qat": trained.facts}
-    return _Made("int8", data, "int8-qat", facts, trained.outputs)
+    data = trained.tuned.int8(config.quantize.input_type)
+    facts: dict[str, Any] = {}
+    if slim is not None:
+        facts = _slim_facts(slim, data, trained.tuned.model)
+    facts |= {"method": trained.name, "qat": trained.facts}
+    outputs = [*(slim.outputs if slim else ()), *trained.outputs]
+    return _Made("int8", data, f"int8-{trained.name}", facts, outputs)
+
+
+def _slim_facts(
+    slim: slimming.Slim, data: bytes, model: keras.Model | None = None
+) -> dict[str, Any]:
+    """How the file was made and what it has of it; ConvertError where zeros or values were lost."""
+    weights = slimming.weights_facts(data, model or slim.model, slim.name)
+    return {
+        "method": slim.name,
+        "slim": {"name": slim.name, "key": slim.key},
+        **slim.facts,
+    } | weights
 
 
 def needs_images(config: Config) -> bool:
     """Whether any of the files needs images to be made."""
     settings = config.quantize
     calibrated = any(precision in CALIBRATED for precision in settings.precisions)
-    return calibrated or settings.keep_float != "none"
+    return calibrated or settings.keep_float != "none" or bool(slimming.name_of(config))
 
 
 def hashes_of(config: Config, dataset: Dataset) -> dict[str, str]:
     """The data behind the files as inputs of the record: train, and val where it chose a file."""
-    chosen = config.quantize.search or config.quantize.keep_float != "none"
+    trained = config.qat.enabled or bool(slimming.name_of(config))
+    chosen = config.quantize.search or config.quantize.keep_float != "none" or trained
     splits = ("train", "val") if chosen else ("train",)
     return {f"data:{dataset.name}:{split}": dataset.fingerprint for split in splits}
 
@@ -210,13 +230,27 @@ def check_settings(config: Config) -> None:
             "the search looks for an int8 file, and int8 was not asked for; add --int8 or leave"
             " --search out"
         )
+    slim = slimming.name_of(config)
+    if slim and (config.quantize.search or config.quantize.keep_float != "none"):
+        flag = "--search" if config.quantize.search else "--keep-float"
+        raise ConfigError(
+            f"{flag} works on the model as it was trained, not on one that is {slim.replace('-', ' and ')}:"
+            " what it does to weights would undo that; run it without --prune and --cluster, or take"
+            " --qat with them"
+        )
 
 
 def settings_of(config: Config) -> dict[str, Any]:
     """The settings that the converted files depend on, for the record and for skipping."""
-    if not config.qat.enabled:
-        return asdict(config.quantize)
-    return asdict(config.quantize) | {"qat": asdict(config.qat)}
+    settings = asdict(config.quantize)
+    for name, table, used in (
+        ("qat", config.qat, config.qat.enabled),
+        ("prune", config.prune, config.prune.sparsity),
+        ("cluster", config.cluster, config.cluster.clusters),
+    ):
+        if used:
+            settings[name] = asdict(table)
+    return settings
 
 
 def _record(
@@ -224,18 +258,22 @@ def _record(
     target: Target,
     config: Config,
     entries: list[dict[str, Any]],
-    extra: list[Path],
     chosen: Any,
     dataset: Dataset | None,
 ) -> dict[str, Any]:
     folder = run.stage("quantize")
-    kept = _still_valid(run, {entry["file"] for entry in entries}, target)
+    kept = _still_valid(run, entries, target)
     results: dict[str, Any] = {
         "models": sorted(kept + entries, key=lambda entry: ORDER.index(entry["precision"]))
     }
-    outputs = [folder / entry["file"] for entry in results["models"]] + extra
-    if not extra and any(entry.get("method") == "qat" for entry in kept):
-        outputs += qat.outputs_of(folder, target)
+    made_with = [name for entry in results["models"] for name in entry.get("made_with", ())]
+    names = [*(entry["file"] for entry in results["models"]), *made_with]
+    drawn = [
+        {"label": Path(e["file"]).stem.removeprefix(f"{target.name}-"), **e}
+        for e in results["models"]
+    ]
+    outputs = [folder / name for name in dict.fromkeys(names)]
+    outputs.append(plots.save(plots.file_sizes(drawn), folder / "sizes.png"))
     manifest = folder / "calibration.json"
     if chosen is not None:
         rundir.atomic_write_json(manifest, chosen.manifest)
@@ -252,17 +290,31 @@ def _record(
     )
 
 
-def _still_valid(run: RunDir, replaced: set[str], target: Target) -> list[dict[str, Any]]:
-    """Entries of an earlier call for files that are still there and came from the same model."""
+def _still_valid(
+    run: RunDir, entries: list[dict[str, Any]], target: Target
+) -> list[dict[str, Any]]:
+    """Entries of an earlier call for files that are still there and came from the same model.
+
+    A file of a pruning of which there is another now, with other settings, is not among them: the
+    model it came from was replaced.
+    """
     if not run.has("quantize"):
         return []
     record = run.read_record("quantize")
     if record["inputs"].get(run.relative(target.model)) != rundir.sha256_file(target.model):
         return []
+    replaced = {entry["file"] for entry in entries}
+    slim = {entry["slim"]["name"]: entry["slim"]["key"] for entry in entries if "slim" in entry}
+
+    def current(entry: dict[str, Any]) -> bool:
+        made = entry.get("slim", {})
+        return slim.get(made.get("name"), made.get("key")) == made.get("key")
+
     return [
         entry
         for entry in record["results"]["models"]
         if entry["file"] not in replaced
+        and current(entry)
         and (run.stage("quantize") / entry["file"]).is_file()
         and rundir.sha256_file(run.stage("quantize") / entry["file"])
         == record["outputs"][f"quantize/{entry['file']}"]

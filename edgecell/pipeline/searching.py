@@ -11,8 +11,9 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from converters.calibration import CalibrationSet, calibration_set
+from converters.fine_tuning import Lesson
 from converters.search import METHODS, Prepared, SearchResult, prepare, search
-from edgecell import plots, rundir
+from edgecell import batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.pipeline.evaluation import split_images
@@ -55,6 +56,25 @@ class Material:
             self.reference, self.target, self.dataset, "val", self.progress
         )
         return images
+
+    @cached_property
+    def lesson(self) -> Lesson:
+        """Train and val as fine-tuning reads them, with the run's own changes of images."""
+        height, width = self.model.input_shape[1:3]
+        spec = PreprocessSpec(height, width, self.config.model.fit)
+        classes, train = len(self.dataset.class_names), self.config.train
+        weigh, progress = train.class_weights, self.progress
+        return Lesson(
+            batches.prepare(
+                self.dataset.train, spec, classes, class_weights=weigh, progress=progress
+            ),
+            batches.prepare(
+                self.dataset.val, spec, classes, class_weights=False, progress=progress
+            ),
+            self.chosen.images,
+            self.config.augment,
+            train.label_smoothing,
+        )
 
     @property
     def hashes(self) -> dict[str, str]:

@@ -20,12 +20,13 @@ from edgecell.plots.eda import (
     image_sizes,
     light_and_contrast,
 )
+from edgecell.plots.fine_tuning import fine_tuning_curves
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.heat import heat_by_class, heat_of_mistakes
 from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.plane import class_plane, label_planes, purity_bars
-from edgecell.plots.qat import qat_curves
 from edgecell.plots.sheets import mean_images, near_duplicates, outliers, samples
+from edgecell.plots.sizes import file_sizes
 from edgecell.plots.style import save
 from edgecell.plots.tradeoff import Point, tradeoff
 from edgecell.plots.trust import (
@@ -56,6 +57,8 @@ __all__ = [
     "corruption_strip",
     "examples_by_class",
     "f1_drops",
+    "file_sizes",
+    "fine_tuning_curves",
     "gate_intervals",
     "heat_by_class",
     "heat_of_mistakes",
@@ -68,7 +71,6 @@ __all__ = [
     "outliers",
     "per_class_bars",
     "purity_bars",
-    "qat_curves",
     "reliability_diagram",
     "reliability_lines",
     "robustness_curves",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecell.report.elements import Html, Pictures, badge, element, section, table
+from edgecell.report.elements import Html, Pictures, badge, element, join, section, table
 
 
 def search_section(
@@ -69,6 +69,46 @@ def analyze_section(
         table(columns, rows, numeric=(0, 3, 4, 5, 6, 7)),
         lead=f"Each layer quantized alone, all others in float, on val (n={results['n']}); "
         f"{results['rule']}. SQNR: signal over quantization noise at the layer's own output.",
+    )
+
+
+def slim_part(models: list[dict[str, Any]]) -> Html:
+    """What pruned and clustered files have of the zeros and values that were asked for; or nothing."""
+    rows = []
+    for model in models:
+        if "weights" not in model:
+            continue
+        kernels = model["weights"]["kernels"]
+        plain = next(
+            (m for m in models if m["precision"] == model["precision"] and "method" not in m), None
+        )
+        less = "–" if plain is None else f"{1 - model['packed_bytes'] / plain['packed_bytes']:.0%}"
+        rows.append(
+            [
+                model["file"],
+                f"{model['size_bytes'] / 1000:,.1f} kB",
+                f"{model['packed_bytes'] / 1000:,.1f} kB",
+                less,
+                f"{kernels['sparsity']:.1%}",
+                f"{kernels['least_sparsity']:.1%}",
+                kernels["most_values"],
+                kernels["most_channel_values"],
+            ]
+        )
+    if not rows:
+        return join()
+    columns = ["File", "Size", "Packed", "Packed, saved", "Zeros", "Least in a layer"]
+    columns += ["Most values in a layer", "in a channel"]
+    return join(
+        element("h3", "Pruned and clustered"),
+        table(columns, rows, numeric=range(1, len(columns))),
+        element(
+            "p",
+            "Counted in the files, in convolutions and dense layers; depthwise kernels are neither "
+            "pruned nor clustered. Saved: against the plain file of the same precision. Zeros take as "
+            "many bytes as other numbers until the file is packed. In float files batch normalisation "
+            "gives each channel a factor of its own, so shared values count per channel there.",
+        ),
     )
 
 

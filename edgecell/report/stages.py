@@ -20,6 +20,7 @@ from edgecell.report.elements import (
     value,
     words,
 )
+from edgecell.report.quantization import slim_part
 from edgecell.report.trust import gate_part
 
 _TITLES = {
@@ -32,6 +33,7 @@ _TITLES = {
     "examples": "Each class: the surest and the least sure right answers, the most confident mistakes",
     "curves": "Learning curves; backgrounds mark the stages",
     "samples": "Images of the training set",
+    "sizes": "Bytes of each file, stored and packed",
 }
 Verdicts = dict[str, bool]
 
@@ -89,7 +91,7 @@ def train_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: V
 def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
     """The files, what the audit found in each, and the calibration set."""
     results = record["results"]
-    columns = ["File", "Precision", "Size", "Audit", "Conversion"]
+    columns = ["File", "Precision", "Size", "Packed", "Audit", "Conversion"]
     rows = []
     for model in results["models"]:
         audit = model["audit"]
@@ -99,11 +101,12 @@ def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
                 model["file"],
                 model["precision"],
                 f"{model['size_bytes'] / 1000:,.1f} kB",
+                f"{model['packed_bytes'] / 1000:,.1f} kB" if "packed_bytes" in model else "–",
                 badge("passed" if passed else "not judged" if passed is None else "failed", passed),
                 f"{model['seconds']:.1f} s",
             ]
         )
-    parts = [table(columns, rows, numeric=(2, 4))]
+    parts = [table(columns, rows, numeric=(2, 3, 5)), slim_part(results["models"])]
     if "calibration" in results:
         parts += [element("h3", "Calibration"), facts(results["calibration"])]
     shown = ("file", "precision", "size_bytes", "audit", "seconds")
@@ -117,7 +120,8 @@ def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
         *parts,
         facts(others) if others else "",
         _figures(record, folder, pictures),
-        lead="Each written file is opened again and its operators and tensors are checked.",
+        lead="Each written file is opened again and its operators and tensors are checked. Packed: after "
+        "DEFLATE, the method of zip, gzip and app packages.",
     )
 
 

@@ -34,7 +34,7 @@ TIERS = (
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *("learner", "teacher", "features", "averaged", "workbook", "explain", "anatomy"),
-        *("tuning", "delegation", "graph", "embedding"),
+        *("tuning", "delegation", "graph", "embedding", "packing"),
         *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
@@ -56,6 +56,7 @@ PROGRAMS = (
     "benchmarks.footprint_probe",
     "benchmarks.time_to_accuracy",
     "benchmarks.devices.on_board",
+    "benchmarks.quantization_methods",
 )
 # Files for other people's apps: data here, never imported.
 SAMPLES = ("edgecell", "bundle", "samples")

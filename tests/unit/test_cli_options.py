@@ -102,6 +102,10 @@ def test_no_flag_and_no_field_stands_twice():
     assert len({flag.field for flag in FLAGS}) == len(FLAGS)
 
 
+# What --qat has flags for: two more sets of them would make quantize --help longer than one reads.
+RECIPE_ONLY = ("distillation", "temperature", "mixup", "freeze_batchnorm_epochs", "seed")
+
+
 def test_every_field_has_a_flag():
     fields = {
         f"{table.name}.{key.name}"
@@ -114,6 +118,7 @@ def test_every_field_has_a_flag():
     assert without == {
         *("quantize.precisions", "robustness.corruptions", "confidence.seed"),
         *("bench.stop", "bench.cooldown"),  # --quick and --full set them
+        *(f"{table}.{key}" for table in ("prune", "cluster") for key in RECIPE_ONLY),
     }
 
 
