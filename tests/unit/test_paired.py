@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import mcnemar
 
 from edgecell.metrics.paired import (
     discordant,
     images_for_equivalence,
     images_for_worse,
     non_inferiority_p,
+    paired_bootstrap,
     tango_interval,
     tango_z,
     worse_p,
@@ -133,3 +135,105 @@ def test_discordant_counts_who_is_right_alone():
     second = np.array([True, False, False, True, False])
     assert discordant(first, second) == (2, 1)
     assert discordant(second, first) == (1, 2)
+
+
+# ------------------------------------------------------------------------------ p-values by simulation
+
+
+def is_uniform(p: np.ndarray) -> bool:
+    """Kolmogorov and Smirnov cannot tell ``p`` from uniform; errs once in 10,000 sets."""
+    return bool(stats.kstest(p, "uniform").pvalue > 1e-4)
+
+
+def drawn(count: int, n: int, discordance: float, drop: float, seed: int):
+    """Lost and gained of ``count`` pairs of models on ``n`` images."""
+    random = np.random.default_rng(seed)
+    shares = [(discordance + drop) / 2, (discordance - drop) / 2, 1 - discordance]
+    lost, gained, _ = random.multinomial(n, shares, size=count).T
+    return lost, gained
+
+
+def test_mcnemar_s_p_value_under_the_null_is_uniform_but_for_its_steps():
+    """P(as many lost or more) jumps from count to count; drawn from within its jump it is uniform."""
+    lost, gained = drawn(3000, 1712, 0.02, 0.0, seed=1)
+    jump = np.random.default_rng(2).random(len(lost))
+
+    def within(p_value) -> np.ndarray:
+        p = np.array([p_value(int(b), int(c)) for b, c in zip(lost, gained, strict=True)])
+        next_one = np.array(
+            [
+                p_value(int(b) + 1, int(c) - 1) if c else 0.0
+                for b, c in zip(lost, gained, strict=True)
+            ]
+        )
+        return next_one + jump * (p - next_one)
+
+    assert is_uniform(within(worse_p))
+    # The partner: the chi-square test without its correction, one-sided, is not uniform here ...
+    assert not is_uniform(within(lambda b, c: float(stats.norm.sf((b - c) / max(b + c, 1) ** 0.5))))
+    # ... and models of which one is worse are not under the null.
+    lost, gained = drawn(3000, 1712, 0.02, 0.002, seed=3)
+    assert not is_uniform(within(worse_p))
+
+
+@pytest.mark.parametrize(("n", "discordance"), [(1712, 0.05), (3424, 0.02), (20_000, 0.01)])
+def test_the_equivalence_p_value_at_the_margin_is_uniform_enough(n, discordance):
+    """The hypothesis is a drop of the margin or more; at the margin itself p must be uniform."""
+    margin, count = 0.005, 4000
+    lost, gained = drawn(count, n, discordance, margin, seed=n)
+    p = stats.norm.cdf(tango_z(lost, gained, n, margin))
+    assert p[0] == non_inferiority_p(int(lost[0]), int(gained[0]), n, margin)
+    for level in (0.01, 0.05, 0.1, 0.3, 0.5, 0.7, 0.9):
+        # Four standard errors of the simulation, and the largest jump of the discrete statistic.
+        jump = 1 / np.sqrt(2 * np.pi * n * discordance)
+        allowed = 4 * np.sqrt(level * (1 - level) / count) + jump
+        assert abs(np.mean(p <= level) - level) <= allowed, level
+    # The partners: a margin of 0 instead, and Wald's variance, which forgets what it cannot see.
+    wrong = stats.norm.cdf(tango_z(lost, gained, n, 0.0))
+    assert abs(np.mean(wrong <= 0.05) - 0.05) > 0.03
+    few = drawn(count, 600, 0.006, margin, seed=5)
+    drop = (few[0] - few[1]) / 600
+    deviation = np.sqrt(np.maximum((few[0] + few[1]) / 600 - drop**2, 0) / 600)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wald = np.where(deviation > 0, (drop - margin) / deviation, -np.inf)
+    assert np.mean(stats.norm.cdf(wald) <= 0.05) > 0.12
+    assert np.mean(stats.norm.cdf(tango_z(*few, 600, margin)) <= 0.05) < 0.06
+
+
+# --------------------------------------------------------------------------- libraries as oracles
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_statsmodels_agrees_with_mcnemar(lost, gained):
+    table = [[0, lost], [gained, 0]]
+    if lost + gained:
+        two_sided = mcnemar(table, exact=True).pvalue
+        assert two_sided == pytest.approx(
+            min(1.0, 2 * min(worse_p(lost, gained), worse_p(gained, lost)))
+        )
+        # At a drop of 0 the score statistic is McNemar's, whatever n.
+        chi_square = mcnemar(table, exact=False, correction=False).statistic
+        assert tango_z(lost, gained, 5000, 0.0) ** 2 == pytest.approx(chi_square)
+
+
+def test_scipy_agrees_with_the_bootstrap_of_the_drop():
+    random = np.random.default_rng(4)
+    labels = random.integers(0, 3, 600)
+    models = [np.where(random.random(600) < 0.15, random.integers(0, 3, 600), labels) for _ in "ab"]
+    ours = paired_bootstrap(labels, *models, 3)["accuracy"]
+    right = [(model == labels).astype(float) for model in models]
+    theirs = stats.bootstrap(
+        right,
+        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
+        paired=True,
+        vectorized=True,
+        n_resamples=4000,
+        method="percentile",
+        rng=np.random.default_rng(5),
+    )
+    # Standard error of a 2.5 % quantile of 2,000 draws: sqrt(0.025 · 0.975 / 2000) / density
+    # ≈ 0.06 sd; four of ours and of theirs together.
+    error = 4 * 0.08 * theirs.standard_error
+    assert np.quantile(ours, 0.025) == pytest.approx(theirs.confidence_interval.low, abs=error)
+    assert np.quantile(ours, 0.975) == pytest.approx(theirs.confidence_interval.high, abs=error)
+    assert ours.std() == pytest.approx(theirs.standard_error, rel=0.1)

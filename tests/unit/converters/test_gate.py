@@ -152,6 +152,36 @@ def test_the_whole_gate_under_the_null_seldom_cries_worse(monkeypatch):
     assert np.mean(found) <= 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 60)
 
 
+def test_holm_by_hand():
+    labels, first, second = world(900, 8, churn=0.3)
+    rows = run(labels, first, second).classes
+    raw = np.array([p for row in rows for p in (row.recall_p, row.f1_p)])
+    found = np.array([p for row in rows for p in (row.recall_p_holm, row.f1_p_holm)])
+    order = np.argsort(raw, kind="stable")
+    stepped = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1)).clip(max=1.0)
+    np.testing.assert_allclose(found[order], stepped)
+    assert raw.min() < found.min()
+
+
+@pytest.mark.slow
+def test_a_model_at_the_margin_is_seldom_called_equivalent(monkeypatch):
+    monkeypatch.setattr(class_tests, "_PERMUTATIONS", 99)
+    monkeypatch.setattr(paired, "RESAMPLES", 20)
+    random = np.random.default_rng(9)
+    verdicts = []
+    for _ in range(150):
+        labels = random.choice(4, 1712, p=(0.4, 0.3, 0.2, 0.1))
+        first, second = labels.copy(), labels.copy()
+        # 3 % of the images are right in one model alone; the drop is the margin.
+        told = random.choice(3, 1712, p=(0.97, 0.0175, 0.0125))
+        second[told == 1] = (labels[told == 1] + 1) % 4
+        first[told == 2] = (labels[told == 2] + 1) % 4
+        verdicts.append(run(labels, first, second, class_budget=1.0).verdict)
+    # 3.5 standard errors of a share of 0.05 in 150; and the gate is not simply mute.
+    assert verdicts.count("equivalent") / 150 <= 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 150)
+    assert run(labels, labels, labels).verdict == "equivalent"
+
+
 def test_a_class_without_images_is_not_tested():
     labels, first, second = world(300, 7, shares=(0.5, 0.5, 0.0, 0.0))
     rows = run(labels, first, second).classes
