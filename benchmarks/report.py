@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from edgecell.plots import Point
 
-NOTES = (
+_TURNS = (
     "The files take turns in short rounds; × float32 is the median over the rounds of the ratio of the two "
-    "medians in it, so that a slow phase of the machine cancels.",
+    "medians in it, so that a slow phase of the machine cancels."
+)
+_BRACKETS = (
     "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics. "
-    "Worst class: the lowest F1 of a class that has images.",
+    "Worst class: the lowest F1 of a class that has images."
 )
 
 
@@ -68,7 +71,9 @@ def details(data: dict[str, Any]) -> list[dict[str, str]]:
                 f"{largest['value']:.2g}{unit}" if "value" in largest else "–"
             )
         row["MMACs"] = number(model["operators"]["macs"], 1, 1e-6)
-        for entry in model["throughput"]:
+        for position, entry in enumerate(model["throughput"]):
+            if not _any_rate(data, position):
+                continue  # the reason stands below the table
             title = f"images/s, batch {entry['batch']}, {_threads(entry['threads'])}"
             row[title] = number(entry["rate"], 0)
         table.append(row)
@@ -84,7 +89,7 @@ def markdown(data: dict[str, Any]) -> str:
     """The tables, the machine, warnings and notes."""
     lines = _table(rows(data)) + [""] + _table(details(data))
     lines += ["", f"{machine_line(data)}", ""]
-    lines += [f"- **Not measured:** {text}" for text in reasons(data)]
+    lines += [f"- **Not measured:** {text}" for text in data["not_measured"]]
     lines += [f"- **Warning:** {text}" for text in data["warnings"]]
     lines += [f"- {text}" for text in data["notes"]]
     return "\n".join(lines) + "\n"
@@ -113,22 +118,46 @@ def machine_line(data: dict[str, Any]) -> str:
     )
 
 
+def notes(data: dict[str, Any]) -> list[str]:
+    """How the figures in the tables came about."""
+    ratios = [timing["ratio"] for model in data["models"] for timing in model["latency"]]
+    return [_TURNS, _BRACKETS] if any("value" in ratio for ratio in ratios) else [_BRACKETS]
+
+
 def reasons(data: dict[str, Any]) -> list[str]:
-    """Why a dash stands in the tables: each reason once, with what it concerns."""
-    found: dict[str, list[str]] = {}
+    """Why a dash stands in the tables: each reason once, with the figures and models it concerns."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
     for model in data["models"]:
-        figures = {"accuracy": model["quality"]["accuracy"]}
-        if not _is_host(data):
-            figures["agreement"] = model["agreement"]["top1"]
-        for timing in model["latency"]:
-            figures |= {key: timing[key] for key in ("p50", "p90", "p99", "first", "load")}
-            if "reason" in timing["delegate"]:
-                figures["delegate"] = timing["delegate"]
-        figures["memory"] = model["footprint"]["memory"]["over_baseline"]
-        for name, figure in figures.items():
-            if "reason" in figure and name not in found.setdefault(figure["reason"], []):
-                found[figure["reason"]].append(name)
-    return [f"{', '.join(names)}: {reason}" for reason, names in found.items() if names]
+        for name, figure in _figures(data, model):
+            if "reason" in figure:
+                names, models = found.setdefault(figure["reason"], ([], []))
+                names += [name] if name not in names else []
+                models += [model["name"]] if model["name"] not in models else []
+    lines = []
+    for reason, (names, models) in found.items():
+        of = "" if len(models) == len(data["models"]) else f" of {', '.join(models)}"
+        lines.append(f"{', '.join(names)}{of}: {reason}")
+    return lines
+
+
+def _figures(data: dict[str, Any], model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the tables show of a model, by its name there."""
+    yield "accuracy", model["quality"]["accuracy"]
+    if not _is_host(data):
+        yield "agreement", model["agreement"]["top1"]
+    for timing in model["latency"]:
+        for key in ("p50", "p90", "p99", "first", "load"):
+            yield key, timing[key]
+        yield "delegate", timing["delegate"]
+    yield "memory", model["footprint"]["memory"]["over_baseline"]
+    for position, entry in enumerate(model["throughput"]):
+        if not _any_rate(data, position):
+            yield "images/s", entry["rate"]
+
+
+def _any_rate(data: dict[str, Any], position: int) -> bool:
+    """Whether any model has a value for this batch size and number of threads."""
+    return any("value" in model["throughput"][position]["rate"] for model in data["models"])
 
 
 def _is_arena(data: dict[str, Any]) -> bool:

@@ -50,7 +50,7 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """The content of bench.json."""
-        return {
+        data = {
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "images": self.images,
@@ -61,8 +61,10 @@ class BenchResult:
             "options": self.options,
             "models": self.models,
             "warnings": self.warnings,
-            "notes": [*self.device_notes, *report.NOTES],
         }
+        data["not_measured"] = report.reasons(data)
+        data["notes"] = [*self.device_notes, *report.notes(data)]
+        return data
 
     def rows(self) -> list[dict[str, str]]:
         """Table rows, column title → text; the same columns in every row."""

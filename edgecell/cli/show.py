@@ -123,7 +123,7 @@ def _classes(entry: dict[str, Any]) -> None:
 
 def benched(record: dict[str, Any], folder: Path) -> None:
     """The table of all models, its notes and its files."""
-    from benchmarks.report import details, machine_line, reasons, rows
+    from benchmarks.report import details, machine_line, rows
 
     results = record["results"]
     kind = results["device"]["kind"]
@@ -132,7 +132,7 @@ def benched(record: dict[str, Any], folder: Path) -> None:
         columns = list(table[0])
         print_table(title, columns, [[row[c] for c in columns] for row in table], numeric_from=2)
     print_line(machine_line(results))
-    for reason in reasons(results):
+    for reason in results["not_measured"]:
         print_line(f"not measured: {reason}")
     for line in (*results["warnings"], *results["notes"]):
         print_line(line)

@@ -29,7 +29,8 @@ _TITLES = {
 
 def on_host(results: Mapping[str, Any]) -> bool:
     """Whether the machine that edgecell ran on was measured, and not another device."""
-    return bool(results["device"]["kind"] == "host")
+    device = results.get("device", {"kind": "host"})  # older benches knew the host only
+    return bool(device["kind"] == "host")
 
 
 def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
@@ -38,8 +39,11 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     `verdicts`: sha256 of a verified file → whether it passed.
     """
     models = results["models"]
-    passing = [model for model in models if _passed(model, verdicts)]
-    chosen = min(passing or models, key=lambda model: model["footprint"]["size"]["value"])
+    answered = [model for model in models if "value" in model["quality"]["accuracy"]]
+    passing = [model for model in answered or models if _passed(model, verdicts)]
+    chosen = min(
+        passing or answered or models, key=lambda model: model["footprint"]["size"]["value"]
+    )
     largest = max(models, key=lambda model: model["footprint"]["size"]["value"])
     accuracy, p50 = chosen["quality"]["accuracy"], chosen["latency"][0]["p50"]
     worst = chosen["quality"]["worst_class"]
@@ -91,7 +95,7 @@ def bench_section(
         element("div", *figures, cls="figures") if figures else "",
         element("h3", "F1 per class"),
         _per_class(models),
-        element("ul", *(element("li", note) for note in results["notes"]), cls="notes"),
+        notes(results),
         details("Memory, opening times and spread", more(models)),
         details("Machine and options", facts(results["host"]), facts(results["options"])),
         lead=f"All files on the same {results['images']} test images and the same machine.",
@@ -141,13 +145,31 @@ def agreement(models: list[dict[str, Any]]) -> Html:
         "largest_difference": "Largest difference",
     }
     rows = [
-        [model["name"], *(measurement(model["agreement"][key], count=False) for key in keys)]
+        [
+            model["name"],
+            *(_short(model["agreement"][key]) for key in ("top1", "equal_outputs")),
+            _difference(model["agreement"]["largest_difference"]),
+        ]
         for model in models
     ]
     return join(
         element("h3", "Answers against the host's"),
         table(["Model", *keys.values()], rows, numeric=range(1, 4)),
     )
+
+
+def _difference(data: dict[str, Any]) -> str:
+    """`1 quanta`, `2.8e-06`."""
+    if "value" not in data:
+        return "–"
+    return f"{data['value']:.2g}" + ("" if data["unit"] == "1" else f" {data['unit']}")
+
+
+def notes(results: Mapping[str, Any]) -> Html:
+    """Why a dash stands where it stands, and how the figures came about."""
+    missing = [f"Not measured: {line}" for line in results.get("not_measured", [])]
+    lines = [*missing, *results["notes"]]
+    return element("ul", *(element("li", line) for line in lines), cls="notes")
 
 
 def _passed(model: dict[str, Any], verdicts: dict[str, bool]) -> bool | None:

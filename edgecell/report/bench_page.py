@@ -8,7 +8,7 @@ from typing import Any
 
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
-from edgecell.report.bench import agreement, headline, more, on_host
+from edgecell.report.bench import agreement, headline, more, notes, on_host
 from edgecell.report.comparison import regression_section
 from edgecell.report.contenders import of_bench
 from edgecell.report.elements import details, element, facts, section
@@ -53,8 +53,9 @@ def render_bench(name: str, results: Mapping[str, Any]) -> str:
 def _render(name: str, results: Mapping[str, Any]) -> str:
     contenders = [of_bench(model, images="the same") for model in results["models"]]
     answered = any(each.confusion for each in contenders)  # some devices give no outputs
-    device = results["device"]
-    where = "the same machine" if on_host(results) else f"{device['kind']}, {device['name']}"
+    where = "the same machine"
+    if not on_host(results):
+        where = f"{results['device']['kind']}, {results['device']['name']}"
     bodies = [
         section(
             "All figures",
@@ -62,7 +63,7 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
             *(element("div", f"Warning: {line}", cls="warning") for line in results["warnings"]),
             parts.figures_table(contenders),
             "" if on_host(results) else agreement(results["models"]),
-            element("ul", *(element("li", note) for note in results["notes"]), cls="notes"),
+            notes(results),
             lead=f"All files on the same {results['images']:,} test images and {where}. "
             "A heading sorts by its column.",
         ),
