@@ -125,7 +125,7 @@ def shipped(model: dict[str, Any], data: bytes) -> None:
 def verified(verdict: Verdict) -> dict[str, str]:
     """What ``verify`` found, with the sentence that is repeated in the README and the card."""
     sentences = {
-        "passed": "This file passed verify: it does what the trained model does, class by class.",
+        "passed": "This file passed verify: it stayed within the budgets against the trained model, class by class.",
         "failed": "UNVERIFIED: this file FAILED verify against the trained model, and was bundled all"
         " the same because --unverified was given. Do not ship it.",
         "not verified": "UNVERIFIED: this file was never compared with the trained model, and was bundled"

@@ -30,6 +30,7 @@ An image classifier of {len(model["labels"])} classes ({task["kind"]}): {", ".jo
 | --- | --- |
 | `model.tflite` | the model, with its labels and scaling as TFLite metadata |
 | `model.json` | everything an app has to know: preprocessing, scales, labels, thresholds, hashes |
+| `MODEL_CARD.md`, `MODEL_CARD.html` | how good it is, on which images, and what is not known |
 | `labels.txt` | the labels, one a line, in the order of the outputs |
 | `golden/` | {model["golden"]["count"]} images ({golden_source}) with the pixels, inputs and outputs they must give |
 | `samples/` | code that is ready to run, with a self-test |

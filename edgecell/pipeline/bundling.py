@@ -21,6 +21,8 @@ from edgecell.pipeline.verification import files_of
 from edgecell.preprocess import PreprocessSpec, resize
 from edgecell.progress import Progress
 from edgecell.record import envelope
+from edgecell.report import card_text
+from edgecell.report.card import card
 from edgecell.report.records import read_records
 from edgecell.rundir import (
     RunDir,
@@ -229,6 +231,9 @@ def _write(
     progress.advance(1)
     targets = chosen(wishes.target)
     atomic_write_text(scratch / "README.md", readme(model, targets, source))
+    known = card(model, subject.records)
+    atomic_write_text(scratch / "MODEL_CARD.md", card_text.markdown(known))
+    atomic_write_text(scratch / "MODEL_CARD.html", card_text.html(known))
     writer.add_samples(scratch, targets, model)
     model["files"] = writer.file_hashes(scratch)
     atomic_write_json(scratch / "model.json", model)

@@ -18,7 +18,7 @@ header { padding-top:36px; }
 h1 { font-size:1.7rem; line-height:1.2; margin:0 0 4px; overflow-wrap:anywhere; }
 h2 { font-size:1.22rem; margin:0 0 8px; }
 h3 { font-size:1.02rem; margin:26px 0 8px; overflow-wrap:anywhere; }
-h3 .badge { white-space:normal; }
+h3 .badge, p .badge { white-space:normal; border-radius:12px; }
 .subtitle, .lead, .card-note, figcaption, footer { color:var(--muted); }
 .lead { margin:0 0 14px; max-width:75ch; }
 nav { display:flex; flex-wrap:wrap; gap:4px 16px; margin:14px 0 0; font-size:.92rem; }

@@ -36,6 +36,10 @@ def test_a_bundle_tests_itself(edgecell: Run, run_copy: Path, tmp_path: Path) ->
     assert model["records"]["verify"]["sha256"] == hashlib.sha256(verify).hexdigest()
     for line in ("Not for clinical use", "CC BY 4.0", "classify.py", "uint8"):
         assert line in (folder / "README.md").read_text() + str(sorted(on_disk))
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "this file on test" in card
+    assert "Not calibrated" in card
+    assert "this file on test" in (folder / "MODEL_CARD.html").read_text()
     with zipfile.ZipFile(archive) as inside:
         assert inside.testzip() is None
         inside.extractall(tmp_path / "phone")
@@ -78,7 +82,8 @@ def test_what_was_never_verified_is_refused(edgecell: Run, run_copy: Path) -> No
     assert "UNVERIFIED (not verified)" in said.out
     folder = run_copy / "bundle" / f"{STEM}-all"
     assert json.loads((folder / "model.json").read_text())["verified"]["status"] == "not verified"
-    assert "was never compared with the trained model" in (folder / "README.md").read_text()
+    for name in ("README.md", "MODEL_CARD.md", "MODEL_CARD.html"):
+        assert "was never compared with the trained model" in (folder / name).read_text()
     golden = json.loads((folder / "golden" / "golden.json").read_text())
     assert golden["images"] == "drawn"
     assert {case["label"] for case in golden["cases"]} == {None}
