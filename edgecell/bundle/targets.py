@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecell.bundle import c_source
+from edgecell.bundle import assets, c_source
 
 SAMPLES = Path(__file__).resolve().parent / "samples"
 SKIPPED = ("__pycache__", "node_modules", "build", ".gradle", ".build", ".DS_Store")
@@ -41,6 +41,15 @@ TARGETS: dict[str, Target] = {
     "web": Target(
         "a page on LiteRT.js, without a framework",
         "Node.js with npm to install and try it; any web server with https to ship it",
+    ),
+    "android": Target(
+        "Kotlin on LiteRT, a Gradle module with an instrumented test",
+        "the Android SDK, Gradle 8.9 or newer and a JDK 17; a device with Android 9 or newer",
+        assets.make_android,
+    ),
+    "ios": Target(
+        "Swift on LiteRT, a package with XCTest",
+        "a Mac with Xcode, and CocoaPods for LiteRT",
     ),
 }
 
