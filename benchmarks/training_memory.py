@@ -1,14 +1,12 @@
 """Peak memory of a whole training: python -m benchmarks.training_memory --data D [flags of train].
 
 Trains in a process of its own, one epoch of random weights unless the flags say otherwise, and reports
-the largest resident size that the system counted for it. Nothing heavy is imported here: on Linux
-a process's peak starts at that of the process that started it.
+the largest resident size that the system counted for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,18 +16,29 @@ from pathlib import Path
 TRAIN = ("--weights", "none", "--head-epochs", "0", "--epochs", "1")
 
 
+# On Linux a process's peak starts at the size of the process that started it, so that a small one in
+# between starts the one that is measured.
+_BETWEEN = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+code = os.waitstatus_to_exitcode(status)
+print(code, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
 def peak_of(command: Sequence[str]) -> int:
     """Run ``command`` to its end; the peak resident size of its process in bytes.
 
     Raises:
         subprocess.CalledProcessError: it ended with another exit code than 0.
     """
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(command))
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    between = [sys.executable, "-S", "-c", _BETWEEN, *command]
+    printed = subprocess.run(between, stdout=subprocess.PIPE, text=True, check=True).stdout
+    code, peak = (int(word) for word in printed.split())
+    if code:
+        raise subprocess.CalledProcessError(code, list(command))
+    return peak
 
 
 def main() -> None:
