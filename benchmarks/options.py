@@ -13,7 +13,8 @@ from benchmarks.latency import Pace
 class BenchOptions:
     """How long and what to measure. `pace` is per model and thread count, of which 0 means all cores
     of the device; `batches` (at least 2) are measured a twentieth as long. Without `xnnpack` the
-    built-in kernels run. Empty `threads`: no latency, outputs only."""
+    built-in kernels run. Empty `threads`: no latency, outputs only. Ratios are to the model at the
+    position `reference`, None for the first float32 one."""
 
     pace: Pace = field(default_factory=Pace)
     threads: tuple[int, ...] = (1, 0)
@@ -23,6 +24,7 @@ class BenchOptions:
     memory: bool = True
     resamples: int = 1000
     seed: int = 0
+    reference: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""

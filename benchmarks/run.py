@@ -116,7 +116,8 @@ def bench(
                 f"{len(class_names)} class names for {name}, which has"
                 f" {predictor.class_count} classes; name its data set with --data"
             )
-    measured = device.measure(jobs, options, _reference(precisions), progress or _silent)
+    reference = _reference(precisions) if options.reference is None else options.reference
+    measured = device.measure(jobs, options, reference, progress or _silent)
     entries = []
     for i, (job, predictor, answer) in enumerate(
         zip(jobs, predictors, measured.answers, strict=True)

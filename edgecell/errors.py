@@ -46,6 +46,12 @@ class RegressionError(EdgecellError):
     exit_code = 5
 
 
+class UnmetError(EdgecellError):
+    """No model that keeps the limits it was to be chosen under."""
+
+    exit_code = 5
+
+
 class ArtifactError(EdgecellError):
     """A file on disk (model, record, run directory) that is missing, corrupt or altered."""
 

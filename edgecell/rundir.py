@@ -37,6 +37,9 @@ VERBS = (
     "bench",
     "bundle",
     "tune",
+    "cells",
+    "latency",
+    "sweep",
 )
 _PACKAGES = (
     "edgecell",

@@ -16,6 +16,7 @@ from edgecell.cli import (
     data,
     seeing,
     shipping,
+    sweeping,
     terminal,
     trust,
     tuning,
@@ -45,6 +46,7 @@ def cli() -> None:
     edgecell demo                                everything, on synthetic cells, no download
     edgecell train --data bloodmnist             a run under artifacts/runs/
     edgecell tune --data bloodmnist              better settings, as a recipe
+    edgecell sweep --data bloodmnist             width, input size, precision: which file to ship
     edgecell quantize RUN --int8 --float16       .tflite files from it
     edgecell verify RUN                          are they as good as the trained model?
     edgecell calibrate RUN                       when to answer, and when to abstain
@@ -70,6 +72,7 @@ for command in (
     *shipping.COMMANDS,
     *asking.COMMANDS,
     *tuning.COMMANDS,
+    *sweeping.COMMANDS,
     data.data,
 ):
     cli.add_command(command)

@@ -257,21 +257,7 @@ def verify(
 @click.option(
     "--unverified", is_flag=True, help="Also bench files without a passing verify; recorded."
 )
-@click.option(
-    "--device",
-    default="host",
-    show_default=True,
-    help="Where the files run: host, ssh:user@host[:port], adb[:serial], browser, qemu-arm64, or tflm.",
-)
-@click.option(
-    "--remote-python",
-    default="python3",
-    show_default=True,
-    help="With ssh: the Python there that has ai-edge-litert.",
-)
-@click.option(
-    "--benchmark-model", default="", help="With adb: LiteRT's benchmark_model for Android."
-)
+@opt.device_flags
 @click.option("--against", type=PATH, help="bench.json that the files must not be worse than.")
 @click.option(
     "--max-regress",

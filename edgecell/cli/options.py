@@ -456,6 +456,22 @@ def take_pace(parameters: dict[str, Any]) -> None:
                 parameters[f"set_bench__{key}"] = value
 
 
+def device_flags(command: Any) -> Any:
+    """``--device`` and what some devices need."""
+    for name, default, text in (
+        ("--benchmark-model", "", "With adb: LiteRT's benchmark_model for Android."),
+        ("--remote-python", "python3", "With ssh: the Python there that has ai-edge-litert."),
+        (
+            "--device",
+            "host",
+            "Where the files run: host, ssh:user@host[:port], adb[:serial], browser, qemu-arm64, or tflm.",
+        ),
+    ):
+        shown = bool(default)
+        command = click.option(name, default=default, show_default=shown, help=text)(command)
+    return command
+
+
 def output_option(command: Any) -> Any:
     """``--output DIR``."""
     return click.option(

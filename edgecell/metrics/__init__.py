@@ -6,6 +6,7 @@ from edgecell.metrics.intervals import (
     Interval,
     bootstrap_confusion,
     bootstrap_interval,
+    bootstrap_together,
     percentile_interval,
     wilson_interval,
 )

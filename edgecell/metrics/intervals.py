@@ -61,6 +61,30 @@ def bootstrap_confusion(confusion: NDArray, n: int = 1000, seed: int = 0) -> dic
     return count_scores(hits, support, predicted)
 
 
+def bootstrap_together(
+    labels: IntArray, predictions: NDArray, class_count: int, n: int = 1000, seed: int = 0
+) -> dict[str, FloatArray]:
+    """`n` resamples of accuracy and macro_f1 of K models (n, K), in each the same images for all.
+
+    Args:
+        labels: int (N,), 0..C-1.
+        predictions: int (K, N), the class that each model said.
+    """
+    rng, total = np.random.default_rng(seed), len(labels)
+    eye = np.eye(class_count)
+    truth, said = eye[labels], eye[predictions]  # (N, C), (K, N, C)
+    chunk = max(1, 4_000_000 // total)  # bounds the (n, N) weights at about 32 MB
+    parts = []
+    for start in range(0, n, chunk):
+        size = min(chunk, n - start)
+        weights = rng.multinomial(total, np.full(total, 1 / total), size=size).astype(np.float64)
+        support = weights @ truth
+        scores = [count_scores(weights @ (truth * one), support, weights @ one) for one in said]
+        parts.append(np.array([[s[name] for s in scores] for name in ("accuracy", "macro_f1")]))
+    accuracy, macro_f1 = np.concatenate(parts, axis=2)
+    return {"accuracy": accuracy.T, "macro_f1": macro_f1.T}
+
+
 _CONFUSION_METRICS = ("accuracy", "macro_f1", "weighted_f1")
 _SAMPLE_METRICS = ("log_loss", "brier", "auc")
 

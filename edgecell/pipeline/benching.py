@@ -15,7 +15,7 @@ from benchmarks.devices.registry import ADDRESSED, DeviceOptions, open_device
 from benchmarks.latency import Pace
 from benchmarks.options import BenchOptions
 from benchmarks.run import BenchResult, bench, write_artefacts
-from edgecell.config import Config, DataConfig
+from edgecell.config import BenchConfig, Config, DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.comparing import Against
@@ -101,16 +101,7 @@ def bench_in(
     The host's results are the stage "bench", those of another device "bench/KIND-NAME".
     """
     wanted = config.bench
-    options = BenchOptions(
-        Pace(
-            wanted.runs,
-            wanted.seconds,
-            wanted.warmup_runs,
-            either=wanted.stop == "either",
-            cooldown=wanted.cooldown,
-        ),
-        xnnpack=wanted.delegate == "xnnpack",
-    )
+    options = BenchOptions(pace_of(wanted), xnnpack=wanted.delegate == "xnnpack")
 
     def images(size: tuple[int, int]) -> NDArray[np.uint8]:
         return materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
@@ -145,6 +136,17 @@ def bench_in(
         outputs=outputs,
         config=settings,
         results=results,
+    )
+
+
+def pace_of(settings: BenchConfig) -> Pace:
+    """The settings as the benchmark knows them."""
+    return Pace(
+        settings.runs,
+        settings.seconds,
+        settings.warmup_runs,
+        either=settings.stop == "either",
+        cooldown=settings.cooldown,
     )
 
 

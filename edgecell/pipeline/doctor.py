@@ -19,7 +19,7 @@ def diagnose() -> dict[str, Any]:
 
     facts: dict[str, Any] = environment()
     facts["devices"] = [device.name for device in tf.config.list_physical_devices()]
-    facts["memory_free_bytes"] = _free_memory()
+    facts["memory_free_bytes"] = free_memory()
     facts["disk_free_bytes"] = shutil.disk_usage(Path.cwd()).free
     facts["medmnist_files"] = sorted(
         p.name for p in Path(DataConfig().root).expanduser().glob("*mnist*.npz")
@@ -45,7 +45,7 @@ def _missing(facts: dict[str, Any]) -> list[str]:
     return missing
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes that can be allocated without swapping, where the system tells."""
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():

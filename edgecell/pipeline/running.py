@@ -23,7 +23,7 @@ from edgecell.pipeline.targets import Target, data_hash
 from edgecell.pipeline.verification import files_of, verify_in
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
-from edgecell.runtime import KerasPredictor
+from edgecell.runtime import load_predictor
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
         dataset = training.load_noted(config, progress)
     records = {"train": training.train_run(config, run, progress, dataset)}
     target = Target(run.stage("train") / "model.keras", run, config)
-    records["evaluate"] = _evaluate(run, target, dataset, progress)
-    records["quantize"] = _quantize(run, target, config, dataset, progress)
+    records["evaluate"] = evaluate_anew(run, target, dataset, "val", progress)
+    records["quantize"] = quantize_anew(run, target, config, dataset, progress)
     files = files_of(run)
     records["verify"], failure = _verify(run, target, config, files, dataset, progress)
     records["bench"] = _bench(run, target, config, files, dataset, records["verify"], progress)
@@ -61,24 +61,27 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
     return Outcome(run, records, failure)
 
 
-def _evaluate(run: RunDir, target: Target, dataset: Dataset, progress: Progress) -> dict[str, Any]:
-    verb = evaluation.verb_of(target, "val")
+def evaluate_anew(
+    run: RunDir, target: Target, dataset: Dataset, split: str, progress: Progress
+) -> dict[str, Any]:
+    """The record of the model's evaluation on a split; one that is there and current is kept."""
+    verb = evaluation.verb_of(target, split)
     if run.is_current(
         verb,
         inputs=[target.model],
-        config=evaluation.settings_of(target, "val"),
-        input_hashes=data_hash(dataset, "val"),
+        config=evaluation.settings_of(target, split),
+        input_hashes=data_hash(dataset, split),
     ):
         progress.say("evaluate: unchanged, skipped")
         return run.read_record(verb)
-    return evaluation.evaluate_in(
-        run, KerasPredictor(target.model), target, dataset, "val", progress
-    )
+    predictor = load_predictor(target.model, threads=0)
+    return evaluation.evaluate_in(run, predictor, target, dataset, split, progress)
 
 
-def _quantize(
+def quantize_anew(
     run: RunDir, target: Target, config: Config, dataset: Dataset, progress: Progress
 ) -> dict[str, Any]:
+    """The record of the converted files; files that are there and current are kept."""
     hashes = hashes_of(config, dataset) if needs_images(config) else None
     if run.is_current(
         "quantize", inputs=[target.model], config=settings_of(config), input_hashes=hashes
@@ -86,6 +89,18 @@ def _quantize(
         progress.say("quantize: unchanged, skipped")
         return run.read_record("quantize")
     return quantize_in(run, target, config, dataset if hashes else None, progress)
+
+
+def is_verified(
+    run: RunDir, target: Target, config: Config, files: list[dict[str, Any]], dataset: Dataset
+) -> bool:
+    """Whether the verdicts in the run are about just these files, images and budgets."""
+    return run.is_current(
+        "verify",
+        inputs=[target.model, *(entry["path"] for entry in files)],
+        config=asdict(config.verify),
+        input_hashes=data_hash(dataset, config.verify.split),
+    )
 
 
 def _verify(
@@ -96,13 +111,7 @@ def _verify(
     dataset: Dataset,
     progress: Progress,
 ) -> tuple[dict[str, Any], ParityError | None]:
-    current = run.is_current(
-        "verify",
-        inputs=[target.model, *(entry["path"] for entry in files)],
-        config=asdict(config.verify),
-        input_hashes=data_hash(dataset, config.verify.split),
-    )
-    if current:
+    if is_verified(run, target, config, files, dataset):
         record = run.read_record("verify")
         failed = [entry for entry in record["results"]["models"] if not entry["passed"]]
         if not failed:

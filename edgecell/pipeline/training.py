@@ -198,12 +198,16 @@ def default_name(config: Config) -> str:
     Raises:
         ConfigError: a model that is unknown or does not take its settings.
     """
-    source = config.data.source.rstrip("/")
-    stem = Path(source).stem if source.endswith((".npz", ".csv", ".tsv")) else Path(source).name
-    plain = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
     model = config.model
     width = f"-{model.alpha}" if architecture_of(model).widths else ""
-    return f"{plain}-{model.name}{width}-{model.image_size}"
+    return f"{data_name(config)}-{model.name}{width}-{model.image_size}"
+
+
+def data_name(config: Config) -> str:
+    """The data set's part of a name: letters, digits, - and _."""
+    source = config.data.source.rstrip("/")
+    stem = Path(source).stem if source.endswith((".npz", ".csv", ".tsv")) else Path(source).name
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
 
 
 def weights_file(config: Config) -> list[Path]:

@@ -32,14 +32,13 @@ from edgecell.pipeline.training import (
     weights_file,
     with_batch_size,
 )
-from edgecell.progress import Progress
+from edgecell.progress import Prefixed, Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.tasks import Task, task_named
 from edgecell.train import stages
 from edgecell.tuning.search import (
     Attempt,
-    PrunedError,
     PrunerName,
     SamplerName,
     Search,
@@ -49,6 +48,7 @@ from edgecell.tuning.search import (
 )
 from edgecell.tuning.space import Space, Value, describe, values_in, with_values
 from edgecell.tuning.storage import Storage, exclusively, retried_from
+from edgecell.tuning.study import PrunedError
 
 FOLDER = Path("artifacts/tune")
 
@@ -189,7 +189,11 @@ class _Worker:
         keras.backend.clear_session()  # the graphs of the trial before would stay in memory
         try:
             record = train_run(
-                config, RunDir.at(folder), _Quiet(self._progress, name), self._dataset, after_epoch
+                config,
+                RunDir.at(folder),
+                Prefixed(self._progress, name),
+                self._dataset,
+                after_epoch,
             )
         except PrunedError:
             Checkpoint(state).clear()
@@ -228,25 +232,6 @@ class _Worker:
 
     def _folder(self, number: int) -> Path:
         return self._run.path / "trials" / f"{number:04d}"
-
-
-class _Quiet:
-    """The progress of a training inside a search: a bar with the trial's name, no line per epoch."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress, self._name = progress, name
-
-    def begin(self, label: str, total: int) -> None:
-        """A bar with the trial's name before the label."""
-        self._progress.begin(f"{self._name}, {label}", total)
-
-    def advance(self, done: int, note: str = "") -> None:
-        """Move the bar; the note is left out."""
-        self._progress.advance(done)
-
-    def say(self, line: str) -> None:
-        """A line with the trial's name."""
-        self._progress.say(f"{self._name}: {line}")
 
 
 def _check_space(space: Space) -> None:

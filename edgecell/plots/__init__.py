@@ -24,6 +24,7 @@ from edgecell.plots.fine_tuning import fine_tuning_curves
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.heat import heat_by_class, heat_of_mistakes
 from edgecell.plots.layers import search_candidates, sensitivity
+from edgecell.plots.pareto import pareto
 from edgecell.plots.plane import class_plane, label_planes, purity_bars
 from edgecell.plots.sheets import mean_images, near_duplicates, outliers, samples
 from edgecell.plots.sizes import file_sizes
@@ -69,6 +70,7 @@ __all__ = [
     "mean_images",
     "near_duplicates",
     "outliers",
+    "pareto",
     "per_class_bars",
     "purity_bars",
     "reliability_diagram",

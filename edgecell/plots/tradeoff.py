@@ -52,16 +52,14 @@ def tradeoff(points: Sequence[Point], *, x: str, y: str, title: str) -> Figure:
     """Scatter of `points`; the x axis is logarithmic where it spans more than a factor of 10."""
     figure = new_figure(4.6)
     axes = figure.subplots()
-    looks = dict(_LOOKS)
+    looks = looks_of([point.group for point in points])
     for point in points:
-        if point.group not in looks:
-            looks[point.group] = _OTHER_LOOKS[(len(looks) - len(_LOOKS)) % len(_OTHER_LOOKS)]
         color, marker = looks[point.group]
         axes.errorbar(
             point.x,
             point.y,
-            xerr=_arms(point.x, point.x_interval),
-            yerr=_arms(point.y, point.y_interval),
+            xerr=arms(point.x, point.x_interval),
+            yerr=arms(point.y, point.y_interval),
             color=color,
             marker=marker,
             markersize=7.5,
@@ -70,27 +68,44 @@ def tradeoff(points: Sequence[Point], *, x: str, y: str, title: str) -> Figure:
             elinewidth=1.3,
         )
     tidy(axes, title=title, x=x, y=y, grid="both")
-    values = [point.x for point in points]
-    if min(values, default=0.0) > 0 and max(values) / min(values) > 10:
-        axes.set_xscale("log")
-        axes.margins(x=0.2, y=0.18)
-    else:
-        axes.margins(x=0.2, y=0.18)
-        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    fit_x(axes, [point.x for point in points])
     place_labels(figure, axes, points, [looks[point.group][0] for point in points])
     return figure
 
 
-def _arms(value: float, interval: tuple[float, float] | None) -> np.ndarray | None:
+def looks_of(groups: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each group; precisions look the same in every figure."""
+    looks = dict(_LOOKS)
+    for group in groups:
+        if group not in looks:
+            looks[group] = _OTHER_LOOKS[(len(looks) - len(_LOOKS)) % len(_OTHER_LOOKS)]
+    return looks
+
+
+def fit_x(axes: Axes, values: Sequence[float]) -> None:
+    """From 0, or logarithmic where the values span more than a factor of 10."""
+    axes.margins(x=0.2, y=0.18)
+    if min(values, default=0.0) > 0 and max(values) / min(values) > 10:
+        axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+
+
+def arms(value: float, interval: tuple[float, float] | None) -> np.ndarray | None:
+    """Lengths of the error bars of a value, (2, 1)."""
     if interval is None:
         return None
     return np.array([[max(value - interval[0], 0.0)], [max(interval[1] - value, 0.0)]])
 
 
 def place_labels(
-    figure: Figure, axes: Axes, points: Sequence[Point], colors: Sequence[str]
+    figure: Figure,
+    axes: Axes,
+    points: Sequence[Point],
+    colors: Sequence[str],
+    unnamed: Sequence[Point] = (),
 ) -> list[Annotation]:
-    """Put each label where it covers least and its own point is the nearest.
+    """Put each label where it covers least and its own point is the nearest; `unnamed` have none.
 
     Works in pixels, greedily from the most crowded point on. A label that had to move away gets a
     thin line to its point.
@@ -103,6 +118,8 @@ def place_labels(
     centers = axes.transData.transform([(point.x, point.y) for point in points]).reshape(-1, 2)
     taken = [_around(center, 6 * scale) for center in centers]
     taken += [box for point in points for box in _whiskers(axes, point)]
+    others = axes.transData.transform([(p.x, p.y) for p in unnamed]).reshape(-1, 2)
+    taken += [_around(center, 5 * scale) for center in others]
     crowding = [(np.hypot(*(centers - center).T) < 60 * scale).sum() for center in centers]
     placed: list[Annotation] = []
     for index in np.argsort(crowding, kind="stable")[::-1]:
@@ -118,7 +135,7 @@ def place_labels(
             va="center",
         )
         size = note.get_window_extent(renderer)
-        others = np.delete(centers, index, axis=0)
+        rivals = np.delete(centers, index, axis=0)
         boxes = {
             offset: _box(center, offset, size, scale)
             for offset in _candidates(size.width / scale, size.height / scale)
@@ -127,7 +144,7 @@ def place_labels(
             boxes,
             key=lambda offset: (
                 _cost(boxes[offset], taken, frame)
-                + _ambiguity(boxes[offset], center, others)
+                + _ambiguity(boxes[offset], center, rivals)
                 + np.hypot(*offset)
             ),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.errors import ArtifactError
-from edgecell.report import bench, quantization, seeing, stages, trust, tuning
+from edgecell.report import bench, quantization, seeing, stages, sweep, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.page import page
 from edgecell.report.records import Records, read_records
@@ -30,6 +30,7 @@ _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("search", "Search", quantization.search_section),
     ("analyze", "Sensitivity", quantization.analyze_section),
     ("tune", "Search for settings", tuning.tune_section),
+    ("sweep", "Sweep", sweep.sweep_section),
 )
 
 
@@ -96,6 +97,8 @@ def _headline(records: Records, verdicts: dict[str, bool]) -> Html:
         cards.append(stages.train_headline(records["train"][0][1]["results"]))
     if "tune" in records:
         cards += tuning.tune_headline(records["tune"][0][1]["results"])
+    if "sweep" in records:
+        cards += sweep.sweep_headline(records["sweep"][0][1]["results"])
     if not cards:
         cards.append(card("Stages", "none finished", "run 'edgecell train' first"))
     return element("div", *cards, cls="cards")

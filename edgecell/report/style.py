@@ -26,7 +26,8 @@ a { color:var(--accent); text-decoration:none; } a:hover { text-decoration:under
 .cards { display:grid; grid-template-columns:repeat(auto-fit,minmax(190px,1fr)); gap:12px; margin:20px 0 0; }
 .card { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:14px 16px; }
 .card-title { font-size:.84rem; color:var(--muted); overflow-wrap:anywhere; }
-.card-value { font-size:1.5rem; font-weight:650; font-variant-numeric:tabular-nums; margin:2px 0; }
+.card-value { font-size:1.5rem; font-weight:650; font-variant-numeric:tabular-nums; margin:2px 0;
+  overflow-wrap:anywhere; }
 .card-note { font-size:.84rem; }
 section { background:var(--paper); border:1px solid var(--line); border-radius:10px; padding:22px 24px;
   margin:20px 0; scroll-margin-top:12px; }

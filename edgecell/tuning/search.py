@@ -1,11 +1,9 @@
-"""The loop of a search: take a trial, have it trained, tell the study; as one of several workers."""
+"""A search: what chooses the next values, what gives trials up, which trial is the best."""
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -16,37 +14,22 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from edgecell.errors import ArtifactError, ConfigError
 from edgecell.progress import Progress
 from edgecell.tuning.space import Space, Value
-from edgecell.tuning.storage import Storage, retried_from, retry
+from edgecell.tuning.storage import Storage, retried_from
+from edgecell.tuning.study import WORKER, SharedStudy
 
 SamplerName = Literal["tpe", "random"]
 PrunerName = Literal["median", "hyperband", "none"]
 
-_DEFINITION = "edgecell"
-_SURPLUS = "surplus"
-_WORKER = "worker"
-_POLL_SECONDS = 2.0
 _COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
 _IMPORTANCE_FROM = 4
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-class PrunedError(Exception):
-    """Raised by an objective whose trial is not worth finishing; the message says why."""
-
-
-class _TakenError(Exception):
-    """The trial is not ours: one too many, or given to another worker while we were silent."""
 
 
 class Attempt:
@@ -137,8 +120,8 @@ def make_pruner(name: PrunerName, epochs: int) -> BasePruner:
     return MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 5))
 
 
-class Search:
-    """A study that is the same for all workers: same space, same settings, same images."""
+class Search(SharedStudy):
+    """A study whose trials are drawn from a space, the same for all its workers."""
 
     def __init__(
         self,
@@ -153,51 +136,11 @@ class Search:
         """Make the study, or join it; ``first`` are the values of its first trial.
 
         Raises:
-            ConfigError: the study is there and differs in ``definition``. ArtifactError: the storage
-                is damaged.
+            ConfigError, ArtifactError: as :class:`SharedStudy`.
         """
-        self.storage, self.space, self.name = storage, space, name
-        with _storage_errors():
-            try:
-                self.study = optuna.create_study(
-                    storage=storage.backend,
-                    study_name=name,
-                    direction="maximize",
-                    sampler=sampler,
-                    pruner=pruner,
-                )
-                self.is_new = True
-                if first is not None:
-                    self.study.enqueue_trial(dict(first))
-                self.study.set_user_attr(_DEFINITION, dict(definition))
-            except DuplicatedStudyError:
-                self.is_new = False
-                self.study = optuna.load_study(
-                    storage=storage.backend, study_name=name, sampler=sampler, pruner=pruner
-                )
-                self._check(definition)
-
-    def _check(self, definition: Mapping[str, Any]) -> None:
-        for _ in range(10):  # its maker may still be writing
-            found = self.study.user_attrs.get(_DEFINITION)
-            if found is not None:
-                break
-            time.sleep(0.5)
-        else:  # its maker died
-            self.study.set_user_attr(_DEFINITION, dict(definition))
-            return
-        differing = [key for key in definition if found.get(key) != definition[key]]
-        if differing:
-            raise ConfigError(
-                f"the study '{self.name}' was begun with another {', another '.join(differing)}; give"
-                " the same settings, or start anew with another --study or --output"
-            )
-
-    @staticmethod
-    def exists(storage: Storage, name: str) -> bool:
-        """Whether the storage holds a study of this name."""
-        with _storage_errors():
-            return name in optuna.get_all_study_names(storage.backend)
+        self.space = space
+        queued = () if first is None else (first,)
+        super().__init__(storage, name, definition, sampler=sampler, pruner=pruner, first=queued)
 
     def run(
         self,
@@ -209,79 +152,34 @@ class Search:
     ) -> None:
         """Work until ``trials`` trials of the study are done, by whomever, or time is over.
 
-        ``after`` gets the number of each trial of this worker when it is over. A trial that this
-        process is in when the time is over is finished. An interrupt leaves the trial to be taken up
-        again.
+        See :meth:`SharedStudy.work`.
         """
-        begun = time.monotonic()
-        waiting_said = False
-        with self.storage.worker() as worker, _storage_errors():
-            while timeout is None or time.monotonic() - begun < timeout:
-                died = self.storage.revive(self.study, _WORKER)
-                if died:
-                    progress.say(f"{died} trial(s) of a worker that died: queued again")
-                states = [trial.state for trial in self.study.get_trials(deepcopy=False)]
-                if states.count(TrialState.WAITING) or _counted(states) < trials:
-                    number = self._one(objective, trials, worker)
-                    if number is not None:
-                        after(number)
-                    waiting_said = False
-                elif states.count(TrialState.RUNNING):
-                    if not waiting_said:
-                        running = states.count(TrialState.RUNNING)
-                        progress.say(f"waiting for {running} trial(s) of other workers")
-                        waiting_said = True
-                    time.sleep(_POLL_SECONDS)
-                else:
-                    return
 
-    def _one(self, objective: Objective, trials: int, worker: str) -> int | None:
-        """Take a trial and finish it; its number, or None where it was not ours in the end."""
-        taken: list[optuna.Trial] = []
-        lost = False
+        def more(everything: list[FrozenTrial]) -> bool:
+            states = [trial.state for trial in everything]
+            return TrialState.WAITING in states or _counted(states) < trials
+
+        self.work(self._each(objective, trials), more, timeout, progress, after)
+
+    def _each(self, objective: Objective, trials: int) -> Callable[[optuna.Trial], float]:
+        """What is done with a trial that was taken."""
 
         def call(trial: optuna.Trial) -> float:
-            nonlocal lost
-            taken.append(trial)
-            try:
-                self.storage.sign(trial, _WORKER, worker)
-                self._refuse_surplus(trial, trials)
-                values = {key: _suggest(trial, key, found) for key, found in self.space.items()}
-                everything = self.study.get_trials(deepcopy=False)
-                same = _same_values(everything, trial.number)
-                if same is not None:
-                    return _as_before(trial, same)
-                return objective(Attempt(trial, values, retried_from(everything[trial.number])))
-            except PrunedError as reason:
-                if str(reason):
-                    trial.set_user_attr("reason", str(reason))
-                raise optuna.TrialPruned from reason
-            except (UpdateFinishedTrialError, _TakenError) as error:
-                lost = True
-                raise _TakenError from error
+            self._refuse_surplus(trial, trials)
+            values = {key: _suggest(trial, key, found) for key, found in self.space.items()}
+            everything = self.study.get_trials(deepcopy=False)
+            same = _same_values(everything, trial.number)
+            if same is not None:
+                return _as_before(trial, same)
+            return objective(Attempt(trial, values, retried_from(everything[trial.number])))
 
-        try:
-            self.study.optimize(call, n_trials=1, catch=(_TakenError,))
-        except KeyboardInterrupt:
-            if taken:
-                retry(self.study, self.study.trials[taken[0].number], limit=None)
-            raise
-        except UpdateFinishedTrialError:
-            lost = True  # told too late: another worker took us for dead and repeats the trial
-        return taken[0].number if taken and not lost else None
+        return call
 
     def _refuse_surplus(self, trial: optuna.Trial, trials: int) -> None:
         """Two workers may both have seen one trial left; the one with the higher number steps back."""
         earlier = self.study.get_trials(deepcopy=False)[: trial.number]
         if _counted([other.state for other in earlier]) >= trials:
-            trial.set_user_attr(_SURPLUS, True)
-            raise _TakenError
-
-    def trials(self) -> list[FrozenTrial]:
-        """All trials but those that a worker stepped back from."""
-        with _storage_errors():
-            found = self.study.get_trials(deepcopy=False)
-        return [trial for trial in found if _SURPLUS not in trial.user_attrs]
+            self.step_back(trial)
 
     def best(self) -> FrozenTrial | None:
         """The finished trial with the highest figure on val; at a tie the lower val loss."""
@@ -348,19 +246,10 @@ def _same_values(trials: list[FrozenTrial], number: int) -> FrozenTrial | None:
 def _as_before(trial: optuna.Trial, same: FrozenTrial) -> float:
     """What a repetition with the same seed would give, without doing it."""
     for key, value in same.user_attrs.items():
-        if key != _WORKER:
+        if key != WORKER:
             trial.set_user_attr(key, value)
     trial.set_user_attr("reason", f"same values as trial {same.number}")
     if same.state == TrialState.PRUNED:
         raise optuna.TrialPruned
     assert same.value is not None
     return same.value
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except StorageInternalError as error:
-        reason = str(error).splitlines()[0]
-        raise ArtifactError(f"the storage of the study failed: {reason}") from error

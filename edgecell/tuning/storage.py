@@ -12,7 +12,7 @@ import fcntl
 import secrets
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,26 +28,32 @@ from edgecell.errors import ArtifactError, ConfigError
 RETRIES = 3
 """How often a trial whose worker died is tried again; one that kills its workers must end."""
 
+OnDeath = Callable[[optuna.Study, FrozenTrial], None] | None
+
 ALLOWED = (
     "sqlite:///PATH, postgresql+psycopg://USER:PASSWORD@HOST/NAME, or the path of a journal file"
 )
 
 
 class Storage:
-    """A study's storage, opened; ``kind`` is sqlite, postgresql, … or journal."""
+    """A study's storage, opened; ``kind`` is sqlite, postgresql, … or journal.
 
-    def __init__(self, url: str, heartbeat_seconds: int) -> None:
+    ``requeues``: whether a trial whose worker died is queued again with the same values.
+    """
+
+    def __init__(self, url: str, heartbeat_seconds: int, *, requeues: bool = True) -> None:
         """Open ``url``; a file that is not there yet is made.
 
         Raises:
             ConfigError: a URL that no driver takes. ArtifactError: it cannot be opened.
         """
         self.grace_seconds = 3 * heartbeat_seconds
+        self.requeues = requeues
         self.workers: Path | None = None
         self.backend: BaseStorage
         if "://" in url:
             self.kind = url.split(":")[0].split("+")[0]
-            self.backend = _database(url, heartbeat_seconds, self.grace_seconds)
+            self.backend = _database(url, heartbeat_seconds, retry if requeues else None)
         else:
             self.kind = "journal"
             self.backend = _journal(Path(url))
@@ -86,7 +92,7 @@ class Storage:
         trial.set_user_attr(attribute, worker)
 
     def revive(self, study: optuna.Study, attribute: str) -> int:
-        """Mark the trials of dead workers failed and queue them again; returns how many died.
+        """Mark the trials of dead workers failed, queue them again; returns how many died.
 
         A trial holds its worker's name as user attribute ``attribute``.
         """
@@ -96,7 +102,7 @@ class Storage:
             optuna.storages.fail_stale_trials(study)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_dead(trial, trial.user_attrs.get(attribute)):
-                _fail_and_retry(study, trial)
+                _fail(study, trial, again=self.requeues)
         return _count_failed(study) - before
 
     def _is_dead(self, trial: FrozenTrial, worker: str | None) -> bool:
@@ -151,12 +157,13 @@ def retried_from(trial: FrozenTrial) -> int | None:
     return history[-1] if history else None
 
 
-def _fail_and_retry(study: optuna.Study, trial: FrozenTrial) -> None:
+def _fail(study: optuna.Study, trial: FrozenTrial, *, again: bool) -> None:
     try:
         study.tell(trial.number, state=TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
         return  # another worker was quicker
-    retry(study, trial)
+    if again:
+        retry(study, trial)
 
 
 def _count_failed(study: optuna.Study) -> int:
@@ -172,7 +179,7 @@ def _journal(path: Path) -> BaseStorage:
         raise ArtifactError(f"cannot open the journal {path}: {reason}; choose another") from error
 
 
-def _database(url: str, heartbeat: int, grace: int) -> BaseStorage:
+def _database(url: str, heartbeat: int, on_death: OnDeath) -> BaseStorage:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     scheme = url.split(":")[0]
@@ -182,7 +189,7 @@ def _database(url: str, heartbeat: int, grace: int) -> BaseStorage:
             # A worker waits for another's write rather than fail.
             options["connect_args"] = {"timeout": 60}
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return _connect(url, heartbeat, grace, options)
+        return _connect(url, heartbeat, on_death, options)
     except ImportError as error:
         raise ConfigError(
             f"--storage {scheme}://… needs a driver that is not installed; for PostgreSQL:"
@@ -196,7 +203,7 @@ def _database(url: str, heartbeat: int, grace: int) -> BaseStorage:
         raise ArtifactError(f"cannot open the storage {scheme}://…: {reason}") from error
 
 
-def _connect(url: str, heartbeat: int, grace: int, options: dict[str, Any]) -> RDBStorage:
+def _connect(url: str, heartbeat: int, on_death: OnDeath, options: dict[str, Any]) -> RDBStorage:
     """Two workers that make the tables of a new database at once get in each other's way."""
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
@@ -207,8 +214,8 @@ def _connect(url: str, heartbeat: int, grace: int, options: dict[str, Any]) -> R
                 url,
                 engine_kwargs=dict(options),
                 heartbeat_interval=heartbeat,
-                grace_period=grace,
-                heartbeat_stale_trial_callback=retry,
+                grace_period=3 * heartbeat,
+                heartbeat_stale_trial_callback=on_death,
             )
 
     for pause in (0.5, 1.0, 2.0):

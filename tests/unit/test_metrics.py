@@ -273,3 +273,24 @@ def test_bad_input_is_named(labels, probabilities, message):
 def test_confusion_refuses_predictions_out_of_range():
     with pytest.raises(DataError, match="predictions run from 0 to 3"):
         metrics.confusion_matrix(np.array([0, 1]), np.array([0, 3]), 3)
+
+
+def test_together_models_are_drawn_on_the_same_images():
+    random = np.random.default_rng(5)
+    labels = random.integers(0, 4, 300)
+    good = np.where(random.random(300) < 0.9, labels, random.integers(0, 4, 300))
+    worse = np.where(random.random(300) < 0.1, (labels + 1) % 4, good)
+    drawn = metrics.bootstrap_together(labels, np.stack([good, worse, good]), 4, 400, seed=1)
+    assert drawn["macro_f1"].shape == drawn["accuracy"].shape == (400, 3)
+    assert (drawn["macro_f1"][:, 0] == drawn["macro_f1"][:, 2]).all()
+    # As the bootstrap of one model alone: same spread, with the noise of 400 draws (5 %).
+    for k, said in enumerate((good, worse)):
+        confusion = metrics.confusion_matrix(labels, said, 4)
+        alone = metrics.bootstrap_confusion(confusion, 4000)
+        for name in ("accuracy", "macro_f1"):
+            assert drawn[name][:, k].mean() == pytest.approx(alone[name].mean(), abs=0.005)
+            assert drawn[name][:, k].std() == pytest.approx(alone[name].std(), rel=0.15)
+    # Every draw is a count of whole images, and what is hard for both cancels in the difference.
+    assert drawn["accuracy"] * 300 == pytest.approx((drawn["accuracy"] * 300).round())
+    apart = drawn["accuracy"][:, 0] - drawn["accuracy"][:, 1]
+    assert apart.std() < np.hypot(*drawn["accuracy"][:, :2].std(axis=0))

@@ -16,7 +16,6 @@ from edgecell.errors import ArtifactError, ConfigError
 from edgecell.progress import Silent
 from edgecell.tuning.search import (
     Attempt,
-    PrunedError,
     Search,
     make_pruner,
     make_sampler,
@@ -24,6 +23,7 @@ from edgecell.tuning.search import (
 )
 from edgecell.tuning.space import parse_space
 from edgecell.tuning.storage import RETRIES, Storage, retried_from
+from edgecell.tuning.study import PrunedError
 
 SPACE = parse_space(
     '[space]\n"train.learning_rate" = {low = 1e-4, high = 1e-1, log = true}\n'
@@ -418,7 +418,8 @@ def test_of_two_workers_that_see_one_trial_left_one_steps_back(tmp_path):
 
     def objective(attempt: Attempt) -> float:
         # While the last trial runs here, another worker that still believes there is one left.
-        assert second._one(lambda _: pytest.fail("one trial too many"), 1, "w") is None
+        surplus = second._each(lambda _: pytest.fail("one trial too many"), 1)
+        assert second._one(surplus, "w") is None
         return easy(attempt)
 
     run(first, 1, objective)

@@ -1,0 +1,106 @@
+"""A sweep as one self-contained page to work with: ``sweep.html``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgecell.errors import ArtifactError
+from edgecell.report import interactive as parts
+from edgecell.report.contenders import ACCURACY, MACRO_F1, SIZE, Axis, Contender, of_quality
+from edgecell.report.elements import element, facts, section
+from edgecell.report.page import page
+from edgecell.report.sweep import answer_part, notes_part, sweep_headline, warnings_part
+from edgecell.rundir import atomic_write_text
+
+_LINKS = [
+    ("answer", "Answer"),
+    ("figures-table", "Cells"),
+    ("tradeoff", "Trade-off"),
+    ("classes", "Classes"),
+    ("confusion", "Confusion"),
+    ("machine", "Machine"),
+]
+P50 = Axis("p50_1", "p50, 1 thread", 10, "low", "ms", shown=True)
+P90 = Axis("p90_1", "p90, 1 thread", 20, "low", "ms")
+RATIO = Axis("ratio", "× reference", 40, "low", "× the reference", digits=2, shown=True)
+SIDE = Axis("image_size", "Input side", 60, "", "pixels", digits=0)
+ALPHA = Axis("alpha", "Alpha", 61, "", digits=2)
+SHARE = Axis("front_share", "On the front in", 62, "high", "%", 100.0, 0, shown=True)
+
+
+def write_sweep_page(path: Path, name: str, results: Mapping[str, Any]) -> Path:
+    """Write the page of a sweep's results; returns ``path``.
+
+    Raises:
+        ArtifactError: the results lack a part, or the file cannot be written.
+    """
+    atomic_write_text(path, render_sweep(name, results))
+    return path
+
+
+def render_sweep(name: str, results: Mapping[str, Any]) -> str:
+    """The page as one HTML document; ``results`` as in sweep.json.
+
+    Raises:
+        ArtifactError: the results lack a part.
+    """
+    try:
+        return _render(name, results)
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise ArtifactError(
+            f"the results of this sweep cannot be shown ({type(error).__name__}: {error});"
+            " run 'edgecell sweep' again"
+        ) from error
+
+
+def _render(name: str, results: Mapping[str, Any]) -> str:
+    contenders = [_contender(cell) for cell in results["cells"]]
+    there = [each for each in contenders if each.classes]
+    bodies = [
+        section("Answer", "answer", *warnings_part(results), answer_part(results)),
+        section(
+            "All cells",
+            "figures-table",
+            parts.figures_table(contenders, name="Cell"),
+            notes_part(results),
+            lead=f"On the same {results['val_images']:,} val images. A heading sorts by its column.",
+        ),
+    ]
+    links = _LINKS[:2]
+    if there:
+        bodies += [
+            parts.chart_section(contenders),
+            parts.heat_section(there),
+            parts.confusion_section(there),
+            section("Machine", "machine", facts(results["host"])),
+        ]
+        links = _LINKS
+    cards = element("div", *sweep_headline(results), cls="cards")
+    vertical = ACCURACY if results["by"] == "accuracy" else MACRO_F1
+    data = parts.embedded(parts.payload(contenders, x=SIZE, y=vertical)) if there else None
+    return page(name, "edgecell sweep", cards, links, bodies, data=data)
+
+
+def _contender(cell: Mapping[str, Any]) -> Contender:
+    quality = cell["quality"]
+    figures: dict[Axis, Mapping[str, Any]] = (
+        {ACCURACY: cell["accuracy"], MACRO_F1: cell["macro_f1"]}
+        if quality is None
+        else dict(of_quality(quality))
+    )
+    figures |= {SIZE: cell["size"], P50: cell["p50"], P90: cell["p90"], RATIO: cell["ratio"]}
+    figures[SHARE] = cell["front_share"]
+    figures[SIDE] = {"value": cell["image_size"], "unit": "count"}
+    if cell["alpha"] is not None:
+        figures[ALPHA] = {"value": cell["alpha"], "unit": "1"}
+    return Contender(
+        cell["name"],
+        cell["precision"],
+        figures,
+        [] if quality is None else quality["classes"],
+        [] if quality is None else quality["confusion"],
+        "val",
+        cell["passed"],
+    )

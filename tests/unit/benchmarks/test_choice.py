@@ -1,0 +1,195 @@
+"""Which cell is chosen under limits, and what the nearest miss is."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmarks.choice import Limits, choose, excess
+from edgecell.errors import ConfigError
+
+
+def figure(value: float, spread: float | None = None) -> dict:
+    ends = {} if spread is None else {"low": value - spread, "high": value + spread}
+    return {"value": value, "unit": "1"} | ends
+
+
+def cell(
+    name: str, size: int, p50: float, f1: float, passed: bool | None = True, spread=0.01
+) -> dict:
+    return {
+        "name": name,
+        "passed": passed,
+        "size": figure(size),
+        "p50": figure(p50, p50 * 0.1),
+        "macro_f1": figure(f1, spread),
+        "accuracy": figure(f1 + 0.005, spread),
+    }
+
+
+SMALL = cell("small", 600_000, 2.0, 0.960)
+MIDDLE = cell("middle", 690_000, 4.0, 0.975)
+LARGE = cell("large", 1_600_000, 9.0, 0.990)
+CELLS = [SMALL, MIDDLE, LARGE]
+ASKED = Limits(max_bytes=700_000, max_latency_ms=5.0, min_f1=0.97)
+
+
+def test_the_only_cell_that_keeps_all_limits_is_shipped():
+    found = choose(CELLS, ASKED)
+    assert (found["met"], found["cell"], found["meeting"], found["eligible"]) == (
+        True,
+        "middle",
+        1,
+        3,
+    )
+    assert found["distance"] == 0.0
+    assert [entry["kept"] for entry in found["limits"]] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    ("prefer", "cell_"),
+    [("f1", "large"), ("accuracy", "large"), ("bytes", "small"), ("latency", "small")],
+)
+def test_of_several_that_keep_them_the_preferred_one(prefer, cell_):
+    found = choose(CELLS, Limits(min_f1=0.9), prefer)
+    assert (found["cell"], found["meeting"]) == (cell_, 3)
+
+
+def test_a_tie_goes_to_the_smaller_then_to_the_faster_file():
+    a, b, c = (cell(n, s, t, 0.98) for n, s, t in (("a", 9, 1.0), ("b", 8, 2.0), ("c", 8, 1.5)))
+    assert choose([a, b, c], Limits(min_f1=0.9))["cell"] == "c"
+
+
+def test_a_file_that_verify_refused_is_never_chosen():
+    refused = cell("refused", 1, 0.1, 0.999, passed=False)
+    assert choose([refused, *CELLS], Limits(min_f1=0.9))["cell"] == "large"
+    alone = choose([refused], ASKED)
+    assert (alone["met"], alone["cell"], alone["reason"]) == (
+        False,
+        None,
+        "verify refused all 1 cells",
+    )
+    assert choose([], ASKED)["reason"] == "no cell is finished"
+
+
+def test_a_cell_without_a_figure_is_not_guessed_at():
+    blank = MIDDLE | {"p50": {"reason": "made on another machine", "unit": "ms"}}
+    found = choose([blank, SMALL], ASKED)
+    assert found["eligible"] == 1 and found["cell"] == "small"
+    assert "the others lack a figure" in choose([blank], ASKED)["reason"]
+
+
+def test_the_nearest_miss_says_by_how_much():
+    found = choose([SMALL, LARGE], ASKED)
+    # small misses macro-F1 alone: 0.040 of errors where 0.030 are allowed, a third more.
+    assert (found["met"], found["cell"], found["meeting"]) == (False, "small", 0)
+    assert found["distance"] == pytest.approx(1 / 3)
+    f1 = next(entry for entry in found["limits"] if entry["limit"] == "min_f1")
+    assert (f1["kept"], f1["missed_by"]) == (False, pytest.approx(0.01))
+    kept = [entry for entry in found["limits"] if entry["limit"] != "min_f1"]
+    assert all(entry["kept"] and entry["missed_by"] == 0 == entry["excess"] for entry in kept)
+    # With a file that is 20 % too large the miss is smaller.
+    close = cell("close", 840_000, 4.9, 0.98)
+    nearer = choose([SMALL, LARGE, close], ASKED)
+    assert (nearer["cell"], nearer["distance"]) == ("close", pytest.approx(0.2))
+
+
+def test_of_two_misses_with_the_same_worst_the_one_that_misses_less_in_sum():
+    one = cell("one", 840_000, 5.5, 0.98)
+    two = cell("two", 840_000, 5.0, 0.98)
+    assert choose([one, two], ASKED)["cell"] == choose([two, one], ASKED)["cell"] == "two"
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "score", "expected"),
+    [(700, 700, False, 0), (770, 700, False, 0.1), (0.97, 0.97, True, 0), (0.99, 0.97, True, 0),
+     (0.94, 0.97, True, 1.0), (0.0, 0.5, True, 1.0)],
+)  # fmt: skip
+def test_the_excess_over_a_limit(value, limit, score, expected):
+    assert excess(value, limit, score=score) == pytest.approx(expected)
+
+
+def test_sure_holds_the_worse_end_against_the_limit():
+    limits = Limits(max_latency_ms=4.2, min_f1=0.97)
+    assert choose([MIDDLE], limits)["met"]
+    found = choose([MIDDLE], Limits(max_latency_ms=4.2, min_f1=0.97, sure=True))
+    assert not found["met"]
+    held = {entry["limit"]: entry["held"] for entry in found["limits"]}
+    assert held == {"max_latency_ms": pytest.approx(4.4), "min_f1": pytest.approx(0.965)}
+
+
+def test_a_smaller_cell_that_cannot_be_told_apart_is_named():
+    near = cell("near", 650_000, 4.0, 0.984)
+    found = choose([near, LARGE], Limits(min_f1=0.9))
+    assert (found["cell"], found["smaller_alike"]) == ("large", "near")
+    assert choose(CELLS, Limits(min_f1=0.9))["smaller_alike"] is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"max_bytes": 0}, "--max-bytes is 0; allowed: more than 0"),
+     ({"max_latency_ms": -1.0}, "--max-latency-ms is -1.0"),
+     ({"min_f1": 1.0}, "--min-f1 is 1.0; allowed: more than 0 and less than 1"),
+     ({"min_accuracy": 97.0}, "--min-accuracy is 97.0")],
+)  # fmt: skip
+def test_limits_that_nothing_or_everything_keeps_are_refused(wrong, said):
+    with pytest.raises(ConfigError, match=said):
+        Limits(**wrong)
+
+
+def test_no_limit_is_no_wish():
+    assert not Limits() and not Limits(sure=True)
+    assert Limits(min_accuracy=0.5)
+
+
+CELL = st.builds(
+    cell,
+    st.uuids().map(str),
+    st.integers(1, 3_000_000),
+    st.floats(0.01, 50),
+    st.floats(0.01, 0.98),
+    st.sampled_from([True, True, False, None]),
+)
+
+
+@given(
+    st.lists(CELL, max_size=8),
+    st.integers(1, 3_000_000),
+    st.floats(0.01, 50),
+    st.floats(0.05, 0.95),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_choice_is_the_brute_force_one(cells, most, slowest, least):
+    """The definition again, written down otherwise."""
+    found = choose(cells, Limits(max_bytes=most, max_latency_ms=slowest, min_f1=least))
+    passed = [c for c in cells if c["passed"]]
+    keeping = [
+        c
+        for c in passed
+        if c["size"]["value"] <= most
+        and c["p50"]["value"] <= slowest
+        and c["macro_f1"]["value"] >= least
+    ]
+    assert found["meeting"] == len(keeping)
+    if not passed:
+        assert found["cell"] is None and not found["met"]
+    elif keeping:
+        best = max(c["macro_f1"]["value"] for c in keeping)
+        chosen = next(c for c in keeping if c["name"] == found["cell"])
+        assert found["met"] and chosen["macro_f1"]["value"] == best
+    else:
+        # The least factor by which all limits must be loosened so that some cell keeps them.
+        factors = {
+            c["name"]: max(
+                c["size"]["value"] / most,
+                c["p50"]["value"] / slowest,
+                (1 - c["macro_f1"]["value"]) / (1 - least),
+            )
+            for c in passed
+        }
+        assert not found["met"]
+        assert math.isclose(factors[found["cell"]], min(factors.values()), rel_tol=1e-9)
+        assert math.isclose(found["distance"] + 1, min(factors.values()), rel_tol=1e-9)

@@ -1,0 +1,194 @@
+"""The rows of a sweep, its front and its warnings, from records made by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from optuna.trial import TrialState
+
+from edgecell import rundir
+from edgecell.config import Config, ModelConfig, QuantizeConfig
+from edgecell.evaluate import evaluate
+from edgecell.pipeline.sweep_cells import ANSWERS
+from edgecell.pipeline.sweep_output import _csv, _warnings
+from edgecell.pipeline.sweep_results import Found, add_times, cells_of, mark_front, summary
+from edgecell.rundir import RunDir
+
+PRECISIONS = ("float16", "int8")
+LABELS = np.arange(60) % 3
+
+
+def answers(wrong: int) -> np.ndarray:
+    """The classes said where the first images are told wrongly."""
+    said = LABELS.copy()
+    said[:wrong] = (said[:wrong] + 1) % 3
+    return said
+
+
+def made(
+    network: str, precision: str, wrong: int, size: int, passed: bool = True
+) -> dict[str, Any]:
+    found = evaluate(np.eye(3)[answers(wrong)], LABELS, ("a", "b", "c"), resamples=50)
+    name = f"{network}-{precision}"
+    return {
+        "name": name,
+        "file": f"{name}.tflite",
+        "sha256": f"hash of {name}",
+        "precision": precision,
+        "method": None,
+        "passed": passed,
+        "verdict": "equivalent" if passed else "worse",
+        "size": {"value": size, "unit": "bytes"},
+        "quality": found,
+    }
+
+
+def trial(state: TrialState, number: int = 0, **facts: Any) -> Any:
+    facts = {"worker": "w", "cpu": "one processor"} | facts
+    return SimpleNamespace(state=state, number=number, user_attrs=facts)
+
+
+def network(
+    folder: Path, side: int, cells: list[dict] | None, tried: Any, wrong: tuple[int, ...] = ()
+) -> Found:
+    name = f"mobilenet_v2-0.35-{side}"
+    run = RunDir(folder / "networks" / name)
+    config = Config(
+        name=name, model=ModelConfig(image_size=side), quantize=QuantizeConfig(PRECISIONS)
+    )
+    record = None
+    if cells is not None:
+        record = {"results": {"cells": cells}}
+        stored = run.stage("cells") / ANSWERS
+        stored.parent.mkdir(parents=True)
+        said = {cell["name"]: answers(w) for cell, w in zip(cells, wrong, strict=True)}
+        np.savez_compressed(stored, labels=LABELS, **said)
+    return Found(name, config, run, record, tried)
+
+
+def timed(milliseconds: dict[str, float], accuracy: float | None = None) -> dict[str, Any]:
+    """A bench's record, by the name of the cell."""
+    told = {"reason": "not told"} if accuracy is None else {"value": accuracy}
+    models = []
+    for name, value in milliseconds.items():
+        time = {"value": value, "unit": "ms", "low": value * 0.99, "high": value * 1.01}
+        models.append(
+            {
+                "sha256": f"hash of {name}",
+                "quality": {"accuracy": told},
+                "latency": [
+                    {
+                        "p50": time,
+                        "p90": time,
+                        "ratio": {"value": value, "unit": "1"},
+                        "delegate": {"label": "XNNPACK"},
+                        "n": 100,
+                    }
+                ],
+            }
+        )
+    return {"results": {"models": models, "warnings": ["the machine was busy"]}}
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> list[Found]:
+    """Made here, made elsewhere, given up, and left by workers that died."""
+    here = "mobilenet_v2-0.35-32"
+    mine = [made(here, "float16", 2, 900), made(here, "int8", 5, 600, passed=False)]
+    theirs = [made("mobilenet_v2-0.35-40", p, 1, 950) for p in PRECISIONS]
+    elsewhere = trial(
+        TrialState.COMPLETE, 1, cells=[summary(c) for c in theirs], cpu="another processor"
+    )
+    return [
+        network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 5)),
+        network(tmp_path, 40, None, elsewhere),
+        network(tmp_path, 48, None, trial(TrialState.PRUNED, 2, reason="out of memory")),
+        network(tmp_path, 56, None, None),
+    ]
+
+
+def test_every_cell_has_its_row_and_what_is_missing_its_reason(tmp_path, networks):
+    cells = cells_of(RunDir(tmp_path), networks)
+    assert [(cell["image_size"], cell["precision"]) for cell in cells] == [
+        (side, precision) for side in (32, 40, 48, 56) for precision in PRECISIONS
+    ]
+    states = ["here", "elsewhere", "given up", "given up"]
+    assert [cell["state"] for cell in cells] == [state for state in states for _ in PRECISIONS]
+    assert [cell["passed"] for cell in cells] == [True, False, True, True, *[None] * 4]
+    here, refused, elsewhere, _, memory, _, died, _ = cells
+    assert here["file"] == (
+        "networks/mobilenet_v2-0.35-32/quantize/mobilenet_v2-0.35-32-float16.tflite"
+    )
+    assert here["accuracy"]["value"] == pytest.approx(58 / 60) and here["alpha"] == 0.35
+    assert refused["verdict"] == "worse"
+    assert elsewhere["file"] is None and elsewhere["macro_f1"]["value"] > 0.9
+    assert (
+        elsewhere["p50"]["reason"] == "made on another machine, and its file is not in this folder"
+    )
+    assert memory["macro_f1"]["reason"] == memory["verdict"] == "out of memory"
+    assert died["size"]["reason"] == "its workers died again and again"
+
+
+def test_times_go_to_the_cells_of_their_hash_and_other_answers_are_told(tmp_path, networks):
+    cells = cells_of(RunDir(tmp_path), networks)
+    times = {"mobilenet_v2-0.35-32-int8": 2.0, "mobilenet_v2-0.35-32-float16": 1.0}
+    said = add_times(cells, timed(times, accuracy=58 / 60))
+    assert [cell["p50"].get("value") for cell in cells] == [1.0, 2.0, *[None] * 6]
+    assert said[0] == "the machine was busy"
+    assert "mobilenet_v2-0.35-32-int8 (0.9667) did not answer as where it was made" in said[1]
+    assert "float16" not in said[1]
+    assert add_times(cells, None) == []
+
+
+def test_the_front_is_of_cells_that_passed_and_were_timed(tmp_path, networks):
+    cells = cells_of(RunDir(tmp_path), networks)
+    mark_front(cells, networks, "macro_f1")
+    assert {cell["front"] for cell in cells} == {None}
+    times = {"mobilenet_v2-0.35-32-int8": 0.1, "mobilenet_v2-0.35-32-float16": 1.0}
+    add_times(cells, timed(times))
+    mark_front(cells, networks, "macro_f1")
+    assert [cell["front"] for cell in cells] == [True, *[None] * 7]
+    assert cells[0]["front_share"]["value"] == 1.0
+
+
+def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
+    name = "mobilenet_v2-0.35-32"
+    mine = [made(name, "float16", 2, 900), made(name, "int8", 3, 600)]
+    both = [network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
+    cells = cells_of(RunDir(tmp_path), both)
+    add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}))
+    for by in ("macro_f1", "accuracy"):
+        mark_front(cells, both, by)
+        # The larger, slower file is better by one image of 60: drawn in 1 - (59/60)^60 of the draws.
+        assert [cell["front"] for cell in cells] == [True, True]
+        assert cells[1]["front_share"]["value"] == 1.0
+        assert cells[0]["front_share"]["value"] == pytest.approx(0.635, abs=0.06)
+        assert cells[0]["front_share"]["n"] == 1000
+
+
+def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks):
+    cells = cells_of(RunDir(tmp_path), networks)
+    elsewhere, machines = _warnings(cells, networks)
+    assert elsewhere.startswith("mobilenet_v2-0.35-40: made on another machine, without times")
+    assert "3 on one processor" not in machines and "1 on another processor" in machines
+    for precision in PRECISIONS:
+        folder = networks[0].run.stage("evaluate") / f"{networks[0].name}-{precision}-test"
+        rundir.atomic_write_json(folder / "record.json", {})
+    *_, looked = _warnings(cells, networks)
+    assert "test has been looked at for 2 cells" in looked
+    assert f"{networks[0].name}-float16, {networks[0].name}-int8" in looked
+    alone = [networks[2]]
+    assert _warnings(cells_of(RunDir(tmp_path), alone), alone) == []
+
+
+def test_the_table_as_csv_has_a_line_for_every_cell(tmp_path, networks):
+    lines = _csv(cells_of(RunDir(tmp_path), networks)).splitlines()
+    assert len(lines) == 1 + 8
+    assert lines[0].startswith(
+        "name,model,alpha,image_size,precision,state,passed,front,front_share"
+    )
+    assert "out of memory" in lines[5]
