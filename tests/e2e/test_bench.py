@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 from easy import QUICK, Run
 
+from benchmarks.devices import registry
+from benchmarks.devices.host import Host
+from benchmarks.devices.interface import Measured
 from edgecell.rundir import RunDir
 
 
@@ -63,6 +69,34 @@ def test_quick_and_full_exclude_one_another(edgecell: Run, run_copy: Path) -> No
     told = edgecell("bench", "--model", file_of(run_copy, "int8"), "--quick", "--full")
     assert told.code == 2
     assert "--quick and --full exclude one another" in told.err
+
+
+class Elsewhere(Host):
+    """This machine under the name of a board."""
+
+    kind = "ssh"
+
+    def measure(self, *arguments: Any) -> Measured:
+        return replace(super().measure(*arguments), name="Example Board 5 (Rev 1.0)")
+
+
+def test_a_device_s_results_stand_beside_the_host_s(
+    edgecell: Run, run_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry.DEVICES, "ssh", lambda address, options: Elsewhere())
+    before = (run_copy / "bench" / "bench.json").read_bytes()
+    model = file_of(run_copy, "int8")
+    told = edgecell("bench", "--model", model, *QUICK, "--device", "ssh:pi@board")
+    assert told.code == 0, told.err
+    assert "on test, ssh: Example Board 5 (Rev 1.0)" in told.out
+    assert (run_copy / "bench" / "bench.json").read_bytes() == before
+    record = RunDir(run_copy).read_record("bench/ssh-example-board-5-rev-1-0")
+    assert record["results"]["device"] == {"kind": "ssh", "name": "Example Board 5 (Rev 1.0)"}
+    assert record["results"]["models"][0]["agreement"]["equal_outputs"]["value"] == 1.0
+    assert "pi@board" not in json.dumps(record)
+    report = (run_copy / "report.html").read_text(encoding="utf-8")
+    assert 'id="bench"' in report
+    assert "Benchmark: ssh, Example Board 5 (Rev 1.0)" in report
 
 
 def test_devices_that_are_not_there(edgecell: Run, run_copy: Path) -> None:
