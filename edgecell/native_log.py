@@ -21,10 +21,23 @@ def known_chatter_held_back() -> Iterator[None]:
     The libraries write to file descriptor 2 and have no switch for it. Use around short calls only:
     what other threads write meanwhile appears when the call ends.
     """
+    lines: list[bytes] = []
+    try:
+        with overheard(lines):
+            yield
+    finally:
+        rest = b"".join(line for line in lines if not line.startswith(_CHATTER))
+        if rest:
+            os.write(2, rest)
+
+
+@contextmanager
+def overheard(lines: list[bytes]) -> Iterator[None]:
+    """Collect in ``lines`` what is written to file descriptor 2 meanwhile, instead of its being shown."""
     try:
         sys.stderr.flush()
         terminal = os.dup(2)
-    except (OSError, ValueError):  # no stderr (closed, or a windowed host): nothing to hold back
+    except (OSError, ValueError):  # no stderr (closed, or a windowed host): nothing to collect
         yield
         return
     with tempfile.TemporaryFile() as held:
@@ -35,6 +48,4 @@ def known_chatter_held_back() -> Iterator[None]:
             os.dup2(terminal, 2)
             os.close(terminal)
             held.seek(0)
-            rest = b"".join(line for line in held if not line.startswith(_CHATTER))
-            if rest:
-                os.write(2, rest)
+            lines += held

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.devices import process
 from benchmarks.devices.debian import unpack
 from benchmarks.devices.interface import DeviceError
 from edgecell.errors import ArtifactError
@@ -142,16 +142,8 @@ def _download(folder: Path, python: str, version: str) -> None:
         command += ["--platform", platform]
     command += ["--dest", str(folder), f"{_LITERT}=={version}"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
+        process.call(command, seconds=_TIMEOUT_SECONDS)
+    except process.ToolError as error:
         raise DeviceError(
-            f"pip took more than {_TIMEOUT_SECONDS} s to download {_LITERT}"
+            f"pip cannot download {_LITERT} {version} for arm64 and Python {python}: {error}"
         ) from error
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "ERROR" in line]
-        raise DeviceError(
-            f"pip cannot download {_LITERT} {version} for arm64 and Python {python}:"
-            f" {(said or done.stderr.splitlines() or ['no message'])[-1][:200]}"
-        )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.devices import process
 from benchmarks.devices.interface import DeviceError
 
 _TIMEOUT_SECONDS = 600
@@ -62,21 +62,8 @@ def unpack(packages: Sequence[str], folder: Path, *, architecture: str | None = 
 
 def _run(command: list[str], environment: dict[str, str]) -> None:
     try:
-        done = subprocess.run(
-            command,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
+        process.call(
+            command, seconds=_TIMEOUT_SECONDS, environment=os.environ | environment, complaint="E:"
         )
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(
-            f"'{' '.join(command[:3])}' took more than {_TIMEOUT_SECONDS} s; is the mirror reachable?"
-        ) from error
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("E:")]
-        raise DeviceError(
-            f"'{' '.join(command[:3])}' failed:"
-            f" {(said or done.stderr.splitlines() or ['no message'])[0][:200]}"
-        )
+    except process.ToolError as error:
+        raise DeviceError(f"'{' '.join(command[:3])}' failed: {error}") from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
+from benchmarks.devices import process
 from benchmarks.devices.interface import DeviceError
 from edgecell.errors import ArtifactError
 from edgecell.rundir import sha256_file
@@ -59,21 +59,6 @@ def _install(npm: str, folder: Path) -> None:
         shutil.copy(PAGE / name, folder / name)
     command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"]
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(
-            f"npm took more than {_TIMEOUT_SECONDS} s to install {PACKAGE}; is the registry reachable?"
-        ) from error
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-        raise DeviceError(
-            f"npm cannot install {PACKAGE} {version()}:"
-            f" {(said or done.stderr.splitlines() or ['no message'])[0][:200]}"
-        )
+        process.call(command, seconds=_TIMEOUT_SECONDS, folder=folder)
+    except process.ToolError as error:
+        raise DeviceError(f"npm cannot install {PACKAGE} {version()}: {error}") from error

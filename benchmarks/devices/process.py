@@ -69,3 +69,41 @@ def run(
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+class ToolError(Exception):
+    """A tool that failed; the text says how."""
+
+
+def call(
+    command: Sequence[str],
+    *,
+    seconds: int,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    complaint: str = "error",
+) -> None:
+    """Run a tool to its end.
+
+    Raises:
+        ToolError: it took longer than ``seconds``, or ended with a code; with the first line on stderr that
+        has ``complaint`` in it, in any case.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(f"it took more than {seconds} s; is the network there?") from error
+    if done.returncode:
+        lines = done.stderr.splitlines()
+        said = [line for line in lines if complaint.lower() in line.lower()]
+        raise ToolError((said or lines or ["no message"])[0].strip()[:200])

@@ -7,12 +7,8 @@ sizes and complaints on file descriptor 2 alone.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +20,11 @@ from benchmarks.devices.exchange import read_jobs
 from benchmarks.devices.on_board import say
 from benchmarks.devices.session import Job
 from benchmarks.devices.tflm import RESULTS
+from edgecell.native_log import overheard
 from edgecell.runtime import TFLitePredictor
 
 _ARENA = 128 << 20  # room to allocate from; what is used of it is what counts
-_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
+_TOTAL = re.compile(rb"Arena allocation total (\d+) bytes")
 _CHUNK = 16  # images between two signs of life
 
 
@@ -45,14 +42,14 @@ def main(folder: Path) -> None:
 
 def _run(job: Job, progress: Any) -> tuple[dict[str, Any], NDArray[Any] | None]:
     values = TFLitePredictor(job.path).pixel_values()
-    said: list[str] = []
+    lines: list[bytes] = []
     try:
-        with _overheard(said):
+        with overheard(lines):
             micro = runtime.Interpreter.from_bytes(job.path.read_bytes(), arena_size=_ARENA)
             micro.print_allocations()
     except RuntimeError as error:
-        return {"reason": (said or [str(error)])[0]}, None
-    total = _TOTAL.search("\n".join(said))
+        return {"reason": _first(lines) or str(error)}, None
+    total = _TOTAL.search(b"".join(lines))
     if total is None:
         return {"reason": "it did not tell its arena"}, None
     raw = []
@@ -65,20 +62,10 @@ def _run(job: Job, progress: Any) -> tuple[dict[str, Any], NDArray[Any] | None]:
     return {"arena_bytes": int(total[1])}, np.array(raw)
 
 
-@contextmanager
-def _overheard(lines: list[str]) -> Iterator[None]:
-    """Collect what native code writes on file descriptor 2."""
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            held.seek(0)
-            lines += [line.decode(errors="replace").strip() for line in held if line.strip()]
+def _first(lines: list[bytes]) -> str:
+    """The first thing that was said."""
+    said = (line.decode(errors="replace").strip() for line in lines)
+    return next(filter(None, said), "")
 
 
 if __name__ == "__main__":
