@@ -187,6 +187,8 @@ def test_interrupted_training_goes_on(easy_npz: Path, tmp_path: Path) -> None:
         "40",
     ]
     command += ["--batch-size", "24", "--output", run]
+    # A shell's background jobs ignore Ctrl-C, and what they start inherits that; a handler does not pass on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     state = run / "train" / "state" / "state.json"
     deadline = time.monotonic() + 300
