@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         ConfigError: ``folder`` holds something that is no bundle. ArtifactError: it cannot be written.
     """
     _refuse_foreign(folder)
+    _remove_leftovers(folder)
     mark = f"{secrets.token_hex(4)}{TEMPORARY}"
     scratch, old = (folder.with_name(f".{folder.name}.{kind}{mark}") for kind in ("new", "old"))
     try:
@@ -54,10 +56,18 @@ def _refuse_foreign(folder: Path) -> None:
     if not folder.exists():
         return
     manifest = folder / "model.json"
-    if not manifest.is_file() or read_json(manifest).get("schema") != SCHEMA:
+    found = read_json(manifest) if manifest.is_file() else None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
         raise ConfigError(
             f"{folder} exists and is no bundle; move it away or choose another folder with --output"
         )
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a killed process left half-written."""
+    for leftover in folder.parent.glob(f".{escape(folder.name)}.*{TEMPORARY}"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def add_samples(bundle: Path, targets: Sequence[str], model: dict[str, Any]) -> None:
