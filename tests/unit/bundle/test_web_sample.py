@@ -157,6 +157,12 @@ def test_other_pixels_are_named_by_stage(tab, bundle, old, new, stage):
     with opened(tab, bundle):
         assert [re.match(r"FAIL (\w+): ", line)[1] for line in verdict(tab)] == [stage]
         assert text(tab, "#stages .bad").startswith(f"{stage}: ")
+        good = tab.js(
+            "[...document.querySelectorAll('#stages .good')].map(e => e.innerText.split(':')[0])"
+        )
+        assert set(good) == {"decode", "resize", "scale", "inference"} - {stage} - (
+            {"resize"} if stage == "decode" else set()
+        )
 
 
 @pytest.mark.parametrize("covered_up", [False, True])
@@ -170,7 +176,7 @@ def test_a_changed_weight_is_a_fault_of_inference(tab, bundle, covered_up):
         edit_card(bundle, lambda card: card["model"].update(sha256=sha256_bytes(bytes(data))))
     with opened(tab, bundle):
         [line] = verdict(tab)
-        assert re.match(r"FAIL inference: \d+ times; first: \d\d.png differs in ", line)
+        assert re.match(r"FAIL inference: \d+ faults?; first: \d\d.png differs in ", line)
 
 
 def test_an_image_is_dropped_and_answered(tab, bundle, photograph):

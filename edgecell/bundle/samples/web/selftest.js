@@ -47,7 +47,10 @@ export async function selfTest(classifier, progress = () => {}) {
 export function verdict({ wrong, count }) {
   const failed = STAGES.filter((stage) => wrong[stage].length);
   if (!failed.length) return [`PASS ${STAGES.join(", ")}: ${count} images`];
-  return failed.map((stage) => `FAIL ${stage}: ${wrong[stage].length} times; first: ${wrong[stage][0]}`);
+  return failed.map((stage) => {
+    const { length } = wrong[stage];
+    return `FAIL ${stage}: ${length} ${length === 1 ? "fault" : "faults"}; first: ${wrong[stage][0]}`;
+  });
 }
 
 function compare(found, expected, reach, name, wrong) {
