@@ -35,7 +35,8 @@ class _Files(Protocol):
 class Bundle:
     """A bundle whose model is the one that its model.json names.
 
-    ``card`` is model.json. ``rules`` and ``spec`` are what it says of answers and of preprocessing.
+    ``name`` is the file's or folder's, ``card`` is model.json. ``rules`` and ``spec`` are what it says
+    of answers and of preprocessing.
     """
 
     name: str
@@ -77,6 +78,8 @@ def open_bundle(path: Path) -> Bundle:
             card["model"]["file"],
             path.name,
         )
+        if not isinstance(card["name"], str):
+            raise TypeError("name")
         if not isinstance(card["files"], dict) or not isinstance(card["verified"]["status"], str):
             raise TypeError("files or verified")
         return Bundle(path.name, card, model, _spec(card), _rules(card), files)

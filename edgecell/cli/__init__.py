@@ -57,6 +57,7 @@ def cli() -> None:
     edgecell compare RUN OTHER_RUN               side by side, tested on the same images
     edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
     edgecell predict FOLDER --model X            what the model says of your images
+    edgecell serve --model X                     the same as a local page
     edgecell inspect X.tflite                    what any .tflite file is
 
     Exit codes: 0 done, 2 wrong usage or setting, 3 data, 4 conversion, 5 not equivalent to its

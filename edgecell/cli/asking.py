@@ -174,4 +174,40 @@ class _TableRows:
             print_line(f"{self.answered:,} images: {', '.join(said)}")
 
 
-COMMANDS: tuple[click.Command, ...] = (predict,)
+@click.command(short_help="A local page for trying a model by drag and drop.")
+@_MODEL
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port; 0 takes a free one.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on. Any other than this machine's own lets others in.",
+)
+@_THREADS
+def serve(model: Path, port: int, host: str, threads: int) -> None:
+    """Serve a page on this machine that classifies the images dropped on it: the most probable classes,
+    calibrated, "not sure" below the threshold, the conformal set. Nothing leaves the machine, nothing
+    is stored. Ctrl-C ends it, with exit code 0.
+    """
+    from edgecell.pipeline import serving
+
+    with display() as progress:
+        server = serving.make_server(
+            model, host=host, port=port, threads=threads, progress=progress
+        )
+
+        def ready() -> None:
+            print_line(server.url)
+            sys.stdout.flush()
+            progress.say("Ctrl-C ends it")
+
+        serving.run(server, ready)
+
+
+COMMANDS: tuple[click.Command, ...] = (predict, serve)

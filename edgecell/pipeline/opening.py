@@ -69,16 +69,16 @@ def _of_bundle(bundle: Bundle, threads: int) -> Classifier:
             f"{bundle.name}: the model takes {predictor.image_size}, model.json says"
             f" {(bundle.spec.height, bundle.spec.width)}; get the bundle again"
         )
-    status = bundle.card["verified"]["status"]
+    name, status = bundle.card["name"], bundle.card["verified"]["status"]
     return Classifier(
-        name=bundle.name,
+        name=name,
         sha256=sha256_bytes(bundle.model),
         predictor=predictor,
         spec=bundle.spec,
         rules=bundle.rules,
         verified=status,
-        warning=_warning(bundle.name, status),
-        notes=_notes(bundle.name, bundle.rules),
+        warning=_warning(name, status),
+        notes=_notes(name, bundle.rules),
     )
 
 

@@ -38,17 +38,17 @@ TIERS = (
         *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
-    ("train", "autobatch", "report", "converters", "benchmarks", "bundle"),
+    ("train", "autobatch", "report", "converters", "benchmarks", "bundle", "serve"),
     ("pipeline",),
     ("cli", "__main__"),
 )
 # On the same tier but in separate rooms: they meet through files and through Predictor.
-STRANGERS = ("train", "report", "converters", "benchmarks", "bundle")
+STRANGERS = ("train", "report", "converters", "benchmarks", "bundle", "serve")
 WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
     *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
-    *("answers", "classifier", "tflite_metadata", "inspection"),
+    *("answers", "classifier", "tflite_metadata", "inspection", "serve"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.

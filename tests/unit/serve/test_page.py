@@ -1,0 +1,149 @@
+"""The page in a real browser: several images at once, keyboard, self-test, nothing from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import toys
+from asked import calibration, make_bundle, make_run, save_pictures
+from chromium import Tab, browser, needs_chromium
+from served import Client, serving
+
+pytestmark = needs_chromium
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "toy"
+    return make_bundle(make_run(folder, toys.converted("int8"), calibrated=calibration()))
+
+
+@pytest.fixture(scope="module")
+def client(bundle: Path):
+    with serving(bundle) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory):
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture
+def tab(chromium, client: Client):
+    tab = chromium.tab()
+    tab.show(f"http://127.0.0.1:{client.port}/")
+    tab.until("!document.querySelector('#choose').disabled")
+    yield tab
+    assert tab.errors == []
+    assert all(
+        url.startswith((f"http://127.0.0.1:{client.port}/", "blob:")) for url in tab.requests
+    )
+
+
+def choose(tab: Tab, files: list[Path]) -> None:
+    found = tab.call("Runtime.evaluate", expression="document.querySelector('#file')")
+    names = [str(file) for file in files]
+    tab.call("DOM.setFileInputFiles", files=names, objectId=found["result"]["objectId"])
+
+
+def texts(tab: Tab, selector: str) -> list[str]:
+    return tab.js(f"[...document.querySelectorAll('{selector}')].map((e) => e.textContent)")
+
+
+def test_several_images_get_their_answers(tab, client, tmp_path):
+    pictures = save_pictures(tmp_path, 5)
+    (tmp_path / "broken.png").write_bytes(pictures[0].read_bytes()[:50])
+    choose(tab, [*pictures, tmp_path / "broken.png"])
+    tab.until("document.querySelector('#status').textContent === '6 images'")
+    names = texts(tab, "article h3")
+    assert names == [*(p.name for p in pictures), "broken.png"]
+    answers = texts(tab, "article .answer")
+    for path, shown in zip(pictures, answers, strict=False):
+        _, told = client.told("POST", "/api/classify", path.read_bytes())
+        assert shown == (told["answer"][0] if told["answer"] else "Not sure")
+    assert "corrupt image" in answers[-1]
+    assert len(tab.errors) == 1 and "422" in tab.errors.pop()  # the browser's own remark on it
+    assert len(texts(tab, "article:first-child .bars li")) == 3
+    first = texts(tab, "article:first-child .bars li:first-child .share")[0]
+    assert first.count("%") == 2  # calibrated, and its own in brackets
+    assert "Candidates: " in texts(tab, "article:first-child .set")[0]
+    assert "inference" in texts(tab, "article:first-child .times")[0]
+    widths = tab.js(
+        "[...document.querySelectorAll('article:first-child .bar')].map((b) => b.clientWidth)"
+    )
+    assert widths == sorted(widths, reverse=True) and widths[0] > 2 * widths[-1] > 0
+
+
+def test_an_image_can_be_dropped_anywhere(tab, tmp_path):
+    [picture] = save_pictures(tmp_path, 1)
+    tab.drop("#frame", picture)
+    tab.until("document.querySelector('#status').textContent === '1 image'")
+    tab.click("#clear")
+    assert texts(tab, "article") == [] and texts(tab, "#status") == ["No image yet"]
+    assert tab.js("document.activeElement.id") == "choose"
+
+
+def test_names_of_files_are_no_markup(tab, tmp_path):
+    [picture] = save_pictures(tmp_path, 1)
+    rude = picture.rename(tmp_path / "<img src=x onerror=alert(1)>.png")
+    choose(tab, [rude])
+    tab.until("document.querySelector('#status').textContent === '1 image'")
+    assert (
+        texts(tab, "h3") == [rude.name] and tab.js("document.querySelectorAll('h3 *').length") == 0
+    )
+
+
+def test_the_self_test_can_be_run_from_the_keyboard(tab):
+    tab.press("Tab")
+    order = []
+    for _ in range(4):
+        order.append(tab.js("document.activeElement.id"))
+        if order[-1] == "test":
+            break
+        tab.press("Tab")
+    assert order == ["choose", "test"]
+    tab.press("Enter")
+    tab.until("document.querySelector('#verdict').className === 'good'")
+    assert texts(tab, "#verdict") == ["PASS decode, resize, scale, inference: 32 images"]
+    assert len(texts(tab, "#stages .good")) == 4
+
+
+def test_what_a_screen_reader_is_told(tab, tmp_path):
+    choose(tab, save_pictures(tmp_path, 1))
+    tab.until("document.querySelector('#status').textContent === '1 image'")
+    nodes = tab.call("Accessibility.getFullAXTree")["nodes"]
+    seen = [(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if "role" in n]
+    roles = {role for role, _ in seen}
+    assert {"main", "banner", "heading", "button", "status", "list", "region"} <= roles
+    unnamed = [role for role, name in seen if role in ("button", "region", "link") and not name]
+    assert unnamed == []
+    assert ("heading", "cell 000.png") in seen
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out(chromium, client, tmp_path, width):
+    tab = chromium.tab()
+    tab.show(f"http://127.0.0.1:{client.port}/", width)
+    tab.until("!document.querySelector('#choose').disabled")
+    [picture] = save_pictures(tmp_path, 1)
+    choose(tab, [picture.rename(tmp_path / ("long-name-" * 12 + ".png"))])
+    tab.until("document.querySelector('#status').textContent === '1 image'")
+    assert tab.js("document.documentElement.scrollWidth") <= width
+    small = tab.js(
+        "[...document.querySelectorAll('button')].filter((b) => b.offsetParent && b.offsetHeight < 44).length"
+    )
+    assert small == 0
+
+
+def test_an_unverified_model_says_so_on_top(chromium, tmp_path):
+    with serving(make_run(tmp_path / "run", toys.converted("int8"), passed=False)) as other:
+        tab = chromium.tab()
+        tab.show(f"http://127.0.0.1:{other.port}/")
+        tab.until("!document.querySelector('#choose').disabled")
+        assert "FAILED verify" in texts(tab, "#unverified")[0]
+        assert tab.js("document.querySelector('#unverified').offsetHeight") > 20
+        assert tab.js("document.querySelector('#check').hidden") is True
+        assert any("is not calibrated" in note for note in texts(tab, "#notes li"))
