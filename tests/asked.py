@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import toy_bundle
 import toys
 from PIL import Image
 
+from edgecell.bundle import manifest, writer
 from edgecell.config import Config, ModelConfig, to_toml
-from edgecell.pipeline.bundling import Wishes, bundle_model
-from edgecell.progress import Silent
 from edgecell.rundir import RunDir, atomic_write_bytes, atomic_write_text, sha256_bytes
-from edgecell.tasks import MULTI_CLASS
+from edgecell.tasks import MULTI_CLASS, TASKS
 
 TEMPERATURE = 1.7
 ABSTAIN_BELOW = 0.75
@@ -70,10 +70,14 @@ def make_run(
     return file
 
 
-def make_bundle(file: Path, *, unverified: bool = False) -> Path:
-    """The bundle of a run's file, with drawn golden images; its folder. The zip is beside it."""
-    wishes = Wishes("python", "synthetic", unverified, licence="CC BY 4.0")
-    return bundle_model(file, wishes, None, None, Silent()).folder
+def make_bundle(folder: Path, *, verdict: str = "passed") -> Path:
+    """A bundle of the int8 toy below ``folder``, calibrated; the zip is beside it."""
+    decided = manifest.decision(calibration(), toys.CLASSES, TASKS[MULTI_CLASS], 1 / 256)
+    made = toy_bundle.make_bundle(
+        folder / "toy-python", ["python"], verdict=verdict, decision=decided
+    )
+    writer.write_zip(made, made.with_suffix(".zip"))
+    return made
 
 
 def save_pictures(folder: Path, count: int, seed: int = 21, side: int = 40) -> list[Path]:

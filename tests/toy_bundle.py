@@ -12,7 +12,7 @@ from conftest import Pictures
 from edgecell.bundle import golden, manifest, writer
 from edgecell.data.types import Split
 from edgecell.preprocess import PreprocessSpec
-from edgecell.rundir import atomic_write_bytes, atomic_write_json
+from edgecell.rundir import atomic_write_bytes, atomic_write_json, atomic_write_text
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_CLASS, TASKS
 
@@ -56,6 +56,8 @@ def make_bundle(
         chosen = golden.gather(predictor, subject.spec, split, threshold)
         golden.write(scratch / "golden", chosen, predictor, subject.spec, labels, {})
         writer.add_samples(scratch, targets, model)
+        atomic_write_text(scratch / "labels.txt", "\n".join(labels) + "\n")
+        model["files"] = writer.file_hashes(scratch)
         atomic_write_json(scratch / "model.json", model)
     return folder
 

@@ -89,8 +89,8 @@ def test_the_fit_of_the_training_is_used(tmp_path):
     assert not np.array_equal(said["crop"], said["stretch"])
 
 
-def test_bundle_folder_zip_and_file_answer_alike(file, pictures):
-    folder = make_bundle(file)
+def test_bundle_folder_zip_and_file_answer_alike(file, pictures, tmp_path):
+    folder = make_bundle(tmp_path)
     expected, _ = ask(file, pictures[:20])
     for model in (folder, folder.with_suffix(".zip"), folder / "model.tflite"):
         rows, _ = ask(model, pictures[:20])
@@ -126,7 +126,7 @@ def test_what_is_missing_is_said(tmp_path):
 
 
 def test_an_unverified_bundle_is_said_to_be_one(tmp_path):
-    folder = make_bundle(make_run(tmp_path, toys.converted("int8"), passed=False), unverified=True)
+    folder = make_bundle(tmp_path, verdict="failed")
     assert "FAILED verify" in open_model(folder).classifier.warning
 
 

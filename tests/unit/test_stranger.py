@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import toys
+from asked import make_bundle
 
+from edgecell.bundle.metadata import metadata
 from edgecell.errors import ArtifactError
 from edgecell.pipeline.opening import open_model
+from edgecell.tasks import MULTI_CLASS, TASKS
 from edgecell.tflite_metadata import Metadata, attach
 
 LABELS = ("Dunkelrot", "Hellrot", "Dunkelblau", "Hellblau")
@@ -149,8 +154,8 @@ def test_labels_that_unpack_to_too_much_are_refused(tmp_path):
 
 
 def test_the_model_of_a_bundle_alone_still_knows_its_labels(tmp_path):
-    from asked import make_bundle, make_run
-
-    folder = make_bundle(make_run(tmp_path / "run", toys.converted("int8")))
-    classifier = opened(tmp_path, (folder / "model.tflite").read_bytes())
+    """As edgecell bundle describes it, in a folder without model.json."""
+    card = json.loads((make_bundle(tmp_path) / "model.json").read_text(encoding="utf-8"))
+    subject = SimpleNamespace(name="toy", labels=toys.CLASSES, task=TASKS[MULTI_CLASS])
+    classifier = opened(tmp_path, attach(toys.converted("int8"), metadata(subject, card)))
     assert classifier.rules.labels == toys.CLASSES

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import toys
-from asked import ABSTAIN_BELOW, SET_FROM, TEMPERATURE, calibration, make_bundle, make_run
+from asked import ABSTAIN_BELOW, SET_FROM, TEMPERATURE, make_bundle
 
 from edgecell.bundle.reader import is_bundle, open_bundle
 from edgecell.errors import ArtifactError
@@ -17,8 +17,7 @@ from edgecell.errors import ArtifactError
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "toy"
-    return make_bundle(make_run(folder, toys.converted("int8"), calibrated=calibration()))
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture

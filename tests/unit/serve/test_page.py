@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import toys
-from asked import calibration, make_bundle, make_run, save_pictures
+from asked import make_bundle, make_run, save_pictures
 from chromium import Tab, browser, needs_chromium
 from served import Client, serving
 
@@ -15,8 +15,7 @@ pytestmark = needs_chromium
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "toy"
-    return make_bundle(make_run(folder, toys.converted("int8"), calibrated=calibration()))
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")

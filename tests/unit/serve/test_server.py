@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from asked import calibration, make_bundle, make_run, save_pictures
+from asked import make_bundle, make_run, save_pictures
 from PIL import Image
 from served import Client, received, serving
 
@@ -31,8 +31,7 @@ QUICK = Patience(headers=1.0, body=1.0, answer=1.0, line=0.3)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "toy"
-    return make_bundle(make_run(folder, toys.converted("int8"), calibrated=calibration()))
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.fixture(scope="module")
