@@ -124,7 +124,9 @@ class _Alpha(click.Choice[str]):
 )
 @opt.device_flags
 @opt.pace_flags
-@opt.flags(opt.DATA, _OTHER_MODEL, opt.TRAIN, opt.TEACHER, opt.CALIBRATION, _SEARCH, opt.QAT)
+@opt.flags(
+    opt.DATA, _OTHER_MODEL, opt.TRAIN, opt.TEACHER, opt.CALIBRATION, _SEARCH, opt.QAT, opt.SLIM
+)
 @opt.flags(opt.VERIFY, tuple(flag for flag in opt.BENCH if flag.field != "bench.profile"))
 @click.option(
     "--output", type=PATH, help="Folder to write to [default: artifacts/sweep/<study>, every time]."

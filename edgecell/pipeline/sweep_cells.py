@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +94,8 @@ def make_cells(config: Config, run: RunDir, dataset: Dataset, progress: Progress
     )
 
 
-def read_cells(run: RunDir) -> dict[str, Any] | None:
-    """The record of a network's cells where its files are all there and unaltered, else None."""
+def read_cells(run: RunDir, precisions: Sequence[str]) -> dict[str, Any] | None:
+    """The record of a network's cells where those of ``precisions`` are there and unaltered, else None."""
     if not run.has(STAGE):
         return None
     try:
@@ -103,7 +104,10 @@ def read_cells(run: RunDir) -> dict[str, Any] | None:
         record = run.check_outputs(STAGE)
     except ArtifactError:
         return None  # a file is gone or was changed: the cells are to be made again
-    files = {cell["file"]: cell["sha256"] for cell in record["results"]["cells"]}
+    cells = record["results"]["cells"]
+    if not set(precisions) <= {cell["precision"] for cell in cells}:
+        return None
+    files = {cell["file"]: cell["sha256"] for cell in cells}
     there = {name: run.stage("quantize") / name for name in files}
     if any(not path.is_file() or rundir.sha256_file(path) != files[n] for n, path in there.items()):
         return None

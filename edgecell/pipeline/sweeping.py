@@ -158,7 +158,7 @@ class _Shop:
             if trial is not None
             and trial.value is not None
             and trial.user_attrs["folder"] == mine
-            and read_cells(self.folder(task["network"])) is None
+            and read_cells(self.folder(task["network"]), task["precisions"]) is None
         ]
 
     def folder(self, network: str) -> RunDir:
@@ -203,7 +203,13 @@ class _Shop:
         """What is known of each network, in the order of the grid."""
         trials = claims.done(list(self.tasks.values()))
         return [
-            Found(name, network, self.folder(name), read_cells(self.folder(name)), trial)
+            Found(
+                name,
+                network,
+                self.folder(name),
+                read_cells(self.folder(name), network.quantize.precisions),
+                trial,
+            )
             for (name, network), trial in zip(self.networks.items(), trials, strict=True)
         ]
 
