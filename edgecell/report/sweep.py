@@ -112,11 +112,12 @@ def answer_part(results: Mapping[str, Any]) -> Html:
         ]
         for entry in found["limits"]
     ]
+    words = miss_words(found)
     title = "The cell to ship" if found["met"] else "No cell keeps all limits; the nearest miss"
     parts = [
         element("h3", f"{title}: {found['cell']}"),
         table(["Limit", "Found", "", "By how much"], rows, numeric=(1, 3)),
-        element("p", miss_words(found) + "."),
+        element("p", words[0].upper() + words[1:] + "."),
     ]
     test = found["test"]
     if test is not None:
@@ -168,7 +169,9 @@ def cell_named(results: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _cells(results: Mapping[str, Any]) -> Html:
-    chosen = None if results["answer"] is None else results["answer"]["cell"]
+    found = results["answer"]
+    chosen = None if found is None else found["cell"]
+    said = "to ship" if found is not None and found["met"] else "nearest miss"
     rows = []
     for cell in results["cells"]:
         front = "–" if cell["front"] is None else "yes" if cell["front"] else "no"
@@ -177,7 +180,7 @@ def _cells(results: Mapping[str, Any]) -> Html:
             [
                 join(
                     element("b", cell["name"]),
-                    element("small", "the answer") if cell["name"] == chosen else "",
+                    element("small", said) if cell["name"] == chosen else "",
                 ),
                 badge(*_verdict(cell)),
                 _stacked(cell["macro_f1"]),
@@ -197,7 +200,7 @@ def _cells(results: Mapping[str, Any]) -> Html:
         "Accuracy",
         "Size",
         "p50 ms",
-        "×",
+        "× reference",
         "Front",
     ]
     return table(columns, rows, numeric=range(2, len(columns)))
