@@ -214,6 +214,32 @@ def claims(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
+def test_another_machine_lists_what_was_made_elsewhere_and_times_it_once_it_has_the_files(
+    edgecell: Run, easy_npz: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    flags = ["sweep", "--data", easy_npz, *TINY, "--epochs", "2", "--image-size", "28"]
+    flags += ["--precision", "int8", "--storage", tmp_path / "meeting.journal", "--output"]
+    made = edgecell(*flags, first)
+    assert made.code == 0, made.err
+    listed = edgecell(*flags, second)
+    assert listed.code == 0, listed.err
+    assert "1 trainings, 1 of them done" in listed.err
+    [cell], [there] = results(second)["cells"], results(first)["cells"]
+    assert (cell["state"], cell["file"]) == ("elsewhere", None)
+    assert cell["macro_f1"] == there["macro_f1"] and cell["size"] == there["size"]
+    assert "made on another machine" in cell["p50"]["reason"]
+    assert "simple_cnn-28: made on another machine, without times" in listed.out
+    nothing = edgecell(*flags, second, "--min-f1", "0.1")
+    assert nothing.code == 5 and "no cell to ship" in nothing.err
+    shutil.copytree(first / "networks", second / "networks")
+    timed = edgecell(*flags, second)
+    assert timed.code == 0, timed.err
+    [cell] = results(second)["cells"]
+    assert cell["state"] == "here" and "value" in cell["p50"] and cell["sha256"] == there["sha256"]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_two_processes_share_the_networks_and_make_none_twice(
     easy_npz: Path, tmp_path: Path
