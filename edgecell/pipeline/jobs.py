@@ -104,6 +104,7 @@ def _worker(
     cores: Sequence[int],
 ) -> None:
     os.setpgid(0, 0)  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     _keep_to(cores)
     threading.Thread(target=_follow_parent, daemon=True).start()
     sys.stderr = _Lines(connection)  # where a traceback goes

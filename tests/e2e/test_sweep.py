@@ -173,6 +173,8 @@ def test_the_folder_of_a_training_is_not_taken_for_a_sweep(
 def start(data: Path, folder: Path, *flags: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edgecell", "sweep", "--data", str(data)]
     command += ["--output", str(folder), *flags]
+    # A background job of a shell ignores Ctrl-C, and what it starts inherits that; not so a handler.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )

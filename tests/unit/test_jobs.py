@@ -94,6 +94,8 @@ def alive(process: int) -> bool:
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_an_interrupt_of_the_parent_and_its_death_reach_the_workers(tmp_path, how, code):
     command = [sys.executable, "-c", PARENT.format(tests=str(TESTS)), str(tmp_path)]
+    # A background job of a shell ignores Ctrl-C, and what it starts inherits that; not so a handler.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: len(named(tmp_path, "at work")) == 2 or parent.poll() is not None)
     workers = named(tmp_path, "at work")
