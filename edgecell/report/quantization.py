@@ -1,11 +1,20 @@
-"""Search and sensitivity as sections of the report."""
+"""Search, sensitivity, and what was done to files, as parts of the report."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from edgecell.report.elements import Html, Pictures, badge, element, join, section, table
+from edgecell.report.elements import (
+    Html,
+    Pictures,
+    badge,
+    element,
+    join,
+    measurement,
+    section,
+    table,
+)
 
 
 def search_section(
@@ -110,6 +119,32 @@ def slim_part(models: list[dict[str, Any]]) -> Html:
             "gives each channel a factor of its own, so shared values count per channel there.",
         ),
     )
+
+
+def mixed_part(models: list[dict[str, Any]]) -> Html:
+    """What leaving layers in float costs and brings; or nothing."""
+    parts = []
+    for model in models:
+        if "trade" not in model:
+            continue
+        rows = [
+            [
+                row["float_layers"],
+                f"{row['size_bytes'] / 1000:,.1f} kB",
+                f"{row['accuracy_drop']:+.4f}",
+                f"{row['agreement']:.4f}",
+                measurement(row["latency"]) if "latency" in row else "–",
+                badge("passed" if row["passed"] else "failed", row["passed"]),
+            ]
+            for row in model["trade"]["rows"]
+        ]
+        columns = ["Layers in float", "Size", "Drop", "Agreement", "p50, 1 thread", "Verify, val"]
+        parts += [
+            element("h3", f"Layers in float: {model['file']}"),
+            table(columns, rows, numeric=range(len(columns) - 1)),
+            element("p", f"In float: {', '.join(model['float_layers'])}."),
+        ]
+    return join(*parts)
 
 
 def _figures(record: dict[str, Any], folder: Path, pictures: Pictures, caption: str) -> Html:

@@ -20,7 +20,7 @@ from edgecell.report.elements import (
     value,
     words,
 )
-from edgecell.report.quantization import slim_part
+from edgecell.report.quantization import mixed_part, slim_part
 from edgecell.report.trust import gate_part
 
 _TITLES = {
@@ -51,7 +51,8 @@ _DRAWN = (
 )
 
 
-def _figures(record: dict[str, Any], folder: Path, pictures: Pictures) -> Html:
+def _figures(record: dict[str, Any], folder: Path, pictures: Pictures, *, about: str = "") -> Html:
+    """The stage's pictures; one without a caption of its own is ``about`` what its name says."""
     names = [Path(name) for name in record["outputs"] if name.endswith(".png")]
     names.sort(
         key=lambda path: list(_TITLES).index(path.stem) if path.stem in _TITLES else len(_TITLES)
@@ -59,7 +60,7 @@ def _figures(record: dict[str, Any], folder: Path, pictures: Pictures) -> Html:
     return element(
         "div",
         *(
-            pictures.figure(folder / path.name, _TITLES.get(path.stem, words(path.stem)))
+            pictures.figure(folder / path.name, _TITLES.get(path.stem, about + words(path.stem)))
             for path in names
         ),
         cls="figures",
@@ -106,7 +107,11 @@ def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
                 f"{model['seconds']:.1f} s",
             ]
         )
-    parts = [table(columns, rows, numeric=(2, 3, 5)), slim_part(results["models"])]
+    parts = [
+        table(columns, rows, numeric=(2, 3, 5)),
+        slim_part(results["models"]),
+        mixed_part(results["models"]),
+    ]
     if "calibration" in results:
         parts += [element("h3", "Calibration"), facts(results["calibration"])]
     shown = ("file", "precision", "size_bytes", "audit", "seconds")
@@ -119,7 +124,7 @@ def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
         "quantize",
         *parts,
         facts(others) if others else "",
-        _figures(record, folder, pictures),
+        _figures(record, folder, pictures, about="Fine-tuning by epoch: "),
         lead="Each written file is opened again and its operators and tensors are checked. Packed: after "
         "DEFLATE, the method of zip, gzip and app packages.",
     )

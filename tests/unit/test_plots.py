@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from legible import check_inside
 from PIL import Image
 
 from edgecell import plots
@@ -64,7 +65,27 @@ def history(epochs):
     ]
 
 
+def tuning(epochs, **more):
+    return [
+        {"epoch": i, "val_agreement": 0.9 + 0.01 * i, "val_accuracy_drop": 0.02 - 0.01 * i} | more
+        for i in range(epochs)
+    ]
+
+
+def sizes(count):
+    return [
+        {"label": f"{LONG} {i}", "size_bytes": 10**6 // (i + 1), "packed_bytes": 10**6 // (i + 2)}
+        for i in range(count)
+    ]
+
+
 FIGURES = {
+    "qat": lambda: plots.fine_tuning_curves(tuning(4), best_epoch=3, what="The int8 file"),
+    "pruning": lambda: plots.fine_tuning_curves(
+        tuning(2, sparsity=0.5), best_epoch=1, what="The pruned model"
+    ),
+    "sizes_1": lambda: plots.file_sizes(sizes(1)),
+    "sizes_14": lambda: plots.file_sizes(sizes(14)),
     "confusion_2": lambda: plots.confusion_matrix(np.array([[5, 0], [1, 3]]), [LONG, "b"]),
     "confusion_8": lambda: plots.confusion_matrix(np.eye(8) * 0.999, [LONG] * 8, normalized=True),
     "confusion_100": lambda: plots.confusion_matrix(np.eye(100, dtype=int), [LONG] * 100),
@@ -96,6 +117,18 @@ def test_figure_is_a_picture_of_sensible_size(name, tmp_path):
         assert 200 < image.height < 5000
         assert np.asarray(image.convert("L")).std() > 3  # something is drawn
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["qat", "pruning", "sizes_1", "sizes_14"])
+def test_every_word_can_be_read(name):
+    check_inside(FIGURES[name]())
+
+
+def test_zeros_are_drawn_where_there_are_any():
+    drawn = FIGURES["pruning"]().axes
+    assert [axes.get_ylabel() for axes in drawn][-1] == "zeros, %"
+    assert list(drawn[-1].lines[0].get_ydata()) == [50.0, 50.0]
+    assert len(FIGURES["qat"]().axes) == 2
 
 
 def test_same_figure_same_bytes(tmp_path):
