@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,18 @@ from converters import audit, tflite
 from converters.lowering import strip_scaling
 from converters.scaling import EDGECELL
 from converters.search import PLAIN
-from edgecell import packing, plots, rundir
-from edgecell.config import PRECISIONS, Config, DataConfig
+from edgecell import packing, rundir
+from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
-from edgecell.pipeline import qat, slimming
+from edgecell.pipeline import qat, quantize_record, slimming
 from edgecell.pipeline.analysing import analyze_in, keep_float
+from edgecell.pipeline.quantize_settings import CALIBRATED, check_settings, needs_images
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.searching import Material, gather, search_in
 from edgecell.pipeline.targets import Adjust, Target, load_data, resolve, where_to_write
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
-
-CALIBRATED = ("int8", "int16x8", "mixed")
-ORDER = (*PRECISIONS, "mixed")
 
 
 def _source(path: Path) -> Target:
@@ -123,7 +121,7 @@ def quantize_in(
         progress.advance(1, f"{path.name} {len(made.data):,} bytes")
         started = time.monotonic()
     chosen = material.chosen if material else None
-    return _record(run, target, config, entries, chosen, dataset)
+    return quantize_record.write(run, target, config, entries, chosen, dataset)
 
 
 @dataclass(frozen=True)
@@ -201,121 +199,3 @@ def _slim_facts(
         "slim": {"name": slim.name, "key": slim.key},
         **slim.facts,
     } | weights
-
-
-def needs_images(config: Config) -> bool:
-    """Whether any of the files needs images to be made."""
-    settings = config.quantize
-    calibrated = any(precision in CALIBRATED for precision in settings.precisions)
-    return calibrated or settings.keep_float != "none" or bool(slimming.name_of(config))
-
-
-def hashes_of(config: Config, dataset: Dataset) -> dict[str, str]:
-    """The data behind the files as inputs of the record: train, and val where it chose a file."""
-    trained = config.qat.enabled or bool(slimming.name_of(config))
-    chosen = config.quantize.search or config.quantize.keep_float != "none" or trained
-    splits = ("train", "val") if chosen else ("train",)
-    return {f"data:{dataset.name}:{split}": dataset.fingerprint for split in splits}
-
-
-def check_settings(config: Config) -> None:
-    """Refuse settings that do not go together."""
-    if config.qat.enabled and "int8" not in config.quantize.precisions:
-        raise ConfigError(
-            "quantization-aware training makes an int8 file, and int8 was not asked for; add --int8"
-            " or leave --qat out"
-        )
-    if config.quantize.search and "int8" not in config.quantize.precisions:
-        raise ConfigError(
-            "the search looks for an int8 file, and int8 was not asked for; add --int8 or leave"
-            " --search out"
-        )
-    slim = slimming.name_of(config)
-    if slim and (config.quantize.search or config.quantize.keep_float != "none"):
-        flag = "--search" if config.quantize.search else "--keep-float"
-        raise ConfigError(
-            f"{flag} works on the model as it was trained, not on one that is {slim.replace('-', ' and ')}:"
-            " what it does to weights would undo that; run it without --prune and --cluster, or take"
-            " --qat with them"
-        )
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """The settings that the converted files depend on, for the record and for skipping."""
-    settings = asdict(config.quantize)
-    for name, table, used in (
-        ("qat", config.qat, config.qat.enabled),
-        ("prune", config.prune, config.prune.sparsity),
-        ("cluster", config.cluster, config.cluster.clusters),
-    ):
-        if used:
-            settings[name] = asdict(table)
-    return settings
-
-
-def _record(
-    run: RunDir,
-    target: Target,
-    config: Config,
-    entries: list[dict[str, Any]],
-    chosen: Any,
-    dataset: Dataset | None,
-) -> dict[str, Any]:
-    folder = run.stage("quantize")
-    kept = _still_valid(run, entries, target)
-    results: dict[str, Any] = {
-        "models": sorted(kept + entries, key=lambda entry: ORDER.index(entry["precision"]))
-    }
-    made_with = [name for entry in results["models"] for name in entry.get("made_with", ())]
-    names = [*(entry["file"] for entry in results["models"]), *made_with]
-    drawn = [
-        {"label": Path(e["file"]).stem.removeprefix(f"{target.name}-"), **e}
-        for e in results["models"]
-    ]
-    outputs = [folder / name for name in dict.fromkeys(names)]
-    outputs.append(plots.save(plots.file_sizes(drawn), folder / "sizes.png"))
-    manifest = folder / "calibration.json"
-    if chosen is not None:
-        rundir.atomic_write_json(manifest, chosen.manifest)
-        results["calibration"] = {k: v for k, v in chosen.manifest.items() if k != "indices"}
-    if manifest.is_file() and any(entry["calibrated"] for entry in results["models"]):
-        outputs.append(manifest)
-    return run.write_record(
-        "quantize",
-        inputs=[target.model],
-        input_hashes=hashes_of(config, dataset) if dataset else None,
-        outputs=outputs,
-        config=settings_of(config),
-        results=results,
-    )
-
-
-def _still_valid(
-    run: RunDir, entries: list[dict[str, Any]], target: Target
-) -> list[dict[str, Any]]:
-    """Entries of an earlier call for files that are still there and came from the same model.
-
-    A file of a pruning of which there is another now, with other settings, is not among them: the
-    model it came from was replaced.
-    """
-    if not run.has("quantize"):
-        return []
-    record = run.read_record("quantize")
-    if record["inputs"].get(run.relative(target.model)) != rundir.sha256_file(target.model):
-        return []
-    replaced = {entry["file"] for entry in entries}
-    slim = {entry["slim"]["name"]: entry["slim"]["key"] for entry in entries if "slim" in entry}
-
-    def current(entry: dict[str, Any]) -> bool:
-        made = entry.get("slim", {})
-        return slim.get(made.get("name"), made.get("key")) == made.get("key")
-
-    return [
-        entry
-        for entry in record["results"]["models"]
-        if entry["file"] not in replaced
-        and current(entry)
-        and (run.stage("quantize") / entry["file"]).is_file()
-        and rundir.sha256_file(run.stage("quantize") / entry["file"])
-        == record["outputs"][f"quantize/{entry['file']}"]
-    ]

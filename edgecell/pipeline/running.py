@@ -11,11 +11,11 @@ from edgecell.data import Dataset
 from edgecell.errors import ParityError
 from edgecell.pipeline import evaluation, training
 from edgecell.pipeline.benching import bench_in
-from edgecell.pipeline.conversion import (
+from edgecell.pipeline.conversion import quantize_in
+from edgecell.pipeline.quantize_settings import (
     check_settings,
     hashes_of,
     needs_images,
-    quantize_in,
     settings_of,
 )
 from edgecell.pipeline.reporting import write_report

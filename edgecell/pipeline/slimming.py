@@ -15,7 +15,8 @@ from converters.lowering import lower, strip_scaling
 from converters.pruning import Slimmed, prune
 from converters.shared_scales import share_scales
 from edgecell import packing, plots, rundir, tflite_file
-from edgecell.config import Config, TuningConfig
+from edgecell.config import TuningConfig
+from edgecell.pipeline.quantize_settings import slim_name
 from edgecell.pipeline.searching import Material
 from edgecell.pipeline.training import save_keras
 from edgecell.pipeline.tuning_state import open_state, seed, state_key
@@ -34,16 +35,6 @@ class Slim:
     clustered: bool
     outputs: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-
-
-def name_of(config: Config) -> str:
-    """``pruned0.5``, ``clustered16``, ``pruned0.5-clustered16``, or nothing."""
-    parts = []
-    if config.prune.sparsity:
-        parts.append(f"pruned{config.prune.sparsity:g}")
-    if config.cluster.clusters:
-        parts.append(f"clustered{config.cluster.clusters}")
-    return "-".join(parts)
 
 
 def slim_in(material: Material) -> Slim | None:
@@ -76,7 +67,7 @@ def slim_in(material: Material) -> Slim | None:
             slim.model if slim else material.model,
             material.lesson,
             config.cluster,
-            open_state(material, name_of(config), key),
+            open_state(material, slim_name(config), key),
             key,
             material.progress,
             keep_zeros=slim is not None,
@@ -85,7 +76,7 @@ def slim_in(material: Material) -> Slim | None:
         slim = _kept(
             material,
             made,
-            Slim(made.model, name_of(config), key, True, *earlier),
+            Slim(made.model, slim_name(config), key, True, *earlier),
             "cluster",
             config.cluster,
         )

@@ -60,6 +60,27 @@ def test_pruned_files_are_written_shown_verified_and_benched(edgecell: Run, run_
     assert "float16-pruned0.5" in (run_copy / "report.html").read_text(encoding="utf-8")
 
 
+def test_entries_of_older_records_get_what_they_lack(edgecell: Run, run_copy: Path) -> None:
+    path = run_copy / "quantize" / "record.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    for entry in record["results"]["models"]:
+        del entry["packed_bytes"]
+        if entry["precision"] == "int8":  # as if it came from --qat, whose table was removed since
+            entry["method"] = "qat"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    (run_copy / "quantize" / "qat.png").write_bytes(
+        (run_copy / "quantize" / "sizes.png").read_bytes()
+    )
+    done = edgecell("quantize", run_copy, "--float16")
+    assert done.code == 0, done.err
+    found = entries(run_copy)
+    for entry in found.values():
+        data = (run_copy / "quantize" / entry["file"]).read_bytes()
+        assert entry["packed_bytes"] == deflated_bytes(data)
+    assert found["int8"]["made_with"] == ["qat.png"] and "made_with" not in found["float32"]
+    assert "quantize/qat.png" in RunDir(run_copy).check_outputs("quantize")["outputs"]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
