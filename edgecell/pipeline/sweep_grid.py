@@ -10,7 +10,7 @@ from edgecell import rundir
 from edgecell.config import Config, ModelConfig
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.models.registry import MODELS, architecture_of
-from edgecell.pipeline.conversion import check_settings
+from edgecell.pipeline.quantize_settings import check_settings
 from edgecell.pipeline.training import weights_file
 
 

@@ -18,7 +18,7 @@ from edgecell.checkpoint import Checkpoint
 from edgecell.config import Config, to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, DivergedError
-from edgecell.pipeline import conversion, sweep_output
+from edgecell.pipeline import quantize_settings, sweep_output
 from edgecell.pipeline.benching import HOST
 from edgecell.pipeline.doctor import free_memory
 from edgecell.pipeline.jobs import run_jobs
@@ -252,7 +252,7 @@ def _definition(config: Config, dataset: Dataset) -> dict[str, Any]:
     for axis in ("name", "alpha", "image_size", "weights"):
         del settings["model"][axis]
     settings["teacher"]["runs"] = [rundir.sha256_file(path) for path in teacher_files(config)]
-    files = conversion.settings_of(config)
+    files = quantize_settings.settings_of(config)
     del files["precisions"]
     definition = {
         "recipe": settings,
