@@ -1,10 +1,11 @@
 # make demo   sets up .venv, then trains, quantizes, verifies and benches on synthetic cells
 # make test   sets up .venv, then runs the linters and the test suite
+# make test-peers   also installs the runtimes of 'edgecell peers', and runs the tests that need them
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: venv demo test test-slow lint wheel clean
+.PHONY: venv demo test test-peers test-slow lint wheel clean
 
 venv: $(VENV)/.installed
 
@@ -26,6 +27,10 @@ lint: venv
 
 test: lint
 	$(BIN)/pytest -m "not slow"
+
+test-peers: venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[peers]"
+	$(BIN)/pytest tests/unit/benchmarks/peers tests/e2e/test_peers.py
 
 test-slow: venv
 	$(BIN)/pytest -m slow

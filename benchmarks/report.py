@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgecell.plots import Point
@@ -87,7 +87,8 @@ def counts(found: dict[str, int]) -> str:
 
 def markdown(data: dict[str, Any]) -> str:
     """The tables, the machine, warnings and notes."""
-    lines = _table(rows(data)) + [""] + _table(details(data))
+    texts = ("model", "precision", "delegate", "left to built-in kernels", "other operators")
+    lines = markdown_table(rows(data), texts) + [""] + markdown_table(details(data), texts)
     lines += ["", f"{machine_line(data)}", ""]
     lines += [f"- **Not measured:** {text}" for text in data["not_measured"]]
     lines += [f"- **Warning:** {text}" for text in data["warnings"]]
@@ -95,9 +96,9 @@ def markdown(data: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(table: list[dict[str, str]]) -> list[str]:
+def markdown_table(table: list[dict[str, str]], texts: Sequence[str]) -> list[str]:
+    """The lines of a Markdown table; columns named in ``texts`` are left-aligned, the others right."""
     columns = list(table[0])
-    texts = ("model", "precision", "delegate", "left to built-in kernels", "other operators")
     return [
         "| " + " | ".join(columns) + " |",
         "| " + " | ".join("---" if c in texts else "---:" for c in columns) + " |",

@@ -35,6 +35,7 @@ VERBS = (
     "explain",
     "embed",
     "bench",
+    "peers",
     "bundle",
     "tune",
     "cells",

@@ -14,6 +14,7 @@ from edgecell.cli import (
     commands,
     comparing,
     data,
+    peering,
     seeing,
     shipping,
     sweeping,
@@ -55,6 +56,7 @@ def cli() -> None:
     edgecell embed RUN                           how it sorts the images: a map of their features
     edgecell bench --model RUN/quantize/X.tflite accuracy, size and latency on test
     edgecell compare RUN OTHER_RUN               side by side, tested on the same images
+    edgecell peers RUN                           beside ONNX Runtime, OpenVINO and Keras
     edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
     edgecell predict FOLDER --model X            what the model says of your images
     edgecell serve --model X                     the same as a local page
@@ -69,6 +71,7 @@ for command in (
     *commands.COMMANDS,
     *trust.COMMANDS,
     *comparing.COMMANDS,
+    *peering.COMMANDS,
     *seeing.COMMANDS,
     *shipping.COMMANDS,
     *asking.COMMANDS,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.errors import ArtifactError
-from edgecell.report import bench, quantization, seeing, stages, sweep, trust, tuning
+from edgecell.report import bench, peers, quantization, seeing, stages, sweep, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.page import page
 from edgecell.report.records import Records, read_records
@@ -19,6 +19,7 @@ Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]
 # in the order a reader needs them: what came out, whether to trust it, how it was made
 _SECTIONS: tuple[tuple[str, str, Section], ...] = (
     ("bench", "Benchmark", bench.bench_section),
+    ("peers", "Peers", peers.peers_section),
     ("verify", "Verification", stages.verify_section),
     ("calibrate", "Confidence", trust.calibrate_section),
     ("robustness", "Robustness", trust.robustness_section),

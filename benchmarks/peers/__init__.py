@@ -1,0 +1,1 @@
+"""The same trained network in other runtimes, timed in turn with edgecell's files."""
