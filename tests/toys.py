@@ -29,16 +29,19 @@ def images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def model(scaling: keras.layers.Layer | None = None, classes: int = 4) -> keras.Model:
-    """An untrained CNN as edgecell builds its own; ``scaling`` replaces the first layer."""
+    """An untrained CNN as edgecell builds its own; ``scaling`` replaces the first layer.
+
+    Its layers have names, so that no test depends on how many models were built before it.
+    """
     keras.utils.set_random_seed(3)
     x = inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
     x = (scaling or keras.layers.Rescaling(1 / 128, offset=-1.0, name="input_scaling"))(x)
-    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False)(x)
-    x = keras.layers.BatchNormalization(momentum=0.7)(x)
-    x = keras.layers.ReLU(6.0)(x)
-    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
-    x = keras.layers.BatchNormalization(momentum=0.7)(x)
-    x = keras.layers.ReLU(6.0)(x)
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="conv2d")(x)
+    x = keras.layers.BatchNormalization(momentum=0.7, name="batch_normalization")(x)
+    x = keras.layers.ReLU(6.0, name="re_lu")(x)
+    x = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False, name="depthwise_conv2d")(x)
+    x = keras.layers.BatchNormalization(momentum=0.7, name="batch_normalization_1")(x)
+    x = keras.layers.ReLU(6.0, name="re_lu_1")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     x = keras.layers.Dropout(0.1, name="dropout")(x)
     x = keras.layers.Dense(classes, activation="softmax", name="probabilities")(x)
