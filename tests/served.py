@@ -54,7 +54,7 @@ class Client:
                 connection.sendall(data)
                 if finish:
                     connection.shutdown(socket.SHUT_WR)
-            except ConnectionError:  # refused before all of it was sent
+            except OSError:  # refused, or closed again, before all of it was sent
                 pass
             return received(connection)
 
