@@ -30,7 +30,10 @@ def write(
     folder = run.stage("quantize")
     kept = [_completed(entry, folder, target) for entry in _still_valid(run, entries, target)]
     results: dict[str, Any] = {
-        "models": sorted(kept + entries, key=lambda entry: _ORDER.index(entry["precision"]))
+        "models": sorted(
+            kept + entries,
+            key=lambda entry: (_ORDER.index(entry["precision"]), Path(entry["file"]).stem),
+        )
     }
     made_with = [name for entry in results["models"] for name in entry.get("made_with", ())]
     names = [*(entry["file"] for entry in results["models"]), *made_with]

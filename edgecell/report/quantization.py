@@ -81,6 +81,41 @@ def analyze_section(
     )
 
 
+_TUNINGS = {"prune": "pruning", "cluster": "weight clustering", "qat": "training for int8"}
+
+
+def tuning_part(models: list[dict[str, Any]]) -> Html:
+    """Every fine-tuning that files came from, in the order it was done; or nothing."""
+    rows: dict[tuple[str, str], list[object]] = {}
+    for model in models:
+        for key, words in _TUNINGS.items():
+            if key not in model:
+                continue
+            # The files of one pruning share it; training for int8 is a file's own.
+            name = model["file"] if key == "qat" else model["slim"]["name"]
+            facts = model[key]
+            rows[key, name] = [
+                words,
+                name,
+                f"{facts['best_epoch']} of {facts['settings']['epochs']}",
+                f"{facts['val_agreement']:.4f}",
+                f"{facts['val_accuracy_drop']:+.4f}",
+                f"{facts['val_worst_f1_drop']:+.4f}",
+            ]
+    if not rows:
+        return join()
+    columns = ["Fine-tuning", "Of", "Epoch kept", "Agreement", "Drop", "Worst class, F1"]
+    return join(
+        element("h3", "Fine-tuning"),
+        table(columns, list(rows.values()), numeric=range(2, len(columns))),
+        element(
+            "p",
+            "Against the trained model on val, which chose the epoch: of the int8 file after training "
+            "for int8, of the float model after pruning and clustering.",
+        ),
+    )
+
+
 def slim_part(models: list[dict[str, Any]]) -> Html:
     """What pruned and clustered files have of the zeros and values that were asked for; or nothing."""
     rows = []

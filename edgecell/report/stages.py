@@ -20,7 +20,7 @@ from edgecell.report.elements import (
     value,
     words,
 )
-from edgecell.report.quantization import mixed_part, slim_part
+from edgecell.report.quantization import mixed_part, slim_part, tuning_part
 from edgecell.report.trust import gate_part
 
 _TITLES = {
@@ -107,11 +107,8 @@ def quantize_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
                 f"{model['seconds']:.1f} s",
             ]
         )
-    parts = [
-        table(columns, rows, numeric=(2, 3, 5)),
-        slim_part(results["models"]),
-        mixed_part(results["models"]),
-    ]
+    parts = [table(columns, rows, numeric=(2, 3, 5))]
+    parts += [part(results["models"]) for part in (tuning_part, slim_part, mixed_part)]
     if "calibration" in results:
         parts += [element("h3", "Calibration"), facts(results["calibration"])]
     shown = ("file", "precision", "size_bytes", "audit", "seconds")

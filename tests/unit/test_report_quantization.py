@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgecell.report.quantization import mixed_part, slim_part
+from edgecell.report.quantization import mixed_part, slim_part, tuning_part
 
 PLAIN = {
     "file": "x-int8.tflite",
@@ -76,5 +76,23 @@ def test_a_mixed_file_shows_what_each_step_costs():
     assert "x-mixed&lt;1&gt;.tflite" in shown and "<1>" not in shown
 
 
+def test_a_fine_tuning_that_files_share_is_one_row():
+    figures = {"val_agreement": 0.987, "val_accuracy_drop": 0.004, "val_worst_f1_drop": 0.011}
+    facts = figures | {"best_epoch": 7, "settings": {"epochs": 8}}
+    of_slim = {"slim": {"name": "pruned0.5", "key": "k"}, "prune": facts}
+    files = [
+        PLAIN,
+        SLIM | of_slim,
+        SLIM | of_slim | {"file": "x-float32-pruned0.5.tflite", "precision": "float32"},
+        SLIM | of_slim | {"file": "x-int8-pruned0.5-qat.tflite", "qat": facts | {"best_epoch": 3}},
+    ]
+    shown = tuning_part(files)
+    assert shown.count("<tr>") == 3  # the head, one pruning, one training for int8
+    for words in ("7 of 8", "3 of 8", "0.9870", "+0.0040", "x-int8-pruned0.5-qat.tflite"):
+        assert words in shown
+    assert "x-float32" not in shown
+
+
 def test_other_runs_have_neither():
     assert slim_part([PLAIN, MIXED]) == "" == mixed_part([PLAIN, SLIM])
+    assert tuning_part([PLAIN, MIXED]) == ""
