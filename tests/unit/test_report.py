@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -21,6 +23,7 @@ from edgecell.examples import examples
 from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import elements, render, write
+from edgecell.report.bench import headline
 from edgecell.report.bench_page import render_bench
 from edgecell.rundir import RunDir, atomic_write_json, atomic_write_text
 
@@ -453,3 +456,39 @@ def test_measurements_as_text(data, wanted):
 def test_written_file_is_the_page(run, page):
     assert write(run).read_text() == page
     assert [p.name for p in run.path.iterdir() if p.name.startswith(".")] == []
+
+
+def headlined(models: list[tuple[str, str, int, float]]) -> str:
+    """The kind that the cards are about, given (name, precision, bytes, p50 in ms) of each file."""
+    listed = []
+    for name, precision, size, p50 in models:
+        entry = copy.deepcopy(result().models[0])
+        entry["footprint"]["size"]["value"], entry["latency"][0]["p50"]["value"] = size, p50
+        listed.append(entry | {"name": name, "precision": precision, "sha256": name})
+    results = result().to_json() | {"models": listed}
+    title = re.search(r"Test accuracy, ([\w-]+) ", str(headline(results, {})[0]))
+    assert title
+    return title[1]
+
+
+def test_of_small_files_the_fast_one_is_headlined():
+    int8, dynamic = ("a-int8", "int8", 629_000, 0.7), ("a-dynamic", "dynamic", 620_000, 2.0)
+    assert headlined([dynamic, int8]) == "int8"
+    assert headlined([int8, ("a-dynamic", "dynamic", 500_000, 2.0)]) == "dynamic"
+    assert headlined([int8, ("a-float32", "float32", 1_600_000, 0.1)]) == "int8"
+
+
+def test_files_of_one_precision_have_columns_of_their_own(tmp_path):
+    def heads(names: list[tuple[str, str]]) -> list[str]:
+        listed = [
+            copy.deepcopy(entry) | {"name": name, "precision": precision}
+            for entry, (name, precision) in zip(result().models, names, strict=False)
+        ]
+        run = RunDir(tmp_path / names[-1][0])
+        _record_bench(run, "bench", dataclasses.replace(result(), models=listed))
+        part = render(run).split("F1 per class</h3>")[1].split("</tr>")[0]
+        return re.findall(r"<th[^>]*>([^<]*)</th>", part)[2:]
+
+    assert heads([("a-float32", "float32"), ("a-int8", "int8")]) == ["float32", "int8"]
+    twice = [("a-float32", "float32"), ("a-int8", "int8"), ("a-int8-search", "int8")]
+    assert heads(twice) == ["float32", "int8", "int8-search"]
