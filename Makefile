@@ -1,5 +1,6 @@
 # make demo   sets up .venv, then trains, quantizes, verifies and benches on synthetic cells
 # make test   sets up .venv, then runs the linters and the test suite
+# make test-slow   runs what takes minutes: kills and resumes, several processes, browsers and emulators
 # make test-peers   also installs the runtimes of 'edgecell peers', and runs the tests that need them
 PYTHON ?= python3
 VENV   := .venv
