@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from edgecell.bundle.targets import TARGETS
+from edgecell.bundle.targets import TARGETS, Samples
 
 
-def readme(model: dict[str, Any], targets: Sequence[str], golden_source: str) -> str:
+def readme(model: dict[str, Any], samples: Samples, golden_source: str) -> str:
     """Markdown from model.json's content; ``golden_source`` says where the golden images come from."""
     entry, leave, task = model["input"], model["output"], model["task"]
     height, width = entry["shape"][1:3]
-    samples = "\n".join(
+    listed = [
         f"- `samples/{name}`: {TARGETS[name].title}. Needs {TARGETS[name].needs}."
-        for name in targets
-    )
+        for name in samples.targets
+    ]
+    listed += [f"- no `samples/{name}`: {why}." for name, why in samples.left_out.items()]
+    in_folder = "\n".join(listed)
     warning = ""
     if model["verified"]["status"] != "passed":
         warning = f"> **{model['verified']['sentence']}**\n\n"
@@ -35,7 +36,7 @@ An image classifier of {len(model["labels"])} classes ({task["kind"]}): {", ".jo
 | `golden/` | {model["golden"]["count"]} images ({golden_source}) with the pixels, inputs and outputs they must give |
 | `samples/` | code that is ready to run, with a self-test |
 
-{samples}
+{in_folder}
 
 ## In five lines
 

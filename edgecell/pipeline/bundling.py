@@ -11,19 +11,18 @@ import numpy as np
 from edgecell.bundle import golden, manifest, writer
 from edgecell.bundle.metadata import metadata
 from edgecell.bundle.readme import readme
-from edgecell.bundle.targets import chosen
+from edgecell.bundle.targets import Samples, chosen
 from edgecell.config import DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
-from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
-from edgecell.pipeline.targets import Target, check_classes, data_hash, load_data, resolve
-from edgecell.pipeline.verification import files_of
-from edgecell.preprocess import PreprocessSpec, resize
+from edgecell.pipeline.bundle_subject import subject_of
+from edgecell.pipeline.lookup import verdict_on
+from edgecell.pipeline.targets import Target, data_hash, load_data, resolve
+from edgecell.preprocess import resize
 from edgecell.progress import Progress
 from edgecell.record import envelope
 from edgecell.report import card_text
 from edgecell.report.card import card
-from edgecell.report.records import read_records
 from edgecell.rundir import (
     RunDir,
     atomic_write_bytes,
@@ -35,11 +34,7 @@ from edgecell.rundir import (
     utc_now,
 )
 from edgecell.runtime import TFLitePredictor
-from edgecell.tasks import task_named
-from edgecell.tflite_file import read_bytes
 from edgecell.tflite_metadata import attach
-
-STAGES = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,7 @@ def bundle_model(
     Raises:
         ConfigError: no .tflite, no labels known, or a folder in the way. DataError: the images cannot be
         used. ParityError: the file failed verify. ArtifactError: it was never verified, or is damaged.
-        ConvertError: an input that cannot be stated.
+        ConvertError: an input that cannot be stated, or that the target's runtime does not take.
     """
     target = resolve(path)
     if target.model.suffix != ".tflite":
@@ -86,17 +81,23 @@ def bundle_model(
     dataset = None
     if wishes.images == "val":
         dataset = _images(target, data, progress)
-    subject = _subject(target, verdict, dataset, wishes)
+    subject = subject_of(
+        target, verdict, dataset, licence=wishes.licence, intended_use=wishes.intended_use
+    )
+    model = manifest.model_json(subject, golden.COUNT)
+    samples = chosen(wishes.target, model)
+    for name, why in samples.left_out.items():
+        progress.say(f"note: no sample for {name}: {why}")
     root = _where(target, output)
     name = f"{subject.name}-{wishes.target}"
     folder, archive = root / name, root / f"{name}.zip"
     progress.begin("bundling", 3)
     with writer.fresh_folder(folder) as scratch:
-        model = _write(scratch, subject, dataset, wishes, progress)
+        _write(scratch, subject, model, dataset, samples, progress)
     progress.advance(2)
     writer.write_zip(folder, archive)
     progress.advance(3)
-    record = _record(root, target, dataset, wishes, subject, (folder, archive), model)
+    record = _record(root, target, dataset, wishes, subject, samples, (folder, archive), model)
     return Bundled(folder, archive, record)
 
 
@@ -130,79 +131,15 @@ def _images(target: Target, data: DataConfig | None, progress: Progress) -> Data
     return load_data(target, data, progress=True)
 
 
-def _subject(
-    target: Target, verdict: manifest.Verdict, dataset: Dataset | None, wishes: Wishes
-) -> manifest.Subject:
-    source = read_bytes(target.model)
-    predictor = TFLitePredictor(source, name=target.model.name)
-    if dataset is not None:
-        check_classes(target, predictor.class_count, dataset)
-    records, hashes = _records(target.run)
-    labels, task = _labels(target, records, dataset)
-    if len(labels) != predictor.class_count:
-        raise ArtifactError(
-            f"{target.model.name} has {predictor.class_count} outputs and its run {len(labels)} class"
-            " names; name the data set it was trained on with --data"
-        )
-    digest = sha256_bytes(source)
-    return manifest.Subject(
-        name=target.model.stem,
-        source=source,
-        predictor=predictor,
-        spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
-        labels=labels,
-        task=task_named(task),
-        verdict=verdict,
-        precision=_precision(target, digest),
-        calibration=entry_of(records.get("calibrate"), digest),
-        records=records,
-        record_hashes=hashes,
-        licence=wishes.licence,
-        intended_use=wishes.intended_use,
-    )
-
-
-def _records(run: RunDir | None) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Stage name → record, and → sha256 of its file."""
-    if run is None:
-        return {}, {}
-    found = read_records(run, STAGES)
-    records = {name: record for stages in found.values() for name, record in stages}
-    return records, {name: sha256_file(run.stage(name) / "record.json") for name in records}
-
-
-def _labels(
-    target: Target, records: dict[str, dict[str, Any]], dataset: Dataset | None
-) -> tuple[tuple[str, ...], str]:
-    """Class names and the task's name: the training's, else the data set's."""
-    if "train" in records:
-        return trained_labels(records["train"])
-    if dataset is not None:
-        return dataset.class_names, dataset.task
-    raise ConfigError(
-        f"the classes of {target.model.name} are not known: it belongs to no run;"
-        " name the images it was trained on with --data"
-    )
-
-
-def _precision(target: Target, digest: str) -> str | None:
-    if target.run is None or not target.run.has("quantize"):
-        return None
-    for entry in files_of(target.run):
-        if sha256_file(entry["path"]) == digest:
-            return str(entry["precision"])
-    return None
-
-
 def _write(
     scratch: Path,
     subject: manifest.Subject,
+    model: dict[str, Any],
     dataset: Dataset | None,
-    wishes: Wishes,
+    samples: Samples,
     progress: Progress,
-) -> dict[str, Any]:
-    """All files of the bundle, model.json last; its content."""
-    model = manifest.model_json(subject, golden.COUNT)
+) -> None:
+    """All files of the bundle; ``model`` is completed and written last, as model.json."""
     data = attach(subject.source, metadata(subject, model))
     manifest.shipped(model, data)
     atomic_write_bytes(scratch / manifest.MODEL_FILE, data)
@@ -229,15 +166,13 @@ def _write(
         },
     )
     progress.advance(1)
-    targets = chosen(wishes.target)
-    atomic_write_text(scratch / "README.md", readme(model, targets, source))
+    atomic_write_text(scratch / "README.md", readme(model, samples, source))
     known = card(model, subject.records)
     atomic_write_text(scratch / "MODEL_CARD.md", card_text.markdown(known))
     atomic_write_text(scratch / "MODEL_CARD.html", card_text.html(known))
-    writer.add_samples(scratch, targets, model)
+    writer.add_samples(scratch, samples.targets, model)
     model["files"] = writer.file_hashes(scratch)
     atomic_write_json(scratch / "model.json", model)
-    return model
 
 
 def _same_answers(
@@ -269,6 +204,7 @@ def _record(
     dataset: Dataset | None,
     wishes: Wishes,
     subject: manifest.Subject,
+    samples: Samples,
     written: tuple[Path, Path],
     model: dict[str, Any],
 ) -> dict[str, Any]:
@@ -291,7 +227,8 @@ def _record(
         results={
             "name": folder.name,
             "archive": archive.name,
-            "targets": chosen(wishes.target),
+            "targets": list(samples.targets),
+            "left_out": samples.left_out,
             "verified": model["verified"]["status"],
             "model_sha256": model["model"]["sha256"],
             "verified_sha256": model["model"]["verified_sha256"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgecell.bundle.targets import SAMPLES, TARGETS, chosen
+from edgecell.bundle.targets import SAMPLES, TARGETS, Samples, chosen
 from edgecell.bundle.writer import file_hashes, fresh_folder, write_zip
 from edgecell.errors import ArtifactError, ConfigError
 
@@ -88,10 +88,12 @@ def test_every_file_is_hashed(tmp_path):
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_target_has_its_samples_and_a_readme(name):
     assert (SAMPLES / name / "README.md").is_file()
-    assert chosen(name) == [name]
+    takes_any = {side: {"dtype": "float32"} for side in ("input", "output")}
+    assert chosen(name, takes_any) == Samples((name,), {})
     assert TARGETS[name].title and TARGETS[name].needs
 
 
 def test_no_samples_without_a_target():
     folders = {path.name for path in SAMPLES.iterdir() if path.is_dir()} - {"__pycache__"}
-    assert folders == set(TARGETS) == set(chosen("all"))
+    takes_any = {side: {"dtype": "uint8"} for side in ("input", "output")}
+    assert folders == set(TARGETS) == set(chosen("all", takes_any).targets)

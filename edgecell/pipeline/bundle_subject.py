@@ -1,0 +1,95 @@
+"""What is known of a .tflite file that is bundled: its run's records, labels, precision, thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgecell.bundle import manifest
+from edgecell.data import Dataset
+from edgecell.errors import ArtifactError, ConfigError
+from edgecell.pipeline.lookup import entry_of, trained_labels
+from edgecell.pipeline.targets import Target, check_classes
+from edgecell.pipeline.verification import files_of
+from edgecell.preprocess import PreprocessSpec
+from edgecell.report.records import read_records
+from edgecell.rundir import RunDir, sha256_bytes, sha256_file
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import task_named
+from edgecell.tflite_file import read_bytes
+
+STAGES = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
+
+
+def subject_of(
+    target: Target,
+    verdict: manifest.Verdict,
+    dataset: Dataset | None,
+    *,
+    licence: str | None,
+    intended_use: str | None,
+) -> manifest.Subject:
+    """The file with the records of its run; labels are the training's, else those of ``dataset``.
+
+    Raises:
+        ConfigError: no labels known. DataError: a data set of other classes. ArtifactError: a damaged
+        file, or one with another number of outputs than there are labels.
+    """
+    source = read_bytes(target.model)
+    predictor = TFLitePredictor(source, name=target.model.name)
+    if dataset is not None:
+        check_classes(target, predictor.class_count, dataset)
+    records, hashes = _records(target.run)
+    labels, task = _labels(target, records, dataset)
+    if len(labels) != predictor.class_count:
+        raise ArtifactError(
+            f"{target.model.name} has {predictor.class_count} outputs and its run {len(labels)} class"
+            " names; name the data set it was trained on with --data"
+        )
+    digest = sha256_bytes(source)
+    return manifest.Subject(
+        name=target.model.stem,
+        source=source,
+        predictor=predictor,
+        spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
+        labels=labels,
+        task=task_named(task),
+        verdict=verdict,
+        precision=_precision(target, digest),
+        calibration=entry_of(records.get("calibrate"), digest),
+        records=records,
+        record_hashes=hashes,
+        licence=licence,
+        intended_use=intended_use,
+    )
+
+
+def _records(run: RunDir | None) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Stage name → record, and → sha256 of its file."""
+    if run is None:
+        return {}, {}
+    found = read_records(run, STAGES)
+    records = {name: record for stages in found.values() for name, record in stages}
+    return records, {name: sha256_file(run.stage(name) / "record.json") for name in records}
+
+
+def _labels(
+    target: Target, records: dict[str, dict[str, Any]], dataset: Dataset | None
+) -> tuple[tuple[str, ...], str]:
+    """Class names and the task's name: the training's, else the data set's."""
+    if "train" in records:
+        return trained_labels(records["train"])
+    if dataset is not None:
+        return dataset.class_names, dataset.task
+    raise ConfigError(
+        f"the classes of {target.model.name} are not known: it belongs to no run;"
+        " name the images it was trained on with --data"
+    )
+
+
+def _precision(target: Target, digest: str) -> str | None:
+    if target.run is None or not target.run.has("quantize"):
+        return None
+    for entry in files_of(target.run):
+        if sha256_file(entry["path"]) == digest:
+            return str(entry["precision"])
+    return None

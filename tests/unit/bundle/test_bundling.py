@@ -1,0 +1,116 @@
+"""Bundles of runs of every task and input type: what goes in, what is left out, what a sample says then."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toys
+import toys_labels
+from asked import make_run
+from PIL import Image
+
+from edgecell.bundle.targets import TARGETS
+from edgecell.errors import ConvertError
+from edgecell.pipeline.bundling import Bundled, Wishes, bundle_model
+from edgecell.progress import Silent
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_LABEL, ORDINAL
+
+
+class Heard(Silent):
+    """Progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def bundled(file: Path, target: str, heard: Heard | None = None) -> Bundled:
+    wishes = Wishes(target, images="synthetic")
+    return bundle_model(file, wishes, None, None, heard or Silent())
+
+
+def sample(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    program = bundle / "samples" / "python" / "classify.py"
+    command = [sys.executable, program, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize(
+    ("precision", "input_type", "refused"),
+    [("int8", "int8", {"web", "ios"}), ("int16x8", "int16", {"web"}), ("int8", "uint8", set())],
+)
+def test_a_target_whose_runtime_does_not_take_the_file(tmp_path, precision, input_type, refused):
+    """ "all" goes without its sample and says so; alone it is refused before anything is written."""
+    file = make_run(tmp_path / "run", toys.converted(precision, input_type))
+    heard = Heard()
+    made = bundled(file, "all", heard)
+    taken = [name for name in TARGETS if name not in refused]
+    assert {path.name for path in (made.folder / "samples").iterdir()} == set(taken)
+    results = made.record["results"]
+    assert (results["targets"], set(results["left_out"])) == (taken, refused)
+    said = [note for note in heard.notes if note.startswith("note: no sample for ")]
+    assert {note.split(":")[1].split()[-1] for note in said} == refused
+    readme = (made.folder / "README.md").read_text()
+    for name in TARGETS:
+        assert (f"- no `samples/{name}`: " in readme) == (name in refused)
+    for name in refused:
+        with pytest.raises(
+            ConvertError, match=f"takes .* input is {input_type}.*--input-type uint8"
+        ):
+            bundled(file, name)
+        assert not (tmp_path / "run" / "bundle" / f"toy-{name}").exists()
+
+
+def test_several_labels_arrive(tmp_path):
+    """From the run over model.json to the words of the sample, which are those of the file's numbers."""
+    data = toys_labels.converted("int8")
+    file = make_run(tmp_path / "run", data, toys_labels.LABELS, task=MULTI_LABEL)
+    folder = bundled(file, "python").folder
+    card = json.loads((folder / "model.json").read_text())
+    assert (card["task"]["kind"], card["output"]["activation"]) == ("multi-label", "sigmoid")
+    assert card["decision"]["label_threshold"] == 0.5
+    assert "Every label whose probability is above 0.5" in (folder / "README.md").read_text()
+    pixels, _ = toys_labels.images(12, seed=8)
+    files = [tmp_path / f"{number:02d}.png" for number in range(len(pixels))]
+    for path, image in zip(files, pixels, strict=True):
+        Image.fromarray(image).save(path)
+    done = sample(folder, "--self-test")
+    assert (done.returncode, done.stdout[:5]) == (0, "PASS ")
+    said = [
+        line.split(": ")[1].split(" (")[0] for line in sample(folder, *files).stdout.splitlines()
+    ]
+    held = [
+        " and ".join(np.array(toys_labels.LABELS)[p > 0.5]) or "not sure"
+        for p in TFLitePredictor(data).predict(pixels)
+    ]
+    assert said == held and len(set(held)) >= 3
+
+
+def test_grades_arrive(tmp_path):
+    file = make_run(tmp_path / "run", toys.converted("int8"), task=ORDINAL)
+    folder = bundled(file, "python").folder
+    card = json.loads((folder / "model.json").read_text())
+    assert (card["task"]["kind"], card["output"]["activation"]) == ("ordinal", "softmax")
+    assert card["labels"] == list(toys.CLASSES)  # in the order of the grades
+    assert sample(folder, "--self-test").returncode == 0
+    assert "(ordinal)" in (folder / "README.md").read_text()
+
+
+def test_a_grey_image_is_an_image_of_three_equal_channels(tmp_path):
+    folder = bundled(make_run(tmp_path / "run", toys.converted("int8")), "python").folder
+    pixels = toys.images(1, seed=11)[0][0]
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    Image.fromarray(grey).save(tmp_path / "cell.png")
+    first = sample(folder, tmp_path / "cell.png").stdout
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(tmp_path / "cell.png")
+    assert sample(folder, tmp_path / "cell.png").stdout == first
+    Image.fromarray(pixels).save(tmp_path / "cell.png")
+    assert sample(folder, tmp_path / "cell.png").stdout != first
