@@ -1,4 +1,6 @@
-"""A program for a Python that has mediapipe: MODEL IMAGES.npy → each image's {label: score} as JSON.
+"""A program for a Python that has mediapipe: MODEL FILES.txt → each image's {label: score} as JSON.
+
+``FILES.txt`` names an image file a line.
 
 Imports nothing of edgecell: it is somebody else's client of the file.
 """
@@ -10,7 +12,6 @@ import sys
 from pathlib import Path
 
 import mediapipe
-import numpy as np
 from mediapipe.tasks import python as tasks
 from mediapipe.tasks.metadata import metadata_schema_py_generated as theirs
 from mediapipe.tasks.metadata import schema_py_generated as models
@@ -18,17 +19,18 @@ from mediapipe.tasks.python import vision
 
 
 def main() -> None:
-    model, images = sys.argv[1], np.load(sys.argv[2])
+    model, names = sys.argv[1], Path(sys.argv[2]).read_text(encoding="utf-8").splitlines()
     base = tasks.BaseOptions(model_asset_path=model)
     rows = []
     with vision.ImageClassifier.create_from_options(
         vision.ImageClassifierOptions(base_options=base)
     ) as classifier:
-        for image in images:
-            shown = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
+        for name in names:
+            shown = mediapipe.Image.create_from_file(name)
             categories = classifier.classify(shown).classifications[0].categories
             rows.append({each.category_name: each.score for each in categories})
-    print(json.dumps({"scores": rows, "metadata": read(Path(model).read_bytes())}))
+    found = {"scores": rows, "metadata": read(Path(model).read_bytes())}
+    print(json.dumps(found | {"version": mediapipe.__version__}))
 
 
 def read(data: bytes) -> dict:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from PIL import Image
 
 from edgecell.bundle import manifest
 from edgecell.bundle.metadata import CALIBRATION_FILE, metadata, normalization
@@ -113,8 +114,11 @@ def test_mediapipe_s_classifier_agrees(mediapipe_python, precision, tmp_path):
     found = described(of)
     (tmp_path / "model.tflite").write_bytes(attach(of.source, found))
     images, _ = toys.images(100, seed=7)
-    np.save(tmp_path / "images.npy", images)
-    command = [mediapipe_python, CLIENT, tmp_path / "model.tflite", tmp_path / "images.npy"]
+    files = [tmp_path / f"{number}.png" for number in range(len(images))]
+    for file, pixels in zip(files, images, strict=True):
+        Image.fromarray(pixels).save(file)
+    (tmp_path / "files.txt").write_text("\n".join(map(str, files)))
+    command = [mediapipe_python, CLIENT, tmp_path / "model.tflite", tmp_path / "files.txt"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)

@@ -1,0 +1,349 @@
+"""The released files in clients of other people, on all test images: do they answer as ``edgecell evaluate``?
+
+    python tests/clients_agree.py --shared ../shared --output agreement.json
+
+Each file is bundled; its clients then get the test images twice, in the model's size and as they are. Ends with
+exit code 1 where a client that got the model's own pixels has another top-1 than ``edgecell evaluate``, or where
+one that got the originals agrees on fewer than 99.5 %. MediaPipe's Python is that of EDGECELL_MEDIAPIPE_PYTHON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from chromium import PROGRAM, Tab, browser
+from PIL import Image
+
+from benchmarks.devices import litert_js, npm
+from edgecell.config import DataConfig
+from edgecell.data import load_dataset
+from edgecell.data.types import Split
+from edgecell.metrics.intervals import wilson_interval
+from edgecell.preprocess import PreprocessSpec, decode_file, resize
+from edgecell.rundir import atomic_write_json, sha256_file
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = Path(__file__).resolve().parent / "clients"
+RUNS = {"pbc128": "pbc128", "pbc28": "pbc28.npz"}
+"""Released runs and their images in the shared folder."""
+KINDS = ("int8-search", "float16")
+MODEL_SIZED, ORIGINAL = "model-sized", "originals"
+LEAST = {MODEL_SIZED: 1.0, ORIGINAL: 0.995}
+_TURN = 40  # images that a page is asked for at a time
+
+
+@dataclass(frozen=True)
+class Given:
+    """A bundle and its test images: files, and what ``edgecell evaluate`` says of them.
+
+    ``probabilities`` are (N, C), ``files`` by how they are fed N paths below ``site``, which also holds
+    the bundle.
+    """
+
+    site: Path
+    labels: tuple[str, ...]
+    probabilities: np.ndarray
+    files: dict[str, list[Path]]
+
+    @property
+    def bundle(self) -> Path:
+        return self.site / "bundle"
+
+    def addresses(self, fed: str) -> list[str]:
+        return [f"/{path.relative_to(self.site).as_posix()}" for path in self.files[fed]]
+
+
+def prepared(run: Path, kind: str, data: Path, limit: int, scratch: Path) -> Given:
+    """Bundle a file of a run, evaluate it, and write its test images; every so many-eth with a limit."""
+    model = run / "quantize" / f"{run.name}-{kind}.tflite"
+    site = scratch / f"{run.name}-{kind}"
+    site.mkdir()
+    flags = ["--target", "all", "--golden", "synthetic", "--output", site]
+    done = json.loads(_edgecell("bundle", model, *flags, "--json"))
+    (site / done["results"]["name"]).rename(site / "bundle")
+    answers = scratch / f"{site.name}-evaluated"
+    _edgecell("evaluate", model, "--split", "test", "--data", data, "--output", answers)
+    [said] = answers.glob(f"evaluate/{model.stem}-test/predictions.json")
+    told = json.loads(said.read_text(encoding="utf-8"))
+    split = load_dataset(DataConfig(source=str(data))).test
+    rows = np.arange(len(split))
+    if limit:
+        rows = np.unique(np.linspace(0, len(split) - 1, limit).astype(int))
+    chosen = [told["images"][row] for row in rows]
+    probabilities = np.array([image["probabilities"] for image in chosen])
+    card = json.loads((site / "bundle" / "model.json").read_text(encoding="utf-8"))
+    size = card["preprocessing"]["resize"]
+    spec = PreprocessSpec(size["height"], size["width"], card["preprocessing"]["fit"]["mode"])
+    named = {row: data / image["image"] for row, image in zip(rows, chosen, strict=True)}
+    files = _images(split, named, spec, site)
+    return Given(site, tuple(told["class_names"]), probabilities, files)
+
+
+def _edgecell(*words: Any) -> str:
+    command = [sys.executable, "-m", "edgecell", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: {done.stderr}")
+    return done.stdout
+
+
+def _images(
+    split: Split, named: dict[int, Path], spec: PreprocessSpec, site: Path
+) -> dict[str, list[Path]]:
+    """The originals, linked where they are files and else written as PNG, and the model's own pixels."""
+    files: dict[str, list[Path]] = {MODEL_SIZED: [], ORIGINAL: []}
+    for folder in files:
+        (site / folder).mkdir()
+    for row, file in named.items():
+        original = site / ORIGINAL / f"{row:05d}{file.suffix if file.is_file() else '.png'}"
+        if file.is_file():
+            original.symlink_to(file.resolve())
+        else:
+            Image.fromarray(split.source.read(row)).save(original)
+        seen = resize(decode_file(original), spec)
+        files[ORIGINAL].append(original)
+        files[MODEL_SIZED].append(site / MODEL_SIZED / f"{row:05d}.png")
+        Image.fromarray(seen).save(files[MODEL_SIZED][-1])
+    return files
+
+
+# ------------------------------------------------------------------------------------- clients
+
+Ask = Callable[[Given, str], np.ndarray]
+"""A bundle's images, fed in one way → scores (N, C) in the order of the labels."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """Somebody's program that runs a .tflite file."""
+
+    name: str
+    version: str
+    ask: Ask
+
+
+def python_sample(given: Given, fed: str) -> np.ndarray:
+    """ai-edge-litert, by the bundle's one-file sample."""
+    path = given.bundle / "samples" / "python" / "classify.py"
+    spec = importlib.util.spec_from_file_location("classify", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["classify"] = module
+    spec.loader.exec_module(module)
+    model = module.Classifier(given.bundle)
+    return np.array([model.probabilities(path) for path in given.files[fed]])
+
+
+def mediapipe_python(python: str) -> Ask:
+    """MediaPipe Tasks' ImageClassifier in a Python that has it."""
+
+    def ask(given: Given, fed: str) -> np.ndarray:
+        names = given.site / "files.txt"
+        names.write_text("\n".join(map(str, given.files[fed])), encoding="utf-8")
+        command = [python, PAGES.with_name("mediapipe_client.py"), given.bundle / "model.tflite"]
+        done = subprocess.run([*command, names], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr)
+        return _ordered(json.loads(done.stdout)["scores"], given.labels)
+
+    return ask
+
+
+def tasks_vision(tab: Tab) -> Ask:
+    """MediaPipe's ImageClassifier in Chromium."""
+
+    def ask(given: Given, fed: str) -> np.ndarray:
+        for name, target in (
+            ("tasks_vision.html", PAGES / "tasks_vision.html"),
+            ("packages", npm.installed(PAGES, "clients")),
+        ):
+            if not (given.site / name).exists():
+                (given.site / name).symlink_to(target)
+        with served(given.site) as address:
+            tab.show(f"{address}/tasks_vision.html")
+            tab.until("window.ready !== undefined")
+            assert tab.js("ready"), tab.errors
+            return _ordered(_in_turns(tab, "answers", given.addresses(fed)), given.labels)
+
+    return ask
+
+
+def web_sample(tab: Tab) -> Ask:
+    """LiteRT.js in Chromium, by the bundle's page."""
+
+    def ask(given: Given, fed: str) -> np.ndarray:
+        web = given.bundle / "samples" / "web"
+        if not (web / "node_modules").exists():
+            (web / "node_modules").symlink_to(litert_js.packages())
+            page = (web / "index.html").read_text(encoding="utf-8")
+            program = '<script type="module" src="app.js"></script>'
+            assert page.count(program) == 1
+            (web / "bare.html").write_text(page.replace(program, ""), encoding="utf-8")
+        with served(given.site) as address:
+            tab.show(f"{address}/bundle/samples/web/bare.html")
+            tab.js(
+                """(async () => {
+                  const { Classifier } = await import(new URL("classifier.js", document.baseURI));
+                  const classifier = await Classifier.open(new URL("../../", document.baseURI));
+                  window.answers = async (names) => {
+                    const found = [];
+                    for (const name of names) {
+                      const blob = await (await fetch(name)).blob();
+                      found.push((await classifier.predict(blob)).probabilities);
+                    }
+                    return found;
+                  };
+                })()"""
+            )
+            return np.array(_in_turns(tab, "answers", given.addresses(fed)))
+
+    return ask
+
+
+def _in_turns(tab: Tab, function: str, names: Sequence[str]) -> list[Any]:
+    found: list[Any] = []
+    for start in range(0, len(names), _TURN):
+        found += tab.js(f"{function}({json.dumps(names[start : start + _TURN])})")
+    return found
+
+
+def _ordered(rows: list[dict[str, float]], labels: Sequence[str]) -> np.ndarray:
+    return np.array([[row[label] for label in labels] for row in rows])
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A folder on loopback; its address."""
+    handler = partial(_Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
+@contextmanager
+def clients(scratch: Path, mediapipe: str | None) -> Iterator[list[Client]]:
+    """The clients of this machine; ``mediapipe`` is a Python that has it."""
+    found = [Client("ai-edge-litert, sample", version("ai-edge-litert"), python_sample)]
+    if mediapipe:
+        code = "import mediapipe; print(mediapipe.__version__)"
+        told = subprocess.run([mediapipe, "-c", code], capture_output=True, text=True, check=True)
+        ask = mediapipe_python(mediapipe)
+        found.append(Client("MediaPipe Tasks, Python", told.stdout.strip(), ask))
+    if PROGRAM is None:
+        yield found
+        return
+    pinned = json.loads((PAGES / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    with browser(scratch / "profile") as started:
+        tab = started.tab()
+        yield [
+            *found,
+            Client(
+                "MediaPipe tasks-vision, Chromium",
+                pinned["@mediapipe/tasks-vision"],
+                tasks_vision(tab),
+            ),
+            Client("LiteRT.js, sample, Chromium", litert_js.version(), web_sample(tab)),
+        ]
+
+
+# ------------------------------------------------------------------------------------- results
+
+
+def compared(given: Given, scores: np.ndarray) -> dict[str, Any]:
+    """Top-1 agreement of a client's scores (N, C) with ``edgecell evaluate``, and the largest difference."""
+    same = int((scores.argmax(1) == given.probabilities.argmax(1)).sum())
+    low, high = wilson_interval(same, len(scores)) or (0.0, 0.0)
+    return {
+        "n": len(scores),
+        "same_top1": same,
+        "agreement": same / len(scores),
+        "interval_95": [low, high],
+        "largest_difference": float(np.abs(scores - given.probabilities).max()),
+    }
+
+
+def below(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """What falls short of LEAST, in words."""
+    return [
+        f"{row['client']}, {row['file']}, {row['fed']}: {row['agreement']:.4f} < {LEAST[row['fed']]}"
+        for row in rows
+        if row["agreement"] < LEAST[row["fed"]]
+    ]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown, a row for each file and client."""
+    lines = [
+        "| file | client | the model's own pixels | the originals |",
+        "| --- | --- | --- | --- |",
+    ]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        low, high = row["interval_95"]
+        cells.setdefault((row["file"], row["client"]), {})[row["fed"]] = (
+            f"{row['agreement']:.4f} [{low:.3f}, {high:.3f}], ≤ {row['largest_difference']:.1g}"
+        )
+    for (file, client), fed in cells.items():
+        lines.append(f"| {file} | {client} | {fed[MODEL_SIZED]} | {fed[ORIGINAL]} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """The command line; 0 where nothing falls short."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    shared = Path(os.environ.get("EDGECELL_SHARED", REPOSITORY.parent / "shared"))
+    parser.add_argument("--shared", type=Path, default=shared, help="folder with data/")
+    parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--limit", type=int, default=0, help="this many test images; 0 is all")
+    parser.add_argument("--output", type=Path, required=True, help="JSON to write")
+    options = parser.parse_args()
+    mediapipe = os.environ.get("EDGECELL_MEDIAPIPE_PYTHON")
+    rows = []
+    with tempfile.TemporaryDirectory() as name, clients(Path(name), mediapipe) as known:
+        for run in options.runs:
+            for kind in KINDS:
+                data = options.shared / "data" / RUNS[run]
+                home = REPOSITORY / "artifacts" / run
+                given = prepared(home, kind, data, options.limit, Path(name))
+                file = home / "quantize" / f"{run}-{kind}.tflite"
+                facts = {"file": file.name, "sha256": sha256_file(file)}
+                for client in known:
+                    who = {"client": client.name, "version": client.version}
+                    for fed in LEAST:
+                        found = compared(given, client.ask(given, fed))
+                        rows.append(facts | who | {"fed": fed} | found)
+                        print(json.dumps(rows[-1]), file=sys.stderr)
+    short = below(rows)
+    report = {"rows": rows, "short": short, "without_mediapipe_python": mediapipe is None}
+    atomic_write_json(options.output, report)
+    print(table(rows))
+    print("\n".join(["", *short] if short else ["", "nothing falls short"]))
+    return int(bool(short))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
