@@ -92,7 +92,7 @@ def prepared(run: Path, kind: str, data: Path, limit: int, scratch: Path) -> Giv
     spec = PreprocessSpec(size["height"], size["width"], card["preprocessing"]["fit"]["mode"])
     named = {row: data / image["image"] for row, image in zip(rows, chosen, strict=True)}
     files = _images(split, named, spec, site)
-    return Given(site, tuple(told["class_names"]), probabilities, files)
+    return Given(site, tuple(card["labels"]), probabilities, files)
 
 
 def _edgecell(*words: Any) -> str:

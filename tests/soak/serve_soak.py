@@ -1,10 +1,11 @@
 """Ten thousand requests to ``edgecell serve``, a third of them garbage: no wrong answer, no leak.
 
-    python tests/soak/serve_soak.py --model X.tflite --images FOLDER
+    python tests/soak/serve_soak.py --model BUNDLE.zip --images FOLDER --output soak.json
 
 Starts the server as a process of its own on loopback. Fails (exit code 1) on an answer that differs from
-``edgecell predict``, on a status that is not the expected one, on a server that does not answer at the end, and
-where its resident memory grows by more than 5 % after the first fifth of the requests.
+``edgecell predict``, on a status that is not the expected one, on a self-test that does not pass, on a server that
+does not answer at the end, and where its resident memory grows by more than 5 % after the first fifth of the
+requests. "Busy" (503) is a right answer, and counted.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class Soak:
     faults: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     memory: list[tuple[int, int]] = field(default_factory=list)
+    answered: int = 0
+    busy: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _next: int = 0
 
@@ -104,13 +107,21 @@ class Soak:
         def image(draw: random.Random) -> str:
             path = draw.choice(paths)
             status, told = self._ask("POST", "/api/classify", files[path], UPLOAD)
-            if status == 503:  # full: allowed, and another time it is answered
+            if status == 503:
                 return ""
             if status != 200:
                 return f"{path.name} got {status} {told}"
+            with self._lock:
+                self.answered += 1
             for key in ("width", "height", "milliseconds"):
                 told.pop(key)
             return "" if told == self.images[path] else f"{path.name} is answered otherwise: {told}"
+
+        def self_test(draw: random.Random) -> str:
+            status, told = self._ask("POST", "/api/self-test", b"", UPLOAD)
+            # 404: the model is no bundle, and has none.
+            passed = status in (404, 503) or (status == 200 and told["passed"])
+            return "" if passed else f"self-test: {status} {told}"
 
         def damaged(draw: random.Random) -> str:
             data = bytearray(files[draw.choice(paths)])
@@ -141,6 +152,7 @@ class Soak:
         upload = UPLOAD["Content-Type"]
         return {
             "image": image,
+            "self-test": self_test,
             "damaged image": damaged,
             "noise": noise,
             "bomb": lambda draw: self._status("POST", "/api/classify", bomb, UPLOAD, (422,)),
@@ -166,6 +178,8 @@ class Soak:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             data = answer.read()
+            with self._lock:
+                self.busy += answer.status == 503
             found = json.loads(data) if "json" in answer.getheader("Content-Type", "") else data
             return answer.status, found
         finally:
@@ -248,6 +262,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--threads", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=60, help="stop sending after this time")
+    parser.add_argument("--output", type=Path, help="JSON to write")
     options = parser.parse_args()
     kinds = (".png", ".jpg", ".jpeg")
     images = sorted(p for p in options.images.rglob("*") if p.suffix.lower() in kinds)[:200]
@@ -255,7 +270,11 @@ def main() -> int:
         options.model, images, options.requests, options.threads, 60 * options.minutes
     )
     sizes = [size / 1e6 for _, size in made.memory]
-    print(f"{sum(made.counts.values()):,} requests: {dict(sorted(made.counts.items()))}")
+    sent = sum(made.counts.values())
+    if sent < options.requests:
+        made.faults.append(f"only {sent:,} of {options.requests:,} requests in the time given")
+    print(f"{sent:,} requests: {dict(sorted(made.counts.items()))}")
+    print(f"{made.answered:,} images answered, {made.busy:,} requests told that the server is busy")
     print(
         f"resident memory {sizes[0]:.1f} MB at the start, {sizes[-1]:.1f} at the end, {max(sizes):.1f} at most;"
         f" growth after the first fifth {100 * made.growth():+.2f} % (allowed {100 * GROWTH:g} %)"
@@ -263,6 +282,18 @@ def main() -> int:
     print(f"wrong answers and other faults: {len(made.faults)}; exit code of the server {code}")
     for line in made.faults[:20]:
         print("  " + line)
+    if options.output:
+        report = {
+            "requests": sent,
+            "by_kind": dict(sorted(made.counts.items())),
+            "images_answered": made.answered,
+            "busy": made.busy,
+            "faults": made.faults,
+            "exit_code": code,
+            "resident_mb": [round(size, 1) for size in sizes],
+            "growth_after_warm_up": made.growth(),
+        }
+        options.output.write_text(json.dumps(report, indent=1), encoding="utf-8")
     return int(bool(made.faults) or code != 0 or made.growth() > GROWTH)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import toys
-from asked import calibration, make_run, save_pictures
+from asked import make_bundle, save_pictures
 
 PROGRAM = Path(__file__).resolve().parents[2] / "soak" / "serve_soak.py"
 
@@ -27,15 +28,15 @@ def program():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "toy"
-    return make_run(folder, toys.converted("int8"), calibrated=calibration())
+    return make_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def test_three_hundred_requests(program, model, tmp_path):
     made, code = program.soak(model, save_pictures(tmp_path, 12), 300, 4, 300)
     assert made.faults == [] and code == 0
     assert sum(made.counts.values()) == 300 and made.counts["image"] > 150
-    assert len(made.counts) == 14  # every kind of garbage was sent
+    assert len(made.counts) == 15  # every kind of garbage was sent
+    assert made.busy == 0 and made.answered == made.counts["image"]
     assert all(size > 10_000_000 for _, size in made.memory)
 
 
@@ -53,6 +54,18 @@ def test_a_wrong_answer_would_be_seen(program, model, tmp_path, monkeypatch):
     assert made.faults and all(
         f"{pictures[0].name} is answered otherwise" in f for f in made.faults
     )
+
+
+def test_a_failing_self_test_would_be_seen(program, model, tmp_path):
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    output = broken / "golden" / "00.output"
+    card = json.loads((broken / "model.json").read_text())
+    output.write_bytes(bytes(len(output.read_bytes())))
+    card["files"]["golden/00.output"] = hashlib.sha256(output.read_bytes()).hexdigest()
+    (broken / "model.json").write_text(json.dumps(card))
+    made, _ = program.soak(broken, save_pictures(tmp_path, 3), 150, 2, 300)
+    assert made.counts["self-test"] > 0
+    assert len(made.faults) == made.counts["self-test"] and "self-test: 200" in made.faults[0]
 
 
 def test_a_leak_would_be_seen(program):
