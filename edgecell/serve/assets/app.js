@@ -2,8 +2,10 @@
 const SHOWN = 3;
 const AT_A_TIME = 2;
 const MOST_IMAGES = 200;
+const MOST_READ_OUT = 10;
 const $ = (id) => document.getElementById(id);
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
+const plain = (label) => label.replaceAll("_", " ");
 let model;
 let waiting = [];
 let running = 0;
@@ -19,7 +21,7 @@ async function start() {
   }
   document.title = `Image classifier: ${model.model}`;
   $("name").textContent = model.model;
-  $("about").textContent = `Tells ${model.labels.length} classes apart: ${model.labels.join(", ")}`;
+  $("about").textContent = `Tells ${model.labels.length} classes apart: ${model.labels.map(plain).join(", ")}`;
   $("notice").textContent = model.notice;
   $("use").textContent = model.intended_use;
   if (model.warning !== null) {
@@ -96,8 +98,9 @@ async function answer(file, card) {
     if (file.size > model.limits.bytes) {
       throw new Error(`The file is larger than ${Math.floor(model.limits.bytes / 1e6)} MB.`);
     }
-    show(card, await ask("/api/classify", await read(file)));
+    readOut(file.name, ...show(card, await ask("/api/classify", await read(file))));
   } catch (error) {
+    readOut(file.name, error.message);
     card.querySelector(".answer").className = "answer failed";
     card.querySelector(".answer").textContent = error.message;
   }
@@ -131,6 +134,12 @@ function show(card, found) {
       `${found.width} × ${found.height} pixels. Preparation ${preparation.toFixed(1)} ms, inference ${inference.toFixed(1)} ms.`,
     ),
   );
+  return [said, reason];
+}
+
+/** To a screen reader; of many images it only hears how many are done. */
+function readOut(name, ...sentences) {
+  if (told.asked <= MOST_READ_OUT) $("said").append(element("p", "", `${name}: ${sentences.join(". ")}`));
 }
 
 function words(found) {
@@ -138,7 +147,7 @@ function words(found) {
   if (found.answer.length) {
     const rows = found.top.filter((row) => found.answer.includes(row.label));
     const grade = found.mean_grade === undefined ? "" : `; mean grade ${found.mean_grade.toFixed(2)}`;
-    return [found.answer.join(" and "), `Probability ${rows.map((row) => percent(shown(row))).join(" and ")}${grade}`];
+    return [found.answer.map(plain).join(" and "), `Probability ${rows.map((row) => percent(shown(row))).join(" and ")}${grade}`];
   }
   if (model.task === "multi-label") {
     return ["None of the findings", `No probability is above ${percent(model.label_threshold)}.`];
@@ -151,7 +160,7 @@ function words(found) {
 }
 
 function candidates(labels) {
-  return `Candidates: ${labels.join(", ") || "none, no class is likely enough"}`;
+  return `Candidates: ${labels.map(plain).join(", ") || "none, no class is likely enough"}`;
 }
 
 function bar(row, chosen) {
@@ -165,7 +174,7 @@ function bar(row, chosen) {
   track.setAttribute("aria-hidden", "true");
   track.append(element("span", "bar"));
   track.firstChild.style.width = `${100 * p}%`;
-  item.append(element("span", "label", row.label), share, track);
+  item.append(element("span", "label", plain(row.label)), share, track);
   return item;
 }
 
@@ -221,6 +230,7 @@ $("clear").addEventListener("click", () => {
   waiting = [];
   told = { asked: 0, done: 0 };
   $("answers").replaceChildren();
+  $("said").replaceChildren();
   $("clear").hidden = true;
   $("choose").focus();
   complain("");

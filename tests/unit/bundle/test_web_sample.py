@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ import toys
 from chromium import Tab, browser, needs_chromium
 from PIL import Image
 from toy_bundle import make_bundle, weight_at
+from web_page import served
 
 from benchmarks.devices import litert_js
 from edgecell.bundle.targets import SAMPLES
@@ -54,29 +53,12 @@ def bundle(made: Path, tmp_path: Path) -> Path:
 
 
 @contextmanager
-def served(bundle: Path) -> Iterator[str]:
-    """The page's address, as 'npm start' serves it."""
-    server = subprocess.Popen(
-        ["node", "serve.mjs"],
-        cwd=bundle / "samples" / "web",
-        env={**os.environ, "PORT": "0"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield server.stdout.readline().strip()
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
-
-
-@contextmanager
-def opened(tab: Tab, bundle: Path, width: int = 1280) -> Iterator[Tab]:
+def opened(tab: Tab, bundle: Path, width: int = 1280, *, dark: bool = False) -> Iterator[Tab]:
     """The page, ready; at the end there was no error, and no request to anywhere else."""
     with served(bundle) as address:
         tab.errors.clear()
         tab.requests.clear()
-        tab.show(address, width)
+        tab.show(address, width, dark=dark)
         tab.until(f"{READY} || document.querySelector('#problem').textContent")
         yield tab
         assert [said for said in tab.errors if not any(word in said for word in CHATTER)] == []
@@ -304,9 +286,10 @@ def test_an_input_that_litert_js_does_not_take_is_said(tab, tmp_path, litertjs):
         assert tab.js(READY) is False
 
 
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [390, 1280])
-def test_it_fits_and_can_be_read_and_touched(tab, bundle, photograph, width):
-    with opened(tab, bundle, width):
+def test_it_fits_and_can_be_read_and_touched(tab, bundle, photograph, width, dark):
+    with opened(tab, bundle, width, dark=dark):
         tab.drop("#frame", photograph)
         answered(tab, "cell.png")
         verdict(tab)
@@ -319,6 +302,8 @@ def test_it_fits_and_can_be_read_and_touched(tab, bundle, photograph, width):
         pairs = tab.js(_COLOURS)
         assert len(pairs) > 10
         assert [pair for pair in pairs if contrast(*pair[1:]) < 4.5] == []
+        ground = tab.js("getComputedStyle(document.body).backgroundColor")
+        assert (contrast(ground, "rgb(0, 0, 0)") < 3) == dark
 
 
 # Each element with words of its own: the words, its colour, the colour behind.

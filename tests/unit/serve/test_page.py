@@ -120,6 +120,12 @@ def test_what_a_screen_reader_is_told(tab, tmp_path):
     unnamed = [role for role, name in seen if role in ("button", "region", "link") and not name]
     assert unnamed == []
     assert ("heading", "cell 000.png") in seen
+    [said] = texts(tab, "#said p")
+    name, answer, reason = texts(tab, "h3") + texts(tab, "article .answer, article .reason")
+    assert said == f"{name}: {answer}. {reason}"
+    assert ("log", "Answers as they come") in seen
+    tab.click("#clear")
+    assert texts(tab, "#said p") == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])

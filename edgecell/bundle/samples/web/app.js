@@ -6,6 +6,7 @@ const SHOWN = 3;
 const bundle = new URL(document.documentElement.dataset.bundle, document.baseURI);
 const $ = (id) => document.getElementById(id);
 const percent = (p) => `${(100 * p).toFixed(1)} %`;
+const plain = (label) => label.replaceAll("_", " ");
 let classifier;
 let turn = 0; // of several images in a row only the last is shown
 
@@ -27,7 +28,7 @@ async function start() {
 
 function introduce(card) {
   document.title = `Image classifier: ${card.name}`;
-  $("about").textContent = `Tells ${card.labels.length} classes apart: ${card.labels.join(", ")}`;
+  $("about").textContent = `Tells ${card.labels.length} classes apart: ${card.labels.map(plain).join(", ")}`;
   $("notice").textContent = card.notice;
   $("use").textContent = card.intended_use;
   if (card.verified.status !== "passed") {
@@ -66,7 +67,8 @@ function showPicture(blob, name) {
 }
 
 function show({ probabilities, shown, pixels, milliseconds }) {
-  const { labels, task, decision } = classifier.card;
+  const { task, decision } = classifier.card;
+  const labels = classifier.card.labels.map(plain);
   const answers = classifier.answers(probabilities);
   $("answer").classList.toggle("none", !answers.length);
   if (answers.length) {
