@@ -1,6 +1,6 @@
 """The released files in clients of other people, on all test images: do they answer as ``edgecell evaluate``?
 
-    python tests/clients_agree.py --shared ../shared --output agreement.json
+    python tests/clients_agree.py --shared ../shared --output artifacts/clients.json --page docs/bundle.md
 
 Each file is bundled; its clients then get the test images twice, in the model's size and as they are. Ends with
 exit code 1 where a client that got the model's own pixels has another top-1 than ``edgecell evaluate``, or where
@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,7 @@ from edgecell.data import load_dataset
 from edgecell.data.types import Split
 from edgecell.metrics.intervals import wilson_interval
 from edgecell.preprocess import PreprocessSpec, decode_file, resize
-from edgecell.rundir import atomic_write_json, sha256_file
+from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = Path(__file__).resolve().parent / "clients"
@@ -247,12 +248,12 @@ def served(folder: Path) -> Iterator[str]:
 @contextmanager
 def clients(scratch: Path, mediapipe: str | None) -> Iterator[list[Client]]:
     """The clients of this machine; ``mediapipe`` is a Python that has it."""
-    found = [Client("ai-edge-litert, sample", version("ai-edge-litert"), python_sample)]
+    found = [Client("Python sample: ai-edge-litert", version("ai-edge-litert"), python_sample)]
     if mediapipe:
         code = "import mediapipe; print(mediapipe.__version__)"
         told = subprocess.run([mediapipe, "-c", code], capture_output=True, text=True, check=True)
         ask = mediapipe_python(mediapipe)
-        found.append(Client("MediaPipe Tasks, Python", told.stdout.strip(), ask))
+        found.append(Client("MediaPipe Tasks in Python: mediapipe", told.stdout.strip(), ask))
     if PROGRAM is None:
         yield found
         return
@@ -262,11 +263,11 @@ def clients(scratch: Path, mediapipe: str | None) -> Iterator[list[Client]]:
         yield [
             *found,
             Client(
-                "MediaPipe tasks-vision, Chromium",
+                "MediaPipe Tasks in Chromium: tasks-vision",
                 pinned["@mediapipe/tasks-vision"],
                 tasks_vision(tab),
             ),
-            Client("LiteRT.js, sample, Chromium", litert_js.version(), web_sample(tab)),
+            Client("web sample in Chromium: LiteRT.js", litert_js.version(), web_sample(tab)),
         ]
 
 
@@ -296,20 +297,42 @@ def below(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown, a row for each file and client."""
+    """Markdown, a row for each client; docs/bundle.md holds it."""
+    files = list(dict.fromkeys(row["file"] for row in rows))
     lines = [
-        "| file | client | the model's own pixels | the originals |",
-        "| --- | --- | --- | --- |",
+        f"| client | the model's own pixels | {' | '.join(f'{Path(f).stem}, originals' for f in files)} |",
+        f"| --- | --- |{' --- |' * len(files)}",
     ]
-    cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows:
-        low, high = row["interval_95"]
-        cells.setdefault((row["file"], row["client"]), {})[row["fed"]] = (
-            f"{row['agreement']:.4f} [{low:.3f}, {high:.3f}], ≤ {row['largest_difference']:.1g}"
-        )
-    for (file, client), fed in cells.items():
-        lines.append(f"| {file} | {client} | {fed[MODEL_SIZED]} | {fed[ORIGINAL]} |")
+    for client in dict.fromkeys(f"{row['client']} {row['version']}" for row in rows):
+        own = [row for row in rows if f"{row['client']} {row['version']}" == client]
+        same = [row for row in own if row["fed"] == MODEL_SIZED]
+        worst = min(same, key=lambda row: row["agreement"])
+        furthest = max(row["largest_difference"] for row in same)
+        cells = [f"{_share(worst)}, scores within {furthest:.1g}"]
+        cells += [
+            _share(row)
+            for file in files
+            for row in own
+            if (row["file"], row["fed"]) == (file, ORIGINAL)
+        ]
+        lines.append(f"| {client} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def put_into(page: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Replace the table in a page by one of ``rows``."""
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(
+        r"^\| client \| the model's own pixels \|.*?\n(?=\n)", text, flags=re.M | re.S
+    )
+    if len(found) != 1:
+        raise SystemExit(f"{page} holds {len(found)} tables of clients, not one")
+    atomic_write_text(page, text.replace(found[0], table(rows) + "\n"))
+
+
+def _share(row: dict[str, Any]) -> str:
+    low, high = row["interval_95"]
+    return f"{row['agreement']:.4f} [{low:.3f}, {high:.3f}]"
 
 
 def main() -> int:
@@ -320,6 +343,7 @@ def main() -> int:
     parser.add_argument("--runs", nargs="+", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--limit", type=int, default=0, help="this many test images; 0 is all")
     parser.add_argument("--output", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--page", type=Path, help="Markdown page whose table to renew")
     options = parser.parse_args()
     mediapipe = os.environ.get("EDGECELL_MEDIAPIPE_PYTHON")
     rows = []
@@ -340,6 +364,8 @@ def main() -> int:
     short = below(rows)
     report = {"rows": rows, "short": short, "without_mediapipe_python": mediapipe is None}
     atomic_write_json(options.output, report)
+    if options.page:
+        put_into(options.page, rows)
     print(table(rows))
     print("\n".join(["", *short] if short else ["", "nothing falls short"]))
     return int(bool(short))
