@@ -310,7 +310,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         furthest = max(row["largest_difference"] for row in same)
         cells = [f"{_share(worst)}, scores within {furthest:.1g}"]
         cells += [
-            _share(row)
+            _share(row) + _moved(row)
             for file in files
             for row in own
             if (row["file"], row["fed"]) == (file, ORIGINAL)
@@ -333,6 +333,12 @@ def put_into(page: Path, rows: Sequence[dict[str, Any]]) -> None:
 def _share(row: dict[str, Any]) -> str:
     low, high = row["interval_95"]
     return f"{row['agreement']:.4f} [{low:.3f}, {high:.3f}]"
+
+
+def _moved(row: dict[str, Any]) -> str:
+    """How far a score moved, where it did by more than another build's last bits."""
+    largest = row["largest_difference"]
+    return f", by up to {largest:.2f}" if largest > 1e-4 else ""
 
 
 def main() -> int:
