@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -90,7 +92,7 @@ def envelope(
     results: dict[str, Any],
 ) -> dict[str, Any]:
     """The record of one stage: what it read and wrote (path → sha256), where, how, and the outcome."""
-    return {
+    data = {
         "schema": f"edgecell/{verb.split('/')[0]}",
         "schema_version": SCHEMA_VERSION,
         "verb": verb,
@@ -101,6 +103,18 @@ def envelope(
         "config": config,
         "results": results,
     }
+    return data | {"seal": seal(data)}
+
+
+def seal(document: dict[str, Any]) -> str:
+    """sha256 of a JSON object without its own "seal": nothing in it was changed since it was written.
+
+    It finds accidents and careless edits. Who edits on purpose can seal anew; only a signature
+    (``edgecell bundle --sign``) tells who wrote.
+    """
+    plain = json.loads(json.dumps({k: v for k, v in document.items() if k != "seal"}))
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ VERBS = (
     "cells",
     "latency",
     "sweep",
+    "sbom",
 )
 _PACKAGES = (
     "edgecell",

@@ -27,8 +27,16 @@ MOST_BYTES = 1_000_000_000
 _MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
-class _Files(Protocol):
-    def read(self, name: str, most: int) -> bytes: ...
+class Files(Protocol):
+    """The files of a folder or of a zip."""
+
+    def read(self, name: str, most: int) -> bytes:
+        """A file's content; ArtifactError where it is missing or has more than ``most`` bytes."""
+        ...
+
+    def names(self) -> list[str]:
+        """Every file, links included, by its path; one outside the bundle's folder begins with "../"."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Bundle:
     model: bytes
     spec: PreprocessSpec
     rules: Rules
-    _files: _Files
+    _files: Files
 
     def read(self, name: str) -> bytes:
         """A file of the bundle, checked against its hash in model.json.
@@ -69,8 +77,8 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         ArtifactError: no bundle, one of a later version, damaged, or altered.
     """
-    files: _Files = _Folder(path) if path.is_dir() else _Zip(path)
-    card = _card(files.read(MANIFEST, MOST_TEXT), path)
+    files = files_of(path)
+    card = card_of(files, path)
     try:
         model = _checked(
             files.read(_plain(card["model"]["file"]), MOST_BYTES),
@@ -88,6 +96,16 @@ def open_bundle(path: Path) -> Bundle:
             f"{path}: model.json is not of the form of version {SCHEMA_VERSION}"
             f" ({type(error).__name__}: {str(error)[:80]}); bundle the model again"
         ) from error
+
+
+def files_of(path: Path) -> Files:
+    """What to read a bundle from; ArtifactError where there is none."""
+    return _Folder(path) if path.is_dir() else _Zip(path)
+
+
+def card_of(files: Files, path: Path) -> dict[str, Any]:
+    """model.json as it is; ArtifactError where it is no bundle's or of a later version."""
+    return _card(files.read(MANIFEST, MOST_TEXT), path)
 
 
 def _card(data: bytes, path: Path) -> dict[str, Any]:
@@ -207,6 +225,13 @@ class _Folder:
         except OSError as error:
             raise ArtifactError(f"cannot read {self.root / name}: {error.strerror}") from error
 
+    def names(self) -> list[str]:
+        return sorted(
+            path.relative_to(self.root).as_posix()
+            for path in self.root.rglob("*")
+            if path.is_symlink() or not path.is_dir()
+        )
+
 
 class _Zip:
     """A zip as ``edgecell bundle`` writes it: everything below one folder, or at its top."""
@@ -227,6 +252,17 @@ class _Zip:
         if len(cards) != 1:
             raise ArtifactError(f"{path} is no bundle: it holds {len(cards)} model.json, not one")
         self.prefix = cards[0].removesuffix(MANIFEST)
+
+    def names(self) -> list[str]:
+        with zipfile.ZipFile(self.path) as archive:
+            inside = [name for name in archive.namelist() if not name.endswith("/")]
+        twice = sorted({name for name in inside if inside.count(name) > 1})
+        if twice:  # readers differ in which of the two they take
+            raise ArtifactError(f"{self.path} holds {twice[0]} twice; get the bundle again")
+        return sorted(
+            name.removeprefix(self.prefix) if name.startswith(self.prefix) else f"../{name}"
+            for name in inside
+        )
 
     def read(self, name: str, most: int) -> bytes:
         try:

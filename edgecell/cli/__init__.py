@@ -11,6 +11,7 @@ import click
 from edgecell import __version__
 from edgecell.cli import (
     asking,
+    auditing,
     commands,
     comparing,
     data,
@@ -58,6 +59,7 @@ def cli() -> None:
     edgecell compare RUN OTHER_RUN               side by side, tested on the same images
     edgecell peers RUN                           beside ONNX Runtime, OpenVINO and Keras
     edgecell bundle RUN/quantize/X.tflite        a folder and a zip for an app
+    edgecell audit RUN|BUNDLE                    was anything altered since?
     edgecell predict FOLDER --model X            what the model says of your images
     edgecell serve --model X                     the same as a local page
     edgecell inspect X.tflite                    what any .tflite file is
@@ -74,6 +76,7 @@ for command in (
     *peering.COMMANDS,
     *seeing.COMMANDS,
     *shipping.COMMANDS,
+    *auditing.COMMANDS,
     *asking.COMMANDS,
     *tuning.COMMANDS,
     *sweeping.COMMANDS,

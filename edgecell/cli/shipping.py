@@ -35,6 +35,9 @@ from edgecell.cli.terminal import print_json, print_line
 @click.option(
     "--unverified", is_flag=True, help="Also bundle a file without a passing verify; said inside."
 )
+@click.option(
+    "--sign", type=PATH, help="Sign it with this Ed25519 private key in PEM; see 'edgecell audit'."
+)
 @opt.flags(opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -45,6 +48,7 @@ def bundle(
     licence: str | None,
     intended_use: str | None,
     unverified: bool,
+    sign: Path | None,
     output: Path | None,
     as_json: bool,
     **parameters: Any,
@@ -57,7 +61,7 @@ def bundle(
     from edgecell.pipeline import bundling
 
     data = named_data(parameters)
-    wishes = bundling.Wishes(target, images, unverified, licence, intended_use)
+    wishes = bundling.Wishes(target, images, unverified, licence, intended_use, sign)
     with display() as progress:
         done = bundling.bundle_model(model, wishes, data, output, progress)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecell.bundle import golden, manifest, writer
+from edgecell.bundle import golden, manifest, signing, writer
 from edgecell.bundle.metadata import metadata
 from edgecell.bundle.readme import readme
 from edgecell.bundle.targets import Samples, chosen
@@ -20,7 +20,7 @@ from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.targets import Target, data_hash, load_data, resolve
 from edgecell.preprocess import resize
 from edgecell.progress import Progress
-from edgecell.record import envelope
+from edgecell.record import envelope, seal
 from edgecell.report import card_text
 from edgecell.report.card import card
 from edgecell.rundir import (
@@ -41,7 +41,8 @@ from edgecell.tflite_metadata import attach
 class Wishes:
     """What the command line asks for.
 
-    ``images`` is "val" for golden images of the data set's val split, "synthetic" for drawn ones.
+    ``images`` is "val" for golden images of the data set's val split, "synthetic" for drawn ones;
+    ``sign`` is the file of a private key.
     """
 
     target: str = "all"
@@ -49,6 +50,7 @@ class Wishes:
     unverified: bool = False
     licence: str | None = None
     intended_use: str | None = None
+    sign: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ def bundle_model(
             f"{target.model} is no .tflite file; bundle takes one converted model,"
             " such as RUN/quantize/X-int8.tflite"
         )
+    key = None if wishes.sign is None else signing.private_key(wishes.sign)
     verdict = verdict_on(target.run, sha256_file(target.model))
     _refuse(target, verdict, wishes.unverified)
     dataset = None
@@ -94,10 +97,15 @@ def bundle_model(
     progress.begin("bundling", 3)
     with writer.fresh_folder(folder) as scratch:
         _write(scratch, subject, model, dataset, samples, progress)
+        if key is not None:
+            signing.sign_folder(scratch, key)
     progress.advance(2)
     writer.write_zip(folder, archive)
     progress.advance(3)
-    record = _record(root, target, dataset, wishes, subject, samples, (folder, archive), model)
+    signer = None if key is None else signing.fingerprint(key.public_key())
+    record = _record(
+        root, target, dataset, wishes, subject, samples, (folder, archive), model, signer
+    )
     return Bundled(folder, archive, record)
 
 
@@ -172,6 +180,7 @@ def _write(
     atomic_write_text(scratch / "MODEL_CARD.html", card_text.html(known))
     writer.add_samples(scratch, samples.targets, model)
     model["files"] = writer.file_hashes(scratch)
+    model["seal"] = seal(model)
     atomic_write_json(scratch / "model.json", model)
 
 
@@ -207,6 +216,7 @@ def _record(
     samples: Samples,
     written: tuple[Path, Path],
     model: dict[str, Any],
+    signer: str | None,
 ) -> dict[str, Any]:
     home = RunDir(target.run.path if target.run and root == target.run.stage("bundle") else root)
     folder, archive = written
@@ -233,7 +243,8 @@ def _record(
             "model_sha256": model["model"]["sha256"],
             "verified_sha256": model["model"]["verified_sha256"],
             "archive_bytes": archive.stat().st_size,
-            "files": len(model["files"]) + 1,
+            "files": sum(each.is_file() for each in folder.rglob("*")),
+            "signer": signer,
         },
     )
     atomic_write_json(root / "record.json", record)
