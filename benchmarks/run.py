@@ -21,7 +21,7 @@ from benchmarks.host import background_warnings, load_warnings
 from benchmarks.options import BenchOptions
 from benchmarks.precision import precision_of
 from benchmarks.quality import unknown
-from edgecell import graph, plots
+from edgecell import graph, metrics, plots
 from edgecell.errors import ConfigError, DataError
 from edgecell.evaluate import evaluate
 from edgecell.record import Measurement
@@ -147,6 +147,7 @@ def bench(
         *_drift_warnings(entries),
         *_delegate_warnings(entries),
         *_agreement_warnings(entries),
+        *_moved_warnings(entries, class_names),
     ]
     return BenchResult(
         entries,
@@ -273,6 +274,17 @@ def _agreement_warnings(entries: list[dict[str, Any]]) -> list[str]:
                 f" {largest['value']:.3g}{unit} apart, another first class in"
                 f" {round((1 - top1['value']) * top1['n'])} of {top1['n']} images"
             )
+    return found
+
+
+def _moved_warnings(entries: list[dict[str, Any]], class_names: Sequence[str]) -> list[str]:
+    """A line for each file whose answers fit the labels only if these are moved."""
+    found = []
+    for entry in entries:
+        confusion = entry["quality"].get("confusion")
+        moved = None if confusion is None else metrics.find_moved(np.array(confusion))
+        if moved is not None:
+            found.append(f"{entry['name']}: {metrics.moved_line(moved, class_names, 'test')}")
     return found
 
 

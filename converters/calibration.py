@@ -76,13 +76,19 @@ def calibration_set(
     fitted to validation or test images make their figures worthless.
 
     Raises:
-        DataError: another split than train, too few images asked for, an image that cannot be read.
+        DataError: another split than train, too few images asked for, an image that cannot be read,
+            images without any contrast.
     """
     if split.name != "train":
         raise DataError(f"calibration on the split '{split.name}' is refused; allowed: train")
     indices = choose(split.labels, count, seed)
     images = np.empty((len(indices), spec.height, spec.width, 3), np.uint8)
     read_into(images, split.source, indices, spec)
+    if len(images) and images.min() == images.max():
+        raise DataError(
+            f"all pixels of the {len(images)} calibration images are {images.min()}: there is no range"
+            " to measure; look at train with 'edgecell data show'"
+        )
     classes, support = np.unique(split.labels[indices], return_counts=True)
     manifest = {
         "split": split.name,

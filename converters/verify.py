@@ -49,7 +49,7 @@ def verify(
     _check_arguments(reference, converted, images, labels, class_names)
     expected = reference.predict(images)
     confusion = metrics.confusion_matrix(labels, expected.argmax(axis=1), len(class_names))
-    checks = [_alive(confusion, expected, labels)]
+    checks = [_alive(confusion, expected, labels, class_names)]
     rows: tuple[ClassRow, ...] = ()
     gate = None
     measured = {"reference_accuracy": _fraction(np.trace(confusion), len(labels))}
@@ -98,17 +98,23 @@ def _check_arguments(
 
 
 def _alive(
-    confusion: NDArray[np.int64], expected: NDArray[np.float32], labels: NDArray[np.int64]
+    confusion: NDArray[np.int64],
+    expected: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
 ) -> Check:
     total = len(labels)
     predicted = int((confusion.sum(axis=0) > 0).sum())
     hits, majority = int(np.trace(confusion)), int(confusion.sum(axis=1).max())
     finite = bool(np.isfinite(expected).all())
+    moved = metrics.find_moved(confusion)
+    why = "" if moved is None else f"; {metrics.moved_line(moved, class_names, 'these images')}"
     return Check(
         "reference alive",
         finite and predicted >= 2 and hits > majority,
         f"{predicted} classes predicted, accuracy {hits / total:.4f} (n = {total})"
-        + ("" if finite else ", probabilities not finite"),
+        + ("" if finite else ", probabilities not finite")
+        + why,
         f"at least 2 classes and above the majority class, {majority / total:.4f}",
     )
 

@@ -27,6 +27,7 @@ class Progression:
 
     ``stage`` counts finished stages, ``stage_epochs`` the epochs of the current one: a stage that
     stopped early has fewer than were planned, so the total alone does not tell where to go on.
+    ``changes``: what was set otherwise on the way, each with the epoch after which, see ``adopt``.
     """
 
     epochs_done: int = 0
@@ -39,6 +40,7 @@ class Progression:
     learning_rate_factor: float = 1.0
     epochs_since_best: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
     def is_best(self, accuracy: float, loss: float) -> bool:
         """Whether these validation figures beat the best: by accuracy, at a tie by loss."""
@@ -123,6 +125,32 @@ class Checkpoint:
         except (KeyError, TypeError, OSError) as error:
             raise ArtifactError(f"{path} is damaged ({error}); start the training anew") from error
         return progression
+
+    def adopt(self, old: str, new: str, change: dict[str, Any]) -> None:
+        """Let a training of the configuration ``new`` go on from the state of ``old``.
+
+        ``change`` says what is different, in JSON types; it is kept with the progression. A state of
+        ``new`` stays as it is.
+
+        Raises:
+            ArtifactError: no state there, a damaged one, or one of a third configuration.
+        """
+        path = self.folder / "state.json"
+        if not path.is_file():
+            raise ArtifactError(
+                f"no epoch is kept in {self.folder}, so there is nothing to go on from; start the"
+                " training anew with the rate you want"
+            )
+        if read_json(path).get("key") == new:
+            return
+        progression = self.load(old)
+        assert progression is not None  # the file is there
+        data = read_json(path) | {"key": new}
+        data["progression"]["changes"] = [
+            *progression.changes,
+            {"after_epoch": progression.epochs_done} | change,
+        ]
+        atomic_write_json(path, data)
 
     def restore(
         self,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.answers import Answer, Rules, answer_all, logits_to_probabilities
+from edgecell.data.channels import Channels
 from edgecell.preprocess import PreprocessSpec
 from edgecell.runtime import Predictor
 
@@ -19,7 +20,8 @@ class Classifier:
 
     ``verified``: "passed", "failed", "not verified", or "reference" for a trained Keras model.
     ``warning`` is what to say where it has not passed; ``notes`` are further lines that its user should
-    see. ``logits``: the model ends without a softmax.
+    see. ``logits``: the model ends without a softmax. ``trained_on``: the colours of its training images,
+    where they are known.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Classifier:
     warning: str | None = None
     notes: tuple[str, ...] = ()
     logits: bool = False
+    trained_on: Channels | None = None
 
     def classify(self, pixels: NDArray[np.uint8]) -> list[Answer]:
         """Answers to uint8 (N, spec.height, spec.width, 3)."""

@@ -18,6 +18,7 @@ from edgecell.rundir import atomic_write_json, atomic_write_text
 SCHEMA = "edgecell/evaluation"
 SCHEMA_VERSION = 1
 LEVEL = 0.95
+_LISTED = 8  # names of classes in a note
 
 
 def evaluate(
@@ -52,9 +53,12 @@ def evaluate(
     draws = metrics.bootstrap_confusion(confusion, resamples, seed)
     classes = _classes(confusion, draws["f1"], class_names)
 
+    fewer = metrics.auc_resamples(n, class_count, resamples)
+
     def by_images(name: str, value: float, unit: str) -> dict[str, Any]:
+        count = fewer if name == "auc" else resamples
         interval = metrics.bootstrap_interval(
-            name, labels, probabilities, n=resamples, seed=seed, level=LEVEL
+            name, labels, probabilities, n=count, seed=seed, level=LEVEL
         )
         return _measured(value, unit, n, interval)
 
@@ -105,7 +109,8 @@ def evaluate(
         "method": {
             "level": LEVEL,
             "proportions": "Wilson score interval",
-            "others": f"percentile bootstrap over images, {resamples} resamples, seed {seed}",
+            "others": f"percentile bootstrap over images, {resamples} resamples, seed {seed}"
+            + (f"; AUC {fewer} resamples, for there are many classes" if fewer < resamples else ""),
             "ece_bins": metrics.ECE_BINS,
         },
         "notes": _notes(confusion, class_names),
@@ -208,20 +213,27 @@ def _arrays(table: dict[str, Any]) -> dict[str, list]:
     return {key: np.asarray(values).tolist() for key, values in table.items()}
 
 
+def listed(names: Sequence[str]) -> str:
+    """``names`` in a line that stays short whatever their number."""
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _notes(confusion: NDArray, class_names: Sequence[str]) -> list[str]:
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    notes = []
+    moved = metrics.find_moved(confusion)
+    notes = [metrics.moved_line(moved, class_names, "these images")] if moved else []
     absent = [name for name, count in zip(class_names, support, strict=True) if count == 0]
     if absent:
         notes.append(
-            f"no image of {', '.join(absent)}: left out of AUC and, unless predicted, of macro F1"
+            f"no image of {listed(absent)}: left out of AUC and, unless predicted, of macro F1"
         )
     silent = [
         name for name, s, p in zip(class_names, support, predicted, strict=True) if s > 0 and p == 0
     ]
     if silent:
-        notes.append(f"never predicted: {', '.join(silent)}")
+        notes.append(f"never predicted: {listed(silent)}")
     few = [name for name, count in zip(class_names, support, strict=True) if 0 < count < 30]
     if few:
-        notes.append(f"fewer than 30 images of {', '.join(few)}: read the interval, not the value")
+        notes.append(f"fewer than 30 images of {listed(few)}: read the interval, not the value")
     return notes

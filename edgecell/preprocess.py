@@ -22,6 +22,9 @@ from edgecell.errors import ConfigError, DataError
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (decompression bombs)."""
 
+MIN_SIDE = 2
+"""Images with a smaller side are refused: one row of pixels shows nothing that a model could know."""
+
 Fit = Literal["stretch", "crop"]
 
 
@@ -114,6 +117,11 @@ def _decode(
                     raise DataError(
                         f"{path} has {image.width}×{image.height} pixels;"
                         f" allowed: {max_pixels:,} pixels; shrink it first"
+                    )
+                if min(image.width, image.height) < MIN_SIDE:
+                    raise DataError(
+                        f"{path} has {image.width}×{image.height} pixels; allowed:"
+                        f" {MIN_SIDE}×{MIN_SIDE} and more; remove or replace it"
                     )
                 upright = ImageOps.exif_transpose(image)
                 if upright.mode.startswith("I") or upright.mode == "F":

@@ -21,11 +21,14 @@ from edgecell.averaging import WeightAverage
 from edgecell.batches import TrainingImages, epoch_batches, prepare, steps_per_epoch
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, TrainConfig
+from edgecell.data.channels import Channels, drift_line, flat, flat_line, measure, sample_rows
+from edgecell.data.duplicates import overlap_line
 from edgecell.data.types import Dataset
-from edgecell.errors import DataError, DivergedError
+from edgecell.errors import DataError
 from edgecell.features import Features
 from edgecell.features import compute as compute_features
 from edgecell.learner import Learner, Teacher
+from edgecell.metrics import confusion_matrix, find_moved, moved_line
 from edgecell.models.registry import (
     HEAD,
     build_model,
@@ -37,6 +40,7 @@ from edgecell.objective import Objective
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import sha256_bytes
+from edgecell.stepping import Watch, diverged
 from edgecell.tasks import Task, task_named
 from edgecell.teacher import ask, weights_sha256
 
@@ -63,6 +67,11 @@ class Stage:
     learning_rate: float
     last_layers: int
     schedule: str
+
+    @property
+    def flag(self) -> str:
+        """The flag of the command line that sets its learning rate."""
+        return "--head-learning-rate" if self.name == "head" else "--learning-rate"
 
 
 @dataclass(frozen=True)
@@ -113,6 +122,9 @@ def train(
     )
     validation = prepare(dataset.val, spec, classes, class_weights=False, progress=progress)
 
+    pixels = sample(images)
+    channels = measure(pixels)
+    _require_contrast(pixels)
     session = Session(
         config=config,
         task=task,
@@ -135,10 +147,14 @@ def train(
         if position == progression.stage:
             _run_stage(stage, session, progression)
     session.checkpoint.load_best(progression, model)
+    facts["warnings"] = [*_of_train(pixels), *_doubts(model, dataset, channels, validation)]
+    for line in facts["warnings"]:
+        progress.say(f"warning: {line}")
     facts |= describe_model(model) | {
         "steps_per_epoch": steps_per_epoch(images, config.train.batch_size),
         "process_seconds": round(time.monotonic() - started, 1),
         "preprocess": spec.to_json(),
+        "channels": channels.to_json(),
     }
     return Trained(in_float32(model, config, classes, task), progression, facts)
 
@@ -202,7 +218,10 @@ def _run_stage(stage: Stage, session: Session, progression: Progression) -> None
         label = f"{stage.name} epoch {progression.stage_epochs + 1}/{stage.epochs}"
         progress.begin(label, steps)
         begun = time.monotonic()
-        fitted = _fit(learner, batches, images, progress)
+        watch = Watch(
+            progress, epoch=epoch + 1, steps=steps, flag=stage.flag, rate=stage.learning_rate
+        )
+        fitted = _fit(learner, batches, images, watch)
         entry: dict[str, Any] = {
             "epoch": epoch + 1,
             "stage": stage.name,
@@ -213,11 +232,8 @@ def _run_stage(stage: Stage, session: Session, progression: Progression) -> None
             judged = validate(model, session.validation, task)
         entry |= {f"val_{name}": value for name, value in judged.items()}
         if not (math.isfinite(entry["loss"]) and math.isfinite(entry["val_loss"])):
-            raise DivergedError(
-                f"the loss is {entry['loss']} on train and {entry['val_loss']} on val in epoch"
-                f" {epoch + 1}: the training diverged; lower --learning-rate (now"
-                f" {stage.learning_rate}) or check the images with 'edgecell data show'"
-            )
+            where = f"{entry['loss']} on train and {entry['val_loss']} on val in epoch {epoch + 1}"
+            raise diverged(where, stage.flag, stage.learning_rate, kept=epoch)
         entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
         entry["seconds"] = round(time.monotonic() - begun, 2)
         best_now = _note_epoch(progression, entry, stage, task)
@@ -287,11 +303,11 @@ def cosine(rate: float, steps: int, warmup: float) -> Any:
 
 
 def _fit(
-    model: keras.Model, batches: tf.data.Dataset, images: TrainingImages, progress: Progress
+    model: keras.Model, batches: tf.data.Dataset, images: TrainingImages, watch: Watch
 ) -> dict[str, list[float]]:
     """One pass over ``batches``; an image that could not be read is a DataError again."""
     try:
-        history = model.fit(batches, verbose=0, callbacks=[_Steps(progress)]).history
+        history = model.fit(batches, verbose=0, callbacks=[watch]).history
     except tf.errors.OpError as error:
         if images.failures:
             raise images.failures[0] from error
@@ -353,6 +369,38 @@ def predict(model: keras.Model, images: TrainingImages) -> NDArray[np.float32]:
     return np.concatenate(parts).astype(np.float32)
 
 
+def sample(images: TrainingImages) -> NDArray[np.uint8]:
+    """Images of a prepared split, uint8 (n, H, W, 3): all, or a seeded sample of them."""
+    return images.gather(sample_rows(len(images.split)))
+
+
+def _require_contrast(pixels: NDArray[np.uint8]) -> None:
+    if (pixels == pixels[:1]).all():
+        raise DataError(
+            f"all {len(pixels)} train images that were looked at are equal: there is nothing to tell"
+            " classes apart by; look with 'edgecell data show'"
+        )
+
+
+def _of_train(pixels: NDArray[np.uint8]) -> list[str]:
+    line = flat_line(int(flat(pixels).sum()), len(pixels), "train (a sample)")
+    return [line] if line else []
+
+
+def _doubts(
+    model: keras.Model, dataset: Dataset, train: Channels, validation: TrainingImages
+) -> list[str]:
+    """What makes the figures on val, by which the epoch was chosen, less than they seem."""
+    lines = [overlap_line(dataset, "val"), drift_line(train, measure(sample(validation)), "val")]
+    if not dataset.val.multi_label:
+        names = dataset.class_names
+        said = predict(model, validation).argmax(axis=1)
+        confusion = confusion_matrix(dataset.val.labels, said, len(names))
+        moved = find_moved(confusion)
+        lines.append("" if moved is None else moved_line(moved, names, "val"))
+    return [line for line in lines if line]
+
+
 def in_float32(model: keras.Model, config: Config, classes: int, task: Task) -> keras.Model:
     """The same weights in a float32 graph: converters do not take the casts of mixed precision."""
     if keras.mixed_precision.global_policy().name == "float32":
@@ -389,14 +437,3 @@ def _check_classes(dataset: Dataset) -> None:
             f"train holds images of {len(present)} class; a classifier needs at least 2;"
             " look with 'edgecell data show'"
         )
-
-
-class _Steps(keras.callbacks.Callback):
-    """Passes the batch count on to the progress display."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._progress.advance(batch + 1)

@@ -9,6 +9,7 @@ import toys
 
 from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
 from edgecell.data import load_dataset
+from edgecell.data.channels import measure
 from edgecell.pipeline.conversion import quantize_target
 from edgecell.progress import Silent
 from edgecell.record import Measurement
@@ -56,6 +57,7 @@ def make(folder: Path) -> Path:
             "notes": [],
         },
         "images": {name: len(dataset.split(name)) for name in ("train", "val", "test")},
+        "channels": measure(toys.images(64, seed=5)[0]).to_json(),
     }
     run.write_record("train", inputs=[], outputs=[model], config={}, results=results)
     quantize_target(folder, lambda found: found, None, None, Silent())

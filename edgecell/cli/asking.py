@@ -73,6 +73,8 @@ def predict(
             progress.say(f"note: {line}")
         shown = _JsonRows(classifier, top) if as_json else _TableRows(classifier, top)
         tally = predicting.predict_files(classifier, paths, table, progress, shown.add)
+        for line in tally.doubts:
+            progress.say(f"WARNING: {line}")
     shown.end(tally)
     if table is not None and not as_json:
         print_line(f"written: {table}")

@@ -36,7 +36,7 @@ def display() -> Iterator[Display]:
 @click.option(
     "--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file."
 )
-@click.option("--resume", type=PATH, help="Go on with the killed training in this run folder.")
+@click.option("--resume", type=PATH, help="Go on with the stopped training in this run folder.")
 @click.option(
     "--seeds", type=click.IntRange(1, 100), help="Train this many seeds, from --seed on; mean ± sd."
 )
@@ -55,13 +55,18 @@ def train(
     """Train a classifier: a frozen backbone first, then fine-tuning; the best epoch on val is kept."""
     from edgecell.pipeline import training
 
+    before = None
     if resume is not None:
-        given = [key for key, value in parameters.items() if value not in (None, ())]
+        given = {key: value for key, value in parameters.items() if value not in (None, ())}
+        rates = {key: given.pop(f"set_train__{key}", None) for key in training.RATES}
+        rates = {key: rate for key, rate in rates.items() if rate is not None}
         if given or recipe or output or seeds:
             raise ConfigError(
-                "--resume goes on with the run's own settings; leave the other flags out"
+                "--resume goes on with the run's own settings, but for --learning-rate and"
+                " --head-learning-rate; leave the other flags out"
             )
-        config, run = training.resume_config(resume)
+        before, run = training.resume_config(resume)
+        config = training.with_rates(before, rates)
     else:
         config = opt.configure(parameters, opt.base_config(recipe))
         config = replace(config, name=name or training.default_name(config))
@@ -70,7 +75,7 @@ def train(
             return
         run = training.start_run(config, output)
     with display() as progress:
-        record = training.train_run(config, run, progress)
+        record = training.train_run(config, run, progress, before=before)
     if as_json:
         print_json(record)
     else:

@@ -7,6 +7,9 @@ from typing import Any
 
 from edgecell.cli.terminal import print_line, print_table
 
+MOST_CLASSES = 50
+"""Classes that a table in the terminal has; of more, those that are worst."""
+
 
 def trained(record: dict[str, Any], run: Path) -> None:
     """The outcome of a training and what to do next."""
@@ -16,6 +19,8 @@ def trained(record: dict[str, Any], run: Path) -> None:
         f" in epoch {results['best_epoch']} of {results['epochs']}, {results['parameters']:,} parameters,"
         f" {results['seconds']:.0f} s on {results['device']}"
     )
+    for line in results.get("warnings", ()):
+        print_line(f"!! {line}")
     print_line(f"run:    {run}")
     print_line(f"report: {run / 'report.html'}")
     print_line(f"next:   edgecell quantize {run}")
@@ -27,6 +32,13 @@ def spread(figure: Any, seeds: list[str], folder: Path) -> None:
     print_table(str(folder), ["seed", figure.name.replace("_", " ")], rows)
     apart = "" if figure.sd is None else f" ± {figure.sd:.4f} (sd of {len(rows)} seeds)"
     print_line(f"mean {figure.mean:.4f}{apart}")
+
+
+def lowest(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The classes that the terminal lists: all, or of very many those of the lowest F1, lowest first."""
+    if len(classes) <= MOST_CLASSES:
+        return classes
+    return sorted(classes, key=lambda row: row["f1"].get("value", 2.0))[:MOST_CLASSES]
 
 
 def evaluated(evaluation: Any) -> None:
@@ -41,9 +53,13 @@ def evaluated(evaluation: Any) -> None:
             *(measurement(row[k]) for k in ("precision", "recall", "f1")),
             str(row["support"]),
         ]
-        for row in results["classes"]
+        for row in lowest(results["classes"])
     ]
     print_table("per class", ["class", "precision", "recall", "F1", "support"], rows)
+    if len(rows) < len(results["classes"]):
+        print_line(
+            f"the {len(rows)} lowest of {len(results['classes']):,} classes; all are in evaluation.json"
+        )
     for note in results["notes"]:
         print_line(f"note: {note}")
     print_line(f"files: {evaluation.folder}")
@@ -91,6 +107,8 @@ def verified(record: dict[str, Any]) -> None:
             _gate(entry["gate"])
         if not entry["passed"] and entry["classes"]:
             _classes(entry)
+    for line in record["results"].get("notes", ()):
+        print_line(f"!! {line}")
 
 
 def _gate(gate: dict[str, Any]) -> None:
@@ -115,7 +133,7 @@ def _classes(entry: dict[str, Any]) -> None:
             f"{row['f1_drop']:+.4f}",
             _mark(row["passed"]),
         ]
-        for row in sorted(entry["classes"], key=lambda row: -row["f1_drop"])
+        for row in sorted(entry["classes"], key=lambda row: -row["f1_drop"])[:MOST_CLASSES]
     ]
     columns = ["class", "support", "F1 reference", "F1 converted", "drop", ""]
     print_table("per class, worst first", columns, rows)

@@ -8,8 +8,11 @@ from typing import Any
 
 from edgecell.data.sources import digests
 from edgecell.data.types import SPLITS, Dataset
+from edgecell.errors import DataError
 
 EXAMPLES = 5
+MOST_SHARED = 0.5
+"""Share of a split's images that are also in train from which on its figures are refused."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,30 @@ class Duplicates:
         one, other = self.conflict_examples[0]
         return (
             f"equal images with different labels: {self.conflicts} (for example {one} and {other})"
+        )
+
+
+def overlap_line(dataset: Dataset, split: str) -> str:
+    """One line about images of ``split`` that an earlier split has too, or "" where there are none."""
+    found = {
+        pair.split("/")[0]: count
+        for pair, count in dataset.shared.items()
+        if count and pair.endswith(f"/{split}")
+    }
+    if not found:
+        return ""
+    listed = ", ".join(f"{count} of {split} also in {earlier}" for earlier, count in found.items())
+    return f"exact duplicates across splits: {listed}; figures on {split} are too good"
+
+
+def refuse_overlap(dataset: Dataset, split: str) -> None:
+    """DataError where half of the images of ``split`` or more are images of train."""
+    size, shared = len(dataset.split(split)), dataset.shared.get(f"train/{split}", 0)
+    if shared >= MOST_SHARED * size:
+        raise DataError(
+            f"{shared} of the {size} images of {split} are also in train: figures on images that a"
+            f" model has learnt say nothing; allowed: less than {MOST_SHARED:.0%}; give {split} images"
+            " of its own, or leave it out to have it made from train"
         )
 
 

@@ -51,7 +51,12 @@ def load_dataset(config: DataConfig, *, progress: bool = False) -> Dataset:
             f"{duplicates.across_line()}; remove them, or go on without --strict-splits"
         )
     lines = [line for line in (duplicates.across_line(), duplicates.conflict_line()) if line]
-    return replace(dataset, origin=_origin(dataset, config), notes=(*dataset.notes, *lines))
+    return replace(
+        dataset,
+        origin=_origin(dataset, config),
+        notes=(*dataset.notes, *lines),
+        shared=duplicates.across,
+    )
 
 
 def _load(config: DataConfig, progress: bool) -> Dataset:

@@ -26,6 +26,7 @@ from edgecell.data.sources import ArraySource
 from edgecell.data.splits import complete_splits, require_classes, require_two
 from edgecell.data.types import SPLITS, Dataset, Split
 from edgecell.errors import DataError
+from edgecell.preprocess import MAX_PIXELS, MIN_SIDE
 from edgecell.rundir import sha256_file
 
 NAME_KEYS = ("class_names", "label_names")
@@ -140,6 +141,12 @@ def _split(path: Path, arrays: dict[str, NDArray[Any]], name: str, several: bool
         )
     if 0 in images.shape:
         raise DataError(f"{where} has shape {images.shape}: no images in it")
+    height, width = images.shape[1:3]
+    if min(height, width) < MIN_SIDE or height * width > MAX_PIXELS:
+        raise DataError(
+            f"{where} has images of {width}×{height} pixels; allowed: {MIN_SIDE}×{MIN_SIDE} to"
+            f" {MAX_PIXELS:,} pixels; save images that show something"
+        )
     read = label_table if several else label_column
     return Split(name, ArraySource(images, name), read(path, labels, name, len(images)))
 

@@ -178,12 +178,27 @@ def require_classes(
             if len(missing) == len(class_names) - 1 and not splits[name].multi_label:
                 require_two(f"{where}: train", (class_names[int(np.argmax(counts))],))
             raise DataError(
-                f"{where}: no train images of {listed}; add some, or leave the class out of all splits"
+                f"{where}: no train images of {listed}; {_from_one(splits, class_names)}add some, or leave"
+                " the class out of all splits"
             )
         if missing:
             notes.append(f"{name} has no images of {listed}: its figures say nothing about them")
         if splits[name].multi_label:
             _require_contrast(where, splits[name], class_names)
+
+
+def _from_one(splits: dict[str, Split], class_names: tuple[str, ...]) -> str:
+    """Advice where the numbers of some splits seem to begin at 1 and should at 0; "" elsewhere."""
+    if splits["train"].multi_label:
+        return ""
+    runs = {name: (int(s.labels.min()), int(s.labels.max())) for name, s in splits.items()}
+    if not any(low == 1 for low, _ in runs.values()):
+        return ""
+    listed = ", ".join(f"{low} to {high} in {name}" for name, (low, high) in runs.items())
+    return (
+        f"labels run from {listed} for classes 0 to {len(class_names) - 1}: where they begin at 1, save"
+        " labels - 1; else "
+    )
 
 
 def _distinct(

@@ -75,7 +75,8 @@ class Dataset:
     ``task`` is a name of :data:`edgecell.tasks.TASKS`: with "multi-label, binary-class" the class names
     are those of labels, any number of which an image can have.
 
-    ``origin`` says where it came from (kind, source as typed, fingerprint) in JSON types; ``notes``
+    ``shared``: per pair "train/val", "train/test", "val/test", how many images of the second split are
+    also in the first. ``origin`` says where it came from (kind, source as typed, fingerprint) in JSON types; ``notes``
     are lines a user should see (a split that was made, duplicates across splits).
     """
 
@@ -87,6 +88,7 @@ class Dataset:
     test: Split
     origin: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
+    shared: dict[str, int] = field(default_factory=dict)
 
     def split(self, name: str) -> Split:
         """The split called ``name``; DataError when there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgecell.metrics.intervals import (
     Interval,
+    auc_resamples,
     bootstrap_confusion,
     bootstrap_interval,
     bootstrap_together,
@@ -18,6 +19,7 @@ from edgecell.metrics.labels import (
     label_log_loss,
     mean_auc,
 )
+from edgecell.metrics.moved import Moved, find_moved, moved_line
 from edgecell.metrics.ordinal import quadratic_kappa
 from edgecell.metrics.scores import (
     ECE_BINS,

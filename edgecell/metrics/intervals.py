@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.sparse import csr_array
 
 from edgecell.errors import DataError
 from edgecell.metrics.scores import (
@@ -55,10 +56,21 @@ def bootstrap_confusion(confusion: NDArray, n: int = 1000, seed: int = 0) -> dic
     class_count, total = len(confusion), int(confusion.sum())
     rows, columns = np.nonzero(confusion)
     draws = np.random.default_rng(seed).multinomial(total, confusion[rows, columns] / total, size=n)
-    one_hot = np.eye(class_count, dtype=np.int64)
-    support, predicted = draws @ one_hot[rows], draws @ one_hot[columns]
-    hits = draws @ (one_hot[rows] * (rows == columns)[:, None])
+    support, predicted = (sum_by_class(draws, each, class_count) for each in (rows, columns))
+    hits = sum_by_class(draws, rows, class_count, rows == columns)
     return count_scores(hits, support, predicted)
+
+
+def sum_by_class(
+    counts: IntArray, classes: IntArray, class_count: int, kept: NDArray[np.bool_] | None = None
+) -> IntArray:
+    """Sums (B, C) of the columns of ``counts`` (B, K) by the class (K,) of each, where it is kept (K,).
+
+    A sparse product: with 1,000 classes a dense one takes a minute.
+    """
+    values = np.ones(len(classes), np.int64) if kept is None else kept.astype(np.int64)
+    places = (np.arange(len(classes)), classes)
+    return np.asarray(counts @ csr_array((values, places), shape=(len(classes), class_count)))
 
 
 def bootstrap_together(
@@ -87,6 +99,19 @@ def bootstrap_together(
 
 _CONFUSION_METRICS = ("accuracy", "macro_f1", "weighted_f1")
 _SAMPLE_METRICS = ("log_loss", "brier", "auc")
+
+
+_AUC_WORK = 500_000_000
+_FEWEST = 100
+
+
+def auc_resamples(images: int, class_count: int, wanted: int) -> int:
+    """How many of ``wanted`` resamples the AUC's interval gets: fewer where classes are very many.
+
+    Each costs a pass over all images for every class: 1,000 resamples of 2,000 images in 1,000 classes
+    take minutes. Up to 500,000 images × classes it is all of them, and never below 100.
+    """
+    return min(wanted, max(_FEWEST, _AUC_WORK // (images * class_count)))
 
 
 def bootstrap_interval(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from edgecell.metrics.intervals import Interval
+from edgecell.metrics.intervals import Interval, sum_by_class
 from edgecell.metrics.scores import count_scores
 
 RESAMPLES = 2000
@@ -132,12 +132,11 @@ def paired_bootstrap(
     )
     random = np.random.default_rng(seed)
     draws = random.multinomial(len(labels), counts / len(labels), size=RESAMPLES)
-    one_hot = np.eye(class_count, dtype=np.int64)
-    support = draws @ one_hot[triples[:, 0]]
+    support = sum_by_class(draws, triples[:, 0], class_count)
 
     def scores(predicted: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-        hits = one_hot[predicted] * (predicted == triples[:, 0])[:, None]
-        return count_scores(draws @ hits, support, draws @ one_hot[predicted])
+        hits = sum_by_class(draws, predicted, class_count, predicted == triples[:, 0])
+        return count_scores(hits, support, sum_by_class(draws, predicted, class_count))
 
     before, after = scores(triples[:, 1]), scores(triples[:, 2])
     return {key: before[key] - after[key] for key in ("accuracy", "macro_f1", "recall", "f1")}

@@ -17,10 +17,12 @@ from benchmarks.options import BenchOptions
 from benchmarks.run import BenchResult, bench, write_artefacts
 from edgecell.config import BenchConfig, Config, DataConfig
 from edgecell.data import Dataset, materialize
+from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.lookup import passing_hashes
+from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
@@ -73,6 +75,7 @@ def bench_models(
     first = targets[0]
     run = where_to_write(first, output)
     dataset = load_data(first, data, progress=True)
+    refuse_overlap(dataset, "test")
     if against is not None:
         against.check_images(images_id(dataset, "test"))
     settings = adjust(first.config)
@@ -103,8 +106,12 @@ def bench_in(
     wanted = config.bench
     options = BenchOptions(pace_of(wanted), xnnpack=wanted.delegate == "xnnpack")
 
+    warnings: dict[str, None] = {}
+
     def images(size: tuple[int, int]) -> NDArray[np.uint8]:
-        return materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
+        made = materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
+        warnings.update(dict.fromkeys(doubts(target.run, dataset, "test", made, progress)))
+        return made
 
     progress.begin("benchmarking", STEPS)
     result: BenchResult = bench(
@@ -117,6 +124,7 @@ def bench_in(
         device,
     )
     progress.advance(STEPS)
+    result.warnings.extend(warnings)
     verb = _verb(result.device)
     for entry, path in zip(result.models, paths, strict=True):
         entry["verify"] = verdicts[str(path)]

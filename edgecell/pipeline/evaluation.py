@@ -11,8 +11,10 @@ from edgecell.averaged import AveragedPredictor
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.data.catalog import catalog
+from edgecell.data.duplicates import refuse_overlap
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
+from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
@@ -79,6 +81,7 @@ def evaluate_target(
         predictor = AveragedPredictor([predictor, *members], tta=tta)
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
+    refuse_overlap(dataset, split)
     run = where_to_write(target, output)
     record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team)
     if target.run is not None and output is None:
@@ -169,6 +172,7 @@ def evaluate_split(
     results = evaluate(probabilities, chosen.labels, dataset.class_names)
     results |= {"split": split, "model": predictor.name, "examples": examples(predictions)}
     results["images"] = images_id(dataset, split)
+    results["notes"] = [*doubts(target.run, dataset, split, images, progress), *results["notes"]]
     return results, predictions, write_artefacts(folder, results, predictions, images)
 
 

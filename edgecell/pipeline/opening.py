@@ -14,6 +14,7 @@ from edgecell.classifier import Classifier
 from edgecell.errors import ArtifactError
 from edgecell.pipeline import stranger
 from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
+from edgecell.pipeline.plausible import trained_on
 from edgecell.pipeline.targets import Target, resolve
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import RunDir, sha256_bytes, sha256_file
@@ -103,6 +104,7 @@ def _of_file(target: Target, threads: int) -> Classifier:
         verified=status,
         warning=_warning(name, status),
         notes=_notes(name, rules),
+        trained_on=trained_on(target.run),
     )
 
 
@@ -148,6 +150,7 @@ def _of_keras(target: Target) -> Classifier:
         rules=rules,
         verified="reference",
         notes=tuple(said),
+        trained_on=trained_on(target.run),
     )
 
 

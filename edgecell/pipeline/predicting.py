@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgecell.answers import Answer, Rules
 from edgecell.classifier import Classifier
+from edgecell.data.channels import Running, drift_line, flat_line
 from edgecell.data.folder import images_below
 from edgecell.errors import DataError
 from edgecell.predictions import number
@@ -51,12 +52,17 @@ class Row:
 
 @dataclass
 class Tally:
-    """What all rows come to. An image with several labels counts for each of them."""
+    """What all rows come to. An image with several labels counts for each of them.
+
+    ``doubts`` say where the images show nothing, or do not look like those the model was trained on.
+    """
 
     images: int = 0
     abstained: int = 0
     said: Counter[str] = field(default_factory=Counter)
     unreadable: list[Row] = field(default_factory=list)
+    colours: Running = field(default_factory=Running)
+    doubts: list[str] = field(default_factory=list)
 
     def add(self, row: Row) -> None:
         """Count one more row."""
@@ -74,6 +80,7 @@ class Tally:
             "abstained": self.abstained,
             "unreadable": len(self.unreadable),
             "answers": dict(self.said.most_common()),
+            "doubts": self.doubts,
         }
 
 
@@ -119,27 +126,38 @@ def predict_files(
     progress.begin("predicting", len(paths))
     with atomic_writer(table) if table else nullcontext() as stream:
         write = _csv_writer(stream, classifier.rules) if stream else None
-        for rows in _answered(classifier, paths):
+        for rows in _answered(classifier, paths, tally.colours):
             for row in rows:
                 tally.add(row)
                 if write is not None:
                     write(row)
                 each(row)
             progress.advance(tally.images)
+    tally.doubts = _doubts(classifier, tally.colours)
     return tally
 
 
-def _answered(classifier: Classifier, paths: Sequence[Path]) -> Iterator[list[Row]]:
+def _doubts(classifier: Classifier, seen: Running) -> list[str]:
+    lines = [flat_line(seen.flat, seen.images, "these files")]
+    if classifier.trained_on is not None and seen.images:
+        lines.append(drift_line(classifier.trained_on, seen.channels(), "these files"))
+    return [line for line in lines if line]
+
+
+def _answered(
+    classifier: Classifier, paths: Sequence[Path], colours: Running
+) -> Iterator[list[Row]]:
     """Rows in batches: while the model works on one, the next ones are being decoded."""
-    read = decoded(paths, classifier.spec)
-    while batch := list(islice(read, BATCH)):
+    images = decoded(paths, classifier.spec)
+    while batch := list(islice(images, BATCH)):
         good = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-        answers = iter(classifier.classify(np.stack(good)) if good else [])
+        pixels = np.stack(good) if good else None
+        if pixels is not None:
+            colours.add(pixels)
+        answers = iter([] if pixels is None else classifier.classify(pixels))
         yield [
-            Row(str(path), None, pixels)
-            if isinstance(pixels, str)
-            else Row(str(path), next(answers))
-            for path, pixels in batch
+            Row(str(path), None, read) if isinstance(read, str) else Row(str(path), next(answers))
+            for path, read in batch
         ]
 
 

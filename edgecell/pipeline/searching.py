@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from edgecell import batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.plausible import doubts_of_calibration
 from edgecell.pipeline.targets import Target, check_classes
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
@@ -110,6 +111,8 @@ def gather(
         seed=config.quantize.seed,
         fingerprint=dataset.fingerprint,
     )
+    doubts = doubts_of_calibration(target.run, chosen.images, progress)
+    chosen = replace(chosen, manifest=chosen.manifest | doubts)
     return Material(run, target, config, model, chosen, dataset, progress)
 
 

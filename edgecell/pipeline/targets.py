@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError
+from edgecell.evaluate import listed
 from edgecell.rundir import RunDir, sha256_bytes
 
 Adjust = Callable[[Config], Config]
@@ -86,10 +87,12 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
 
     Raises:
         ConfigError: no run to take it from and none named.
-        DataError: the run's data set has changed since it was trained.
+        DataError: the run's data set has changed since it was trained; one with other classes.
     """
     if override is not None:
-        return load_dataset(override, progress=progress)
+        dataset = load_dataset(override, progress=progress)
+        check_names(target, dataset)
+        return dataset
     if target.run is None:
         raise ConfigError(f"{target.model} belongs to no run; name the images with --data")
     dataset = load_dataset(target.config.data, progress=progress)
@@ -127,6 +130,32 @@ def check_classes(target: Target, found: int, dataset: Dataset) -> None:
             f"{target.model.name} has {found} classes, the data set '{dataset.name}' has"
             f" {len(dataset.class_names)}; name the data set it was trained on with --data"
         )
+
+
+def check_names(target: Target, dataset: Dataset) -> None:
+    """Refuse a data set whose classes are as many as those of the run, but others or in another order.
+
+    Classes that are numbers only have no names that could differ.
+    """
+    if target.run is None or not target.run.has("train"):
+        return
+    known = tuple(target.run.read_record("train")["results"]["class_names"])
+    given = dataset.class_names
+    ours, theirs = ([name.casefold() for name in names] for names in (known, given))
+    numbers = [str(number) for number in range(len(ours))]
+    if len(ours) != len(theirs) or ours == theirs or numbers in (ours, theirs):
+        return
+    if sorted(ours) == sorted(theirs):
+        raise DataError(
+            f"'{dataset.name}' has the run's classes in another order ({listed(given)}), so its labels"
+            f" mean others; put them in the run's with --class-names '{','.join(known)}'"
+        )
+    strange = [name for name, folded in zip(given, theirs, strict=True) if folded not in ours]
+    raise DataError(
+        f"'{dataset.name}' is another data set: {len(strange)} of its {len(given)} classes"
+        f" ({listed(strange)}) are none of the run's ({listed(known)}); name the data set it was"
+        " trained on with --data, or give the classes their names in the run if they are the same"
+    )
 
 
 def drawn(count: int, wanted: int, seed: int) -> NDArray[np.int64]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from edgecell import plots, rundir
+from edgecell.checkpoint import Checkpoint
 from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
+from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.models.registry import architecture_of
 from edgecell.models.weights import trained_file
@@ -19,10 +22,12 @@ from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.tasks import task_named
-from edgecell.train import AfterEpoch, Trained, train
+from edgecell.train import AfterEpoch, Trained, state_key, train
 
 RUNS = Path("artifacts/runs")
 PARTS = ("data", "model", "augment", "train", "teacher")
+RATES = ("learning_rate", "head_learning_rate")
+"""What may be set otherwise when a training is taken up again: after it diverged, say."""
 
 
 def start_run(config: Config, output: Path | None) -> RunDir:
@@ -54,24 +59,35 @@ def train_run(
     progress: Progress,
     dataset: Dataset | None = None,
     after_epoch: AfterEpoch | None = None,
+    before: Config | None = None,
 ) -> dict[str, Any]:
     """Train in ``run`` and return the record; a killed training in it goes on where it stopped.
 
-    A finished training with the same settings on the same images is left as it is.
+    A finished training with the same settings on the same images is left as it is. ``before`` is the
+    configuration that the saved state is of, where ``config`` has other learning rates.
+
+    Raises:
+        ArtifactError: no saved state to go on from with other rates.
     """
     if dataset is None:
         with run.not_left_empty():
             dataset = load_noted(config, progress)
     config = with_batch_size(settled(config, run), dataset, progress)
     run.remove_leftovers("train")
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     folder = run.stage("train")
+    teachers: list[Loaded] | None = None
+    if before is not None and before != config:
+        teachers = load_teachers(config, dataset, progress)
+        # Before config.toml changes: killed in between, the same command finds the state its own.
+        _adopt(folder, settled(before, run), config, dataset, teachers)
+    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     if _is_finished(config, run, dataset):
         progress.say("train: unchanged, skipped")
         _remove_state(folder)
         write_report(run)
         return run.read_record("train")
-    teachers = load_teachers(config, dataset, progress)
+    if teachers is None:
+        teachers = load_teachers(config, dataset, progress)
     models = [teacher.model for teacher in teachers]
     trained = train(config, dataset, folder / "state", progress, after_epoch, models)
     record = _write(config, run, dataset, trained, teachers)
@@ -100,11 +116,41 @@ def with_batch_size(config: Config, dataset: Dataset, progress: Progress) -> Con
 
 
 def load_noted(config: Config, progress: Progress) -> Dataset:
-    """Load the configured data set and show its notes (splits that were made, duplicates)."""
+    """Load the configured data set and show its notes (splits that were made, duplicates).
+
+    Raises:
+        DataError: as ``load_dataset``; a val or test that is train for the most part.
+    """
     dataset = load_dataset(config.data, progress=True)
+    for split in ("val", "test"):
+        refuse_overlap(dataset, split)
     for note in dataset.notes:
         progress.say(f"note: {note}")
     return dataset
+
+
+def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
+    """``config`` with other learning rates, by their names in RATES."""
+    now = config.train
+    train = replace(
+        now,
+        learning_rate=rates.get("learning_rate", now.learning_rate),
+        head_learning_rate=rates.get("head_learning_rate", now.head_learning_rate),
+    )
+    return replace(config, train=train)
+
+
+def _adopt(
+    folder: Path, before: Config, config: Config, dataset: Dataset, teachers: list[Loaded]
+) -> None:
+    models = [teacher.model for teacher in teachers]
+    change = {
+        key: [getattr(before.train, key), getattr(config.train, key)]
+        for key in RATES
+        if getattr(before.train, key) != getattr(config.train, key)
+    }
+    old, new = (state_key(each, dataset, models) for each in (before, config))
+    Checkpoint(folder / "state").adopt(old, new, change)
 
 
 def resume_config(path: Path) -> tuple[Config, RunDir]:
@@ -139,6 +185,7 @@ def _write(
         "val_loss": Measurement(best["val_loss"], "nat", n=len(dataset.val)).to_json(),
         "best_epoch": trained.progression.best_epoch,
         "epochs": len(history),
+        "changes": trained.progression.changes,
         "seconds": round(sum(entry["seconds"] for entry in history), 1),
         "class_names": list(dataset.class_names),
         "data": dataset.origin
@@ -221,6 +268,4 @@ def _same_training(old: Config, new: Config) -> bool:
 
 
 def _remove_state(folder: Path) -> None:
-    from edgecell.checkpoint import Checkpoint
-
     Checkpoint(folder / "state").clear()

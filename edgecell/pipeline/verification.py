@@ -15,8 +15,10 @@ from converters.verify import VerifyBudget, VerifyReport, require, verify
 from edgecell import plots
 from edgecell.config import Config, DataConfig, VerifyConfig
 from edgecell.data import Dataset
+from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Adjust, Target, data_hash, load_data, resolve, where_to_write
 from edgecell.progress import Progress
@@ -42,6 +44,8 @@ def verify_target(
     pair = find_pair(path, reference, output)
     dataset = load_data(pair.subject, data, progress=True)
     config = adjust(pair.subject.config)
+    for split in config.verify.split.split("+"):
+        refuse_overlap(dataset, split)
     record, failure = verify_in(pair.run, pair.subject, config, pair.files, dataset, progress)
     if pair.subject.run is not None and output is None:
         write_report(pair.subject.run)
@@ -106,6 +110,7 @@ def verify_in(
     """Verify ``files`` against ``target.model`` and record every verdict in ``run``."""
     reference = KerasPredictor(target.model)
     images, labels = verify_images(reference, target, dataset, config.verify.split, progress)
+    notes = _doubts(target.run, dataset, config.verify.split, images, progress)
     budget = budget_of(config.verify)
     folder = run.stage("verify")
     results, pictures, failure = [], [], None
@@ -138,9 +143,21 @@ def verify_in(
         input_hashes=data_hash(dataset, config.verify.split),
         outputs=pictures,
         config=asdict(config.verify),
-        results={"split": config.verify.split, "models": results},
+        results={"split": config.verify.split, "models": results, "notes": notes},
     )
     return record, failure
+
+
+def _doubts(
+    run: RunDir | None, dataset: Dataset, split: str, images: NDArray[np.uint8], progress: Progress
+) -> list[str]:
+    """What to say of the images of one split, or of several joined by '+', as they stand in a row."""
+    lines, start = [], 0
+    for name in split.split("+"):
+        count = len(dataset.split(name))
+        lines += doubts(run, dataset, name, images[start : start + count], progress)
+        start += count
+    return lines
 
 
 def budget_of(settings: VerifyConfig) -> VerifyBudget:

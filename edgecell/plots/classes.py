@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +21,30 @@ from edgecell.plots.style import (
     tidy,
 )
 
+MOST_ROWS = 100
+"""Classes that a figure has a row for; of more, those that need a look first."""
+
+
+def first_rows(
+    classes: Sequence[Mapping[str, Any]], urgency: Callable[[Mapping[str, Any]], float]
+) -> tuple[list[Mapping[str, Any]], str]:
+    """At most MOST_ROWS of ``classes``, in their order, and what to add to the title.
+
+    Of more, those of the least ``urgency``: 1,000 rows are a picture of five metres.
+    """
+    if len(classes) <= MOST_ROWS:
+        return list(classes), ""
+    places = sorted(range(len(classes)), key=lambda i: urgency(classes[i]))[:MOST_ROWS]
+    return [classes[i] for i in sorted(places)], f": the {MOST_ROWS} worst of {len(classes):,}"
+
 
 def per_class_bars(classes: Sequence[Mapping[str, Any]], *, title: str = "") -> Figure:
     """Precision, recall and F1 of each class, with the interval of F1.
 
     `classes`: the "classes" of an evaluation: name, support, and the measurements precision, recall
-    and f1 as JSON objects (a missing one draws no bar).
+    and f1 as JSON objects (a missing one draws no bar). Of more than MOST_ROWS those of the lowest F1.
     """
+    classes, some = first_rows(classes, lambda entry: entry["f1"].get("value", 2.0))
     count = len(classes)
     figure = new_figure(1.6 + max(0.52 * count, 1.2) if count <= 30 else 1.6 + 0.26 * count)
     axes = figure.subplots()
@@ -54,7 +71,7 @@ def per_class_bars(classes: Sequence[Mapping[str, Any]], *, title: str = "") -> 
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 1.1)
     axes.set_xticks(np.linspace(0, 1, 6))
-    tidy(axes, title=title or "Precision, recall and F1 per class", grid="x")
+    tidy(axes, title=title or f"Precision, recall and F1 per class{some}", grid="x")
     axes.tick_params(axis="y", length=0, labelsize=9 if count <= 30 else 6.5)
     axes.text(1.015, -0.62, "F1", fontsize=8.5, fontweight="bold", color=INK, va="bottom")
     figure.legend(
@@ -72,8 +89,10 @@ def f1_drops(
 ) -> Figure:
     """Reference F1 minus converted F1 per class: right of zero is worse.
 
-    `classes`: name, reference_f1, converted_f1, drop, passed. `allowed` draws the budget.
+    `classes`: name, reference_f1, converted_f1, drop, passed. `allowed` draws the budget. Of more than
+    MOST_ROWS those of the largest drops.
     """
+    classes, some = first_rows(classes, lambda entry: -entry["drop"])
     count = len(classes)
     figure = new_figure(1.7 + max((0.36 if count <= 30 else 0.2) * count, 1.0))
     axes = figure.subplots()
@@ -110,7 +129,7 @@ def f1_drops(
     axes.set_ylim(count - 0.4, -0.6)
     tidy(
         axes,
-        title=title or "F1 lost by conversion, per class",
+        title=title or f"F1 lost by conversion, per class{some}",
         x="F1 drop (right is worse)",
         grid="x",
     )

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edgecell.plots.classes import first_rows
 from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, VERMILION, new_figure, short, tidy
 
 
@@ -15,8 +16,9 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     """Drops with their 95 % intervals: accuracy and macro-F1 above, each class below.
 
     `gate`: a gate report in JSON types. Right of zero is worse; dashed lines are margin and budget.
+    Of very many classes those that lost most.
     """
-    classes = gate["classes"]
+    classes, some = first_rows(gate["classes"], _urgency)
     many = len(classes) > 30
     figure = new_figure(2.6 + (0.2 if many else 0.4) * len(classes))
     above, below = figure.subplots(2, 1, height_ratios=[2.2, max(0.8 * len(classes), 1.5)])
@@ -35,7 +37,12 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
             _interval(below, place + shift, row[key], color, label)
     _limit(below, gate["class_budget"], "budget")
     _rows(below, [f"{short(row['name'])}  ({row['support']})" for row in classes], 6 if many else 9)
-    tidy(below, x="drop, reference minus converted (right is worse)", grid="x")
+    tidy(
+        below,
+        title=some and f"Classes{some}",
+        x="drop, reference minus converted (right is worse)",
+        grid="x",
+    )
     below.tick_params(axis="y", length=0, labelsize=6 if many else 9)
     for label, row in zip(below.get_yticklabels(), classes, strict=True):
         label.set_color(VERMILION if row["worse"] else INK)
@@ -43,6 +50,11 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     handles, labels = below.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure
+
+
+def _urgency(row: Mapping[str, Any]) -> float:
+    """Smallest for the class that lost most, largest for one without images."""
+    return -max((row[key].get("value", -1.0) for key in ("recall_drop", "f1_drop")), default=0.0)
 
 
 def _interval(

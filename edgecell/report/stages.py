@@ -146,6 +146,7 @@ def verify_headline(results: dict[str, Any]) -> Html:
 
 def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
     """Per file: verdict, checks, and what happened to each class."""
+    notes = record["results"].get("notes", ())
     parts: list[Html] = []
     stems = [Path(model["file"]).stem for model in record["results"]["models"]]
     drawn = [folder / Path(name).name for name in record["outputs"] if name.endswith(".png")]
@@ -188,6 +189,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "Verification",
         "verify",
         *parts,
+        element("ul", *(element("li", note) for note in notes), cls="notes") if notes else "",
         lead="Each file against the trained model it came from, on the same images"
         f" ({record['results'].get('split', 'val')}). Agreement is between "
         "the two models; accuracy is against the labels. A drop is trained minus converted: positive is worse.",

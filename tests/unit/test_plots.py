@@ -49,6 +49,19 @@ def drops(count):
     ]
 
 
+def gate(count):
+    """A gate report of so many classes, none of which lost anything."""
+    none = {"unit": "fraction", "value": 0.0, "low": -0.01, "high": 0.01}
+    rows = [
+        {"name": f"{LONG} {i}", "support": 9, "recall_drop": none, "f1_drop": none, "worse": False}
+        for i in range(count)
+    ]
+    return {
+        **{"verdict": "equivalent", "n": 9 * count, "margin": 0.01, "class_budget": 0.02},
+        **{"accuracy_drop": none, "macro_f1_drop": none, "accuracy_worse": False, "classes": rows},
+    }
+
+
 def history(epochs):
     return [
         {
@@ -117,6 +130,29 @@ def test_figure_is_a_picture_of_sensible_size(name, tmp_path):
         assert 200 < image.height < 5000
         assert np.asarray(image.convert("L")).std() > 3  # something is drawn
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_of_a_thousand_classes_the_worst_are_drawn():
+    lost = {"unit": "fraction", "value": 0.5, "low": 0.4, "high": 0.6}
+    bars, dropped, tested = classes(1000), drops(1000), gate(1000)
+    bars[700] |= {"name": "weakest", "f1": score(0.1)}
+    dropped[700] |= {"name": "weakest", "drop": 0.3}
+    tested["classes"][700] |= {"name": "weakest", "f1_drop": lost, "worse": True}
+    figures = plots.per_class_bars(bars), plots.f1_drops(dropped), plots.gate_intervals(tested)
+    for figure in figures:
+        assert figure.get_size_inches()[1] < 32
+        axes = figure.axes[-1]
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert len(names) == 100
+        assert any(name.startswith("weakest") for name in names)
+        titles = [each.get_title(loc="left") for each in figure.axes]
+        assert any("the 100 worst of 1,000" in title for title in titles)
+
+
+def test_of_a_hundred_classes_all_are_drawn():
+    [axes] = plots.per_class_bars(classes(100)).axes
+    assert len(axes.get_yticklabels()) == 100
+    assert "worst" not in axes.get_title(loc="left")
 
 
 @pytest.mark.parametrize("name", ["qat", "pruning", "sizes_1", "sizes_14"])

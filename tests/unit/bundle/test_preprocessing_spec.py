@@ -107,7 +107,7 @@ ODD = {
     ),
     "very wide": lambda p: save(Image.fromarray(rgb(7, 900)), p / "a.png"),
     "very tall": lambda p: save(Image.fromarray(rgb(900, 3)), p / "a.png"),
-    "one pixel": lambda p: save(Image.fromarray(rgb(1, 1)), p / "a.png"),
+    "two pixels a side": lambda p: save(Image.fromarray(rgb(2, 2)), p / "a.png"),
     "the model's size": lambda p: save(Image.fromarray(rgb(32, 48)), p / "a.png"),
 }
 TARGETS = [(32, 48), (48, 32), (40, 40)]

@@ -191,13 +191,13 @@ def test_links_to_folders_elsewhere_are_followed(make_folder):
 
 def test_images_of_many_sizes_live_in_one_folder(make_folder):
     root = make_folder({"a": 4, "b": 4})
-    for i, size in enumerate([(1, 1), (3, 200), (300, 20)]):
+    for i, size in enumerate([(2, 2), (3, 200), (300, 20)]):
         Image.new("RGB", size, (i, 50, 90)).save(root / f"b/odd{i}.jpg")
     dataset = load(root)
     shapes = {
         dataset.split(s).source.read(i).shape for s in SPLITS for i in range(len(dataset.split(s)))
     }
-    assert shapes == {(9, 11, 3), (1, 1, 3), (200, 3, 3), (20, 300, 3)}
+    assert shapes == {(9, 11, 3), (2, 2, 3), (200, 3, 3), (20, 300, 3)}
     pixels = materialize(dataset.train, PreprocessSpec(16, 16))
     assert pixels.shape == (len(dataset.train), 16, 16, 3)
 
