@@ -123,7 +123,7 @@ def train(
     validation = prepare(dataset.val, spec, classes, class_weights=False, progress=progress)
 
     pixels = sample(images)
-    channels = measure(pixels)
+    channels = measure(pixels, dataset.train.labels[sample_rows(len(dataset.train))])
     _require_contrast(pixels)
     session = Session(
         config=config,

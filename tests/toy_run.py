@@ -57,7 +57,7 @@ def make(folder: Path) -> Path:
             "notes": [],
         },
         "images": {name: len(dataset.split(name)) for name in ("train", "val", "test")},
-        "channels": measure(toys.images(64, seed=5)[0]).to_json(),
+        "channels": measure(*toys.images(64, seed=5)).to_json(),
     }
     run.write_record("train", inputs=[], outputs=[model], config={}, results=results)
     quantize_target(folder, lambda found: found, None, None, Silent())

@@ -15,25 +15,26 @@ from numpy.typing import NDArray
 SAMPLE = 1000
 """Images that are measured at most, a seeded sample."""
 APART = 1.0
-"""Distance of two sets' means, in standard deviations of the images' means, from which on it is said.
-
-Between train, val and test of PBC and of the MedMNIST sets at hand it is at most 0.2; between two
-laboratories' blood cells 1.9.
-"""
+"""Distance of a mean from what train's classes span, in standard deviations within a class, from which
+on it is said. docs/plausible.md has what real sets come to."""
 _LEAST_SD = 1.0  # a grey level; a set of equal images has no deviation to measure by
 _FEWER = 0.25
 
 
 @dataclass(frozen=True)
 class Channels:
-    """Of the mean colours of ``images`` images, in 0…255: mean and sd over them, by R, G, B.
+    """Of the mean colours of ``images`` images, in 0…255, by R, G, B: the mean over them, ``sd`` within a
+    class, and the lowest and highest mean of a class.
 
-    ``warmth``: mean and sd of red minus blue, which changes its sign where the channels are swapped.
+    A set with other shares of the classes has its mean anywhere between ``low`` and ``high``. Without
+    classes both are ``mean``. ``warmth``: mean and sd of red minus blue, whose sign tells swapped channels.
     """
 
     images: int
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
     warmth: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -41,7 +42,9 @@ class Channels:
         return {
             "images": self.images,
             "mean": [round(value, 3) for value in self.mean],
-            "sd": [round(value, 3) for value in self.sd],
+            "sd_within_class": [round(value, 3) for value in self.sd],
+            "lowest_class_mean": [round(value, 3) for value in self.low],
+            "highest_class_mean": [round(value, 3) for value in self.high],
             "red_minus_blue": [round(value, 3) for value in self.warmth],
         }
 
@@ -49,7 +52,14 @@ class Channels:
     def from_json(cls, data: dict[str, Any]) -> Channels:
         """What :meth:`to_json` wrote."""
         mean, spread = data["red_minus_blue"]
-        return cls(data["images"], tuple(data["mean"]), tuple(data["sd"]), (mean, spread))
+        return cls(
+            data["images"],
+            mean=tuple(data["mean"]),
+            sd=tuple(data["sd_within_class"]),
+            low=tuple(data["lowest_class_mean"]),
+            high=tuple(data["highest_class_mean"]),
+            warmth=(mean, spread),
+        )
 
 
 @dataclass
@@ -71,9 +81,7 @@ class Running:
         if self.images == 0:
             raise ValueError("no images")
         mean = self.total / self.images
-        return Channels(
-            self.images, tuple(mean.tolist()), (0.0, 0.0, 0.0), (float(mean[0] - mean[2]), 0.0)
-        )
+        return of_means(np.tile(mean, (self.images, 1)))
 
 
 def flat(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -97,21 +105,37 @@ def sample_rows(count: int, seed: int = 0) -> NDArray[np.int64]:
     return np.sort(chosen).astype(np.int64)
 
 
-def measure(images: NDArray[np.uint8]) -> Channels:
-    """Measure images uint8 (N, H, W, 3), N at least 1: all of them up to SAMPLE, else a sample."""
+def measure(images: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> Channels:
+    """Measure images uint8 (N, H, W, 3), N at least 1: all of them up to SAMPLE, else a sample.
+
+    ``labels`` int (N,) are their classes; several labels to an image (N, C) count as none.
+    """
     if len(images) > SAMPLE:
-        images = images[sample_rows(len(images))]
-    return of_means(images.mean(axis=(1, 2), dtype=np.float64))
+        rows = sample_rows(len(images))
+        images, labels = images[rows], None if labels is None else labels[rows]
+    return of_means(images.mean(axis=(1, 2), dtype=np.float64), labels)
 
 
-def of_means(means: NDArray[np.float64]) -> Channels:
-    """From the mean colour of each image, (N, 3)."""
+def of_means(means: NDArray[np.float64], labels: NDArray[np.int64] | None = None) -> Channels:
+    """From the mean colour of each image, (N, 3), and its class (N,)."""
+    whole, within = means.mean(axis=0), means.std(axis=0)
+    low = high = whole
+    if labels is not None and labels.ndim == 1:
+        present, place = np.unique(labels, return_inverse=True)
+        centres = np.stack([means[place == i].mean(axis=0) for i in range(len(present))])
+        low, high = centres.min(axis=0), centres.max(axis=0)
+        if len(means) > 2 * len(
+            present
+        ):  # with an image or two of a class there is no spread in it
+            within = (means - centres[place]).std(axis=0)
     warmth = means[:, 0] - means[:, 2]
     return Channels(
         len(means),
-        tuple(means.mean(axis=0).tolist()),
-        tuple(means.std(axis=0).tolist()),
-        (float(warmth.mean()), float(warmth.std())),
+        mean=tuple(whole.tolist()),
+        sd=tuple(within.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+        warmth=(float(warmth.mean()), float(warmth.std())),
     )
 
 
@@ -136,14 +160,15 @@ def drift_line(train: Channels, found: Channels, where: str) -> str:
     colour = ("red", "green", "blue")[worst]
     return (
         f"images of {where} look otherwise than those the model was trained on: mean {colour}"
-        f" {found.mean[worst]:.0f} there, {train.mean[worst]:.0f} in train"
-        f" ({abs(apart[worst]):.1f} standard deviations apart); figures there say little about it"
+        f" {found.mean[worst]:.0f} there, {train.mean[worst]:.0f} in train and no class beyond"
+        f" {(train.low if apart[worst] < 0 else train.high)[worst]:.0f}; what the model says there is"
+        " not what it was judged by"
     )
 
 
 def _apart(train: Channels, mean: tuple[float, ...]) -> list[float]:
-    """How far from train's each mean is, in train's standard deviations."""
+    """How far each mean is outside of what train's classes span, in standard deviations within one."""
     return [
-        (there - here) / max(sd, _LEAST_SD)
-        for here, there, sd in zip(train.mean, mean, train.sd, strict=True)
+        (min(there - low, 0.0) + max(there - high, 0.0)) / max(sd, _LEAST_SD)
+        for low, high, there, sd in zip(train.low, train.high, mean, train.sd, strict=True)
     ]

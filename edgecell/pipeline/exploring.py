@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,6 +31,8 @@ PAIRS = 24
 """Near-duplicate pairs on their sheet."""
 MOST_CLASSES = 40
 """Classes on the sheets of samples and of means; the tables have them all."""
+MOST_BARS = 100
+"""Classes that are drawn one below the other."""
 _LARGEST = 160  # side of an image that is kept for a sheet, pixels
 
 
@@ -77,13 +80,14 @@ def _draw(
     seed: int,
 ) -> list[Path]:
     names = dataset.class_names
+    extremes = _extremes(report["counts"])
     drawn = [
-        plots.save(plots.class_distribution(names, report["counts"]), folder / "classes.png"),
+        plots.save(_distribution(names, report["counts"], extremes), folder / "classes.png"),
         plots.save(_samples(dataset, report, seed), folder / "samples.png"),
         plots.save(plots.channel_histograms(report["histograms"]), folder / "histograms.png"),
     ]
     train = looks["train"].classes
-    shown = [label for label in range(len(names)) if label in train]
+    shown = [label for label in extremes if label in train]
     if shown:
         named = [names[label] for label in shown]
         rows = [report["channels_by_class"]["train"][label] for label in shown]
@@ -120,6 +124,23 @@ def _draw(
     for stale in set(folder.glob("*.png")) - set(drawn):
         stale.unlink()  # of an earlier exploration, of images that had several sizes
     return drawn
+
+
+def _extremes(counts: Mapping[str, Any]) -> list[int]:
+    """All classes in order, or of more than MOST_BARS half as many of train's largest and smallest."""
+    train = counts["train"]
+    if len(train) <= MOST_BARS:
+        return list(range(len(train)))
+    ranked = np.argsort(train, kind="stable").tolist()
+    half = MOST_BARS // 2
+    return sorted([*ranked[:half], *ranked[-half:]])
+
+
+def _distribution(names: tuple[str, ...], counts: Mapping[str, Any], kept: list[int]) -> Figure:
+    some = {split: [numbers[label] for label in kept] for split, numbers in counts.items()}
+    half = f"{len(kept) // 2} smallest and {len(kept) // 2} largest of {len(names):,} classes"
+    title = "" if len(kept) == len(names) else f"The {half}, shares of these"
+    return plots.class_distribution([names[label] for label in kept], some, title=title)
 
 
 def _samples(dataset: Dataset, report: Mapping[str, Any], seed: int) -> Any:

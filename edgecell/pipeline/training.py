@@ -76,7 +76,7 @@ def train_run(
     run.remove_leftovers("train")
     folder = run.stage("train")
     teachers: list[Loaded] | None = None
-    if before is not None and before != config:
+    if before is not None and rates_of(before) != rates_of(config):
         teachers = load_teachers(config, dataset, progress)
         # Before config.toml changes: killed in between, the same command finds the state its own.
         _adopt(folder, settled(before, run), config, dataset, teachers)
@@ -129,6 +129,11 @@ def load_noted(config: Config, progress: Progress) -> Dataset:
     return dataset
 
 
+def rates_of(config: Config) -> dict[str, float]:
+    """The learning rates of ``config`` by their names in RATES."""
+    return {key: getattr(config.train, key) for key in RATES}
+
+
 def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
     """``config`` with other learning rates, by their names in RATES."""
     now = config.train
@@ -144,11 +149,8 @@ def _adopt(
     folder: Path, before: Config, config: Config, dataset: Dataset, teachers: list[Loaded]
 ) -> None:
     models = [teacher.model for teacher in teachers]
-    change = {
-        key: [getattr(before.train, key), getattr(config.train, key)]
-        for key in RATES
-        if getattr(before.train, key) != getattr(config.train, key)
-    }
+    was, now = rates_of(before), rates_of(config)
+    change = {key: [was[key], now[key]] for key in RATES if was[key] != now[key]}
     old, new = (state_key(each, dataset, models) for each in (before, config))
     Checkpoint(folder / "state").adopt(old, new, change)
 

@@ -18,6 +18,7 @@ from edgecell.report.elements import (
     facts,
     is_measurement,
     join,
+    long_table,
     measurement,
     section,
     table,
@@ -212,7 +213,9 @@ def _per_class(models: list[dict[str, Any]]) -> Html:
             cells.append(element("span", shown, cls="low") if _f1(row) == low < 2 else shown)
         rows.append(cells)
     columns = ["Class", "Images", *_short_names(models)]
-    return table(columns, rows, numeric=range(1, len(columns)))
+    each = zip(*(model["quality"]["classes"] for model in models), strict=True)
+    urgency = [min(map(_f1, entries)) for entries in each]
+    return long_table(columns, rows, urgency, numeric=range(1, len(columns)))
 
 
 def _short_names(models: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -49,6 +49,10 @@ def section(title: str, anchor: str, *children: object, lead: str = "") -> Html:
     return element("section", element("h2", title), opening, *children, id=anchor)
 
 
+MOST_ROWS = 100
+"""Rows that a table of classes has before it is folded."""
+
+
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, numeric: Sequence[int] = ()
 ) -> Html:
@@ -63,6 +67,24 @@ def table(
     body = join(*(row("td", cells) for cells in rows))
     whole = element("table", element("thead", row("th", columns)), element("tbody", body))
     return element("div", whole, cls="scroll", tabindex="0")
+
+
+def long_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    urgency: Sequence[float],
+    *,
+    numeric: Sequence[int] = (),
+) -> Html:
+    """A table of classes: of more than MOST_ROWS those of the least ``urgency``, all of them folded away."""
+    if len(rows) <= MOST_ROWS:
+        return table(columns, rows, numeric=numeric)
+    first = sorted(range(len(rows)), key=lambda i: urgency[i])[:MOST_ROWS]
+    return join(
+        element("p", f"The {MOST_ROWS} lowest of {len(rows):,} classes, the lowest first:"),
+        table(columns, [rows[i] for i in first], numeric=numeric),
+        details(f"All {len(rows):,} classes", table(columns, rows, numeric=numeric)),
+    )
 
 
 def details(summary: str, *children: object) -> Html:

@@ -14,6 +14,7 @@ from edgecell.report.elements import (
     element,
     facts,
     join,
+    long_table,
     measurement,
     section,
     table,
@@ -244,7 +245,12 @@ def evaluate_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
         f"Evaluation of {name}" if name else "Evaluation",
         "evaluate" if folder.name == "evaluate" else f"evaluate-{folder.name}",
         facts(scores),
-        table(["Class", "Images", "Precision", "Recall", "F1"], rows, numeric=(1, 2, 3, 4)),
+        long_table(
+            ["Class", "Images", "Precision", "Recall", "F1"],
+            rows,
+            [row["f1"].get("value", 2.0) for row in results["classes"]],
+            numeric=(1, 2, 3, 4),
+        ),
         _figures(record, folder, pictures),
         element("ul", *(element("li", note) for note in results["notes"]), cls="notes")
         if results["notes"]

@@ -169,6 +169,13 @@ def test_verbs_before_their_time(edgecell: Run, tmp_path: Path) -> None:
     refuse(edgecell("evaluate", tmp_path / "nowhere"), 6, "nowhere")
 
 
+def test_resume_takes_learning_rates_and_nothing_else(edgecell: Run, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    refuse(edgecell("train", "--resume", nowhere, "--epochs", "3"), 2, "but for --learning-rate")
+    rates = ["--learning-rate", "1e-4", "--head-learning-rate", "1e-3"]
+    refuse(edgecell("train", "--resume", nowhere, *rates), 6, "nowhere")
+
+
 def test_interrupted_training_goes_on(easy_npz: Path, tmp_path: Path) -> None:
     """Ctrl-C ends with 130 and leaves a state that --resume takes to the end."""
     import signal

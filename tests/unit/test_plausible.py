@@ -19,6 +19,7 @@ import toys
 from PIL import Image
 
 from converters.calibration import calibration_set
+from converters.gate import judge
 from edgecell import train as train_module
 from edgecell.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainConfig
 from edgecell.data import load_dataset
@@ -388,6 +389,21 @@ def test_a_thousand_classes_are_judged_with_short_notes() -> None:
     [note] = results["notes"]
     assert note.startswith("fewer than 30 images of species 0, ")
     assert " and 992 more: read the interval" in note
+
+
+def test_of_a_thousand_classes_one_that_fails_is_named_after_correction_over_all() -> None:
+    labels = np.repeat(np.arange(1000), 3)
+    before = labels.copy()
+    after = np.where(labels == 700, 0, labels)
+    names = tuple(f"species {i}" for i in range(1000))
+    few = judge(labels, before, after, names, margin=0.01, class_budget=0.05)
+    assert few.verdict == "equivalent"  # three images of a class prove nothing after 2,000 tests
+    assert few.classes[700].recall_p_holm == 1.0
+    labels = np.concatenate([labels, np.full(40, 700)])
+    before, after = labels.copy(), np.where(labels == 700, 0, labels)
+    many = judge(labels, before, after, names, margin=0.01, class_budget=0.05)
+    assert many.verdict == "worse"
+    assert [row.name for row in many.worse_classes] == ["species 700"]
 
 
 # ------------------------------------------------------------------------------- the table

@@ -492,3 +492,13 @@ def test_files_of_one_precision_have_columns_of_their_own(tmp_path):
     assert heads([("a-float32", "float32"), ("a-int8", "int8")]) == ["float32", "int8"]
     twice = [("a-float32", "float32"), ("a-int8", "int8"), ("a-int8-search", "int8")]
     assert heads(twice) == ["float32", "int8", "int8-search"]
+
+
+@pytest.mark.parametrize(("count", "folded"), [(100, False), (101, True)])
+def test_a_table_of_very_many_classes_begins_with_the_lowest(count: int, folded: bool) -> None:
+    rows = [[f"class {i}", i] for i in range(count)]
+    page = elements.long_table(["Class", "F1"], rows, [-i for i in range(count)])
+    assert ("<details>" in page) == folded
+    first = re.findall(r"<td[^>]*>(class \d+)", page)[0]
+    assert first == ("class 100" if folded else "class 0")
+    assert page.count(">class 0<") == 1

@@ -36,6 +36,7 @@ def test_numbers_agree_with_numpy_and_survive_json() -> None:
     means = pictures.reshape(40, -1, 3).mean(axis=1)
     np.testing.assert_allclose(found.mean, means.mean(axis=0))
     np.testing.assert_allclose(found.sd, means.std(axis=0))
+    assert found.low == found.high == found.mean
     assert found.warmth[0] == pytest.approx((means[:, 0] - means[:, 2]).mean())
     again = Channels.from_json(json.loads(json.dumps(found.to_json())))
     np.testing.assert_allclose(again.mean, found.mean, atol=1e-3)
@@ -89,10 +90,37 @@ def test_flat_images_are_counted() -> None:
     assert flat_line(0, 5, "val") == ""
 
 
+def test_classes_span_what_their_shares_may_make_of_the_mean() -> None:
+    pictures = np.concatenate([images(60, PINK, 1), images(20, (120, 165, 170), 2)])
+    train = measure(pictures, np.arange(80) // 60)
+    np.testing.assert_allclose(train.high, [200, 165, 170], atol=5)
+    np.testing.assert_allclose(train.low, [120, 165, 170], atol=7)
+    assert max(train.sd) < 15
+    for colour in (PINK, (120, 165, 170), (160, 165, 170)):
+        assert drift_line(train, measure(images(50, colour, 3)), "val") == ""
+    assert "no class beyond 1" in drift_line(train, measure(images(50, (80, 165, 170), 3)), "val")
+
+
+def test_one_image_of_a_class_has_no_spread_of_its_own() -> None:
+    pictures = images(6, PINK, 1)
+    alone, together = measure(pictures, np.arange(6)), measure(pictures)
+    assert alone.sd == together.sd
+
+
+def test_several_labels_to_an_image_span_nothing() -> None:
+    pictures = images(6, PINK, 1)
+    assert measure(pictures, np.eye(6, dtype=np.int64)) == measure(pictures)
+
+
 def split(path: Path, name: str) -> np.ndarray:
     with np.load(path) as file:
         pictures = file[f"{name}_images"][:SAMPLE]
     return pictures if pictures.ndim == 4 else np.repeat(pictures[..., None], 3, axis=3)
+
+
+def labels(path: Path, name: str) -> np.ndarray:
+    with np.load(path) as file:
+        return file[f"{name}_labels"][:SAMPLE].reshape(-1)
 
 
 REAL = ("pbc28.npz", *(f"medmnist/{n}mnist.npz" for n in ("breast", "pneumonia", "retina")))
@@ -100,21 +128,25 @@ REAL = ("pbc28.npz", *(f"medmnist/{n}mnist.npz" for n in ("breast", "pneumonia",
 
 @pytest.mark.parametrize("name", REAL)
 def test_splits_of_real_sets_raise_no_false_alarm(shared: Path, name: str) -> None:
+    """Nor does a class by itself, as somebody's folder may hold."""
     path = shared / "data" / name
-    train = measure(split(path, "train"))
+    train = measure(split(path, "train"), labels(path, "train"))
     for other in ("val", "test"):
-        assert drift_line(train, measure(split(path, other)), other) == ""
-        assert not flat(split(path, other)).any()
+        pictures, classes = split(path, other), labels(path, other)
+        assert drift_line(train, measure(pictures), other) == ""
+        assert not flat(pictures).any()
+        for each in np.unique(classes):
+            assert drift_line(train, measure(pictures[classes == each]), other) == ""
 
 
 @pytest.mark.parametrize("name", ["pbc28.npz", "medmnist/retinamnist.npz"])
 def test_real_images_in_another_order_of_channels_are_told(shared: Path, name: str) -> None:
-    train = measure(split(shared / "data" / name, "train"))
+    train = measure(split(shared / "data" / name, "train"), labels(shared / "data" / name, "train"))
     swapped = measure(split(shared / "data" / name, "test")[..., ::-1])
     assert "look swapped (BGR for RGB)" in drift_line(train, swapped, "test")
 
 
 @pytest.mark.parametrize(("ours", "theirs"), list(permutations(REAL, 2)))
 def test_a_real_set_of_another_kind_is_told(shared: Path, ours: str, theirs: str) -> None:
-    train = measure(split(shared / "data" / ours, "train"))
+    train = measure(split(shared / "data" / ours, "train"), labels(shared / "data" / ours, "train"))
     assert "look" in drift_line(train, measure(split(shared / "data" / theirs, "test")), "test")
