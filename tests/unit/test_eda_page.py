@@ -184,3 +184,13 @@ def test_a_missing_picture_is_an_error_and_no_page(explored, tmp_path):
         write_page(tmp_path, found.report, [tmp_path / "classes.png"])
     assert not (tmp_path / "index.html").exists()
     assert "<img" not in render(found.report, {})
+
+
+def test_of_very_many_classes_the_largest_and_the_smallest_are_drawn() -> None:
+    counts = {"train": [5] * 60 + [1] * 50 + [9] * 50, "val": [1] * 160}
+    kept = exploring._extremes(counts)
+    assert kept == list(range(60, 160))
+    figure = exploring._distribution(tuple(f"kind {i}" for i in range(160)), counts, kept)
+    assert len(figure.axes[0].get_yticklabels()) == 100
+    few = {"train": [5, 1, 9]}
+    assert exploring._extremes(few) == [0, 1, 2]
