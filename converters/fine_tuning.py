@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgecell import device, metrics
 from edgecell.batches import TrainingImages, epoch_batches, steps_per_epoch
-from edgecell.checkpoint import Checkpoint, Progression
+from edgecell.checkpoint import Checkpoint, Progression, Snapshot
 from edgecell.config import AugmentConfig, TuningConfig
 from edgecell.distillation import mixed_loss
 from edgecell.errors import ConfigError
@@ -171,7 +171,8 @@ def tune(
         entry |= student.measure(judge)
         entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
         best_now = _note(progression, entry, student.ready())
-        checkpoint.save(progression, student.model, optimizer, best_now=best_now, key=key)
+        found = Snapshot.of(student.model, optimizer)
+        checkpoint.save(progression, found, best_now=best_now, key=key)
         progress.advance(
             steps,
             f"loss {entry['loss']:.4f}  val agreement {entry['val_agreement']:.4f}"

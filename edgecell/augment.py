@@ -7,6 +7,7 @@ what an uninterrupted one would have seen.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -15,15 +16,34 @@ from edgecell.config import AugmentConfig
 _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
-def augment(images: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+class Rows(NamedTuple):
+    """Which images of a batch of ``whole`` these are: int64 (B,). They draw what they would draw in it."""
+
+    places: tf.Tensor
+    whole: int
+
+
+def count_of(images: tf.Tensor, rows: Rows | None) -> tf.Tensor | int:
+    """For how many images numbers are drawn."""
+    return tf.shape(images)[0] if rows is None else rows.whole
+
+
+def own(numbers: tf.Tensor, rows: Rows | None, axis: int = 0) -> tf.Tensor:
+    """Of the numbers drawn for a whole batch, those of its images that are here."""
+    return numbers if rows is None else tf.gather(numbers, rows.places, axis=axis)
+
+
+def augment(
+    images: tf.Tensor, seed: tf.Tensor, config: AugmentConfig, rows: Rows | None = None
+) -> tf.Tensor:
     """uint8 (B, H, W, 3) → float32 (B, H, W, 3) in 0…255; ``seed`` is int32 or int64 (2,)."""
-    draws = tf.random.stateless_uniform([tf.shape(images)[0], 8], seed)
+    draws = own(tf.random.stateless_uniform([count_of(images, rows), 8], seed), rows)
     images = _symmetries(images, draws, config)
     if config.shift:
         images = _shift(images, draws[:, 3:5], config.shift)
     pixels = tf.cast(images, tf.float32)
     if config.rotation or config.zoom:
-        pixels = _affine(pixels, seed + 3, config)
+        pixels = _affine(pixels, seed + 3, config, rows)
     if config.contrast:
         factor = 1.0 + config.contrast * _signed(draws[:, 5])
         mean = tf.reduce_mean(pixels, axis=[1, 2, 3], keepdims=True)
@@ -70,10 +90,13 @@ def _shift(images: tf.Tensor, draws: tf.Tensor, largest: float) -> tf.Tensor:
     return images
 
 
-def _affine(pixels: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+def _affine(
+    pixels: tf.Tensor, seed: tf.Tensor, config: AugmentConfig, rows: Rows | None
+) -> tf.Tensor:
     """Turn and zoom each image about its centre, bilinear; the border shows the mirrored image."""
-    count, height, width = tf.shape(pixels)[0], tf.shape(pixels)[1], tf.shape(pixels)[2]
-    draws = 2.0 * tf.random.stateless_uniform([2, count], seed) - 1.0
+    height, width = tf.shape(pixels)[1], tf.shape(pixels)[2]
+    uniform = tf.random.stateless_uniform([2, count_of(pixels, rows)], seed)
+    draws = 2.0 * own(uniform, rows, axis=1) - 1.0
     angle = draws[0] * (config.rotation * math.pi / 180.0)
     # A zoom of z per cent in is as likely as one out.
     scale = tf.exp(draws[1] * math.log1p(config.zoom))

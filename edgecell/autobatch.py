@@ -12,8 +12,8 @@ from edgecell.config import Config
 from edgecell.learner import Learner
 from edgecell.models.registry import build_model, set_trainable
 from edgecell.objective import Objective
+from edgecell.optimizers import make_optimizer
 from edgecell.progress import Progress
-from edgecell.train import make_optimizer
 
 SIZES = (32, 64, 128, 256)
 STEPS = 4

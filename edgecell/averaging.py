@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from numpy.typing import NDArray
+
+from edgecell.distribution import assign_on_each
 
 
 class WeightAverage:
@@ -22,28 +26,44 @@ class WeightAverage:
 
     def __init__(self, model: keras.Model, decay: float) -> None:
         self._model, self._decay = model, decay
+        # BatchNorm's statistics differ from device to device until they are read: so do their averages.
         self.variables = [
-            tf.Variable(weight, trainable=False, name=f"average/{position}")
-            for position, weight in enumerate(model.weights)
+            tf.Variable(
+                value,
+                trainable=False,
+                name=f"average/{position}",
+                synchronization=weight.synchronization,
+                aggregation=weight.aggregation,
+            )
+            for position, (value, weight) in enumerate(
+                zip(model.get_weights(), model.weights, strict=True)
+            )
         ]
 
     def update(self, step: tf.Tensor) -> None:
         """Take in the model's weights after ``step`` (an integer, from 0)."""
         done = tf.cast(step, tf.float32)
         keep = tf.minimum(self._decay, (1.0 + done) / (10.0 + done))
-        for average, weight in zip(self.variables, self._model.weights, strict=True):
-            average.assign_sub((1.0 - keep) * (average - weight))
+        moved = [
+            average - (1.0 - keep) * (average - weight)
+            for average, weight in zip(self.variables, self._model.weights, strict=True)
+        ]
+        assign_on_each(self.variables, moved)
+
+    def values(self) -> list[NDArray[np.float32]]:
+        """The average of each of the model's weights, in order."""
+        return [average.numpy() for average in self.variables]
 
     def restart(self) -> None:
         """Begin again from the model's present weights."""
-        for average, weight in zip(self.variables, self._model.weights, strict=True):
-            average.assign(weight)
+        for average, value in zip(self.variables, self._model.get_weights(), strict=True):
+            average.assign(value)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within the block the model holds the average; afterwards its own weights again."""
         own = self._model.get_weights()
-        self._model.set_weights([average.numpy() for average in self.variables])
+        self._model.set_weights(self.values())
         try:
             yield
         finally:

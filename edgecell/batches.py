@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from edgecell.augment import augment
+from edgecell.augment import Rows, augment
 from edgecell.config import AugmentConfig
 from edgecell.data.types import Split, materialize, read_into
 from edgecell.errors import DataError
@@ -17,6 +17,7 @@ from edgecell.mixing import mix
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.scratch import ScratchRows
+from edgecell.share import WHOLE, Share
 
 MEMORY_LIMIT = 1_200_000_000
 """Bytes of resized images that are kept in memory; larger splits are read batch by batch.
@@ -156,24 +157,40 @@ def epoch_batches(
     epoch: int,
     mixup: float = 0.0,
     cutmix: float = 0.0,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """One epoch of (pixels float32 (B, H, W, 3) in 0…255, one-hot (B, C), weights (B,)).
 
     Of images with several labels: (pixels, labels 0 or 1 (B, C), weights (B, C)). Order, augmentation
-    and mixing are functions of (seed, epoch).
+    and mixing are functions of (seed, epoch). With a ``share`` each batch comes in its parts, one after
+    the other, whose images are those that they are in the whole batch.
     """
     order = epoch_order(images, batch_size=batch_size, seed=seed, epoch=epoch)
+    steps = steps_per_epoch(images, batch_size)
+    whole = len(order) // steps
+    # An image is mixed with the one before it, which may be another part's.
+    before = int(share != WHOLE and bool(mixup or cutmix))
+    places = share.places(whole, before=before)
     shape = [None, images.spec.height, images.spec.width, 3]
     labels, several = tf.constant(images.split.labels, tf.int64), images.split.multi_label
     weights = tf.constant(images.sample_weights, tf.float32)
 
-    def batch(step: tf.Tensor, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def batch(
+        step: tf.Tensor, places: tf.Tensor, indices: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        rows = None if share == WHOLE else Rows(places, whole)
         pixels = tf.ensure_shape(tf.numpy_function(images.gather, [indices], tf.uint8), shape)
         key = tf.stack([tf.constant(seed * 100_003 + epoch, tf.int64), step])
         found = tf.gather(labels, indices)
         targets = tf.cast(found, tf.float32) if several else tf.one_hot(found, images.class_count)
-        made = augment(pixels, key, config), targets, tf.gather(weights, indices)
-        return mix(made, key + 5, mixup=mixup, cutmix=cutmix)
+        made = augment(pixels, key, config, rows), targets, tf.gather(weights, indices)
+        pixels, targets, chosen = mix(made, key + 5, mixup=mixup, cutmix=cutmix, rows=rows)
+        return pixels[before:], targets[before:], chosen[before:]
 
-    dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size).enumerate()
+    parts = (
+        np.repeat(np.arange(steps), len(places)),
+        np.tile(places, (steps, 1)),
+        order.reshape(steps, whole)[:, places].reshape(-1, places.shape[1]),
+    )
+    dataset = tf.data.Dataset.from_tensor_slices(parts)
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)

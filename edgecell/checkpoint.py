@@ -54,6 +54,31 @@ class Progression:
         self.learning_rate_factor = 1.0
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """What a model, its optimizer and its weights' average hold, as arrays; ``average`` empty for none."""
+
+    weights: list[np.ndarray]
+    slots: list[np.ndarray]
+    average: list[np.ndarray]
+
+    @classmethod
+    def of(
+        cls,
+        model: keras.Model,
+        optimizer: keras.optimizers.Optimizer,
+        average: WeightAverage | None = None,
+    ) -> Snapshot:
+        """To be taken by all workers of a training together: reading what differs by device is a sum."""
+        slots = [variable.numpy() for variable in optimizer.variables]
+        return cls(model.get_weights(), slots, average.values() if average else [])
+
+    @property
+    def judged(self) -> list[np.ndarray]:
+        """The weights that val sees, and that are kept of the best epoch: the average, if there is one."""
+        return self.average or self.weights
+
+
 class Checkpoint:
     """Reads and writes the state under one folder (``RUN/train/state``)."""
 
@@ -63,23 +88,17 @@ class Checkpoint:
     def save(
         self,
         progression: Progression,
-        model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        found: Snapshot,
         *,
         best_now: bool,
         key: str,
-        average: WeightAverage | None = None,
     ) -> None:
-        """Write the state after an epoch; ``key`` names the configuration it belongs to.
-
-        With an ``average`` it is the average that was validated, so it is what the best epoch keeps.
-        """
+        """Write the state after an epoch; ``key`` names the configuration it belongs to."""
         epoch = progression.epochs_done
-        state = _pack(model.get_weights(), [v.numpy() for v in _slots(optimizer, average)])
+        state = _pack(found.weights, [*found.slots, *found.average])
         atomic_write_bytes(self.folder / f"epoch-{epoch}.npz", state)
         if best_now:
-            kept = [v.numpy() for v in average.variables] if average else model.get_weights()
-            best = _pack(kept, [])
+            best = _pack(found.judged, [])
             atomic_write_bytes(self.folder / f"best-{epoch}.npz", best)
             progression.best_sha256 = sha256_bytes(best)
         data = asdict(progression)

@@ -107,7 +107,8 @@ class TrainConfig:
     ``batch_size`` 0 is "auto": measured, and written down as what was found. ``cache_features``
     computes a frozen backbone's features once where the head has 2 epochs or more; it then sees
     images as they are, without augmentation. ``stop_at`` ends the training at the first epoch whose
-    val figure reaches it, 0 never.
+    val figure reaches it, 0 never. ``strategy`` "mirrored" shares each batch among all devices of this
+    machine, "multiworker" among the processes that TF_CONFIG names.
     """
 
     head_epochs: int = 1
@@ -134,6 +135,7 @@ class TrainConfig:
     stop_at: float = 0.0
     seed: int = 0
     deterministic: bool = False
+    strategy: Literal["one", "mirrored", "multiworker"] = "one"
 
     def __post_init__(self) -> None:
         _between("train.head_epochs", self.head_epochs, 0, 1000)
@@ -164,6 +166,11 @@ class TrainConfig:
                 " allowed: 0, or --schedule cosine"
             )
         _between("train.seed", self.seed, 0, MAX_SEED)
+        if self.strategy != "one" and self.batch_size == 0:
+            raise ConfigError(
+                f"train.batch_size is auto, which measures one device, with the strategy"
+                f" {self.strategy}; give the batch of all devices together, such as --batch-size 256"
+            )
 
 
 @dataclass(frozen=True)

@@ -56,3 +56,9 @@ class ArtifactError(EdgecellError):
     """A file on disk (model, record, run directory) that is missing, corrupt or altered."""
 
     exit_code = 6
+
+
+class WorkerError(EdgecellError):
+    """Another process of a training on several machines that ended or cannot be reached."""
+
+    exit_code = 6

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from edgecell.averaging import WeightAverage
+from edgecell.distribution import assign_on_each
 from edgecell.objective import Objective
 
 Teacher = Callable[[tf.Tensor], tf.Tensor]
@@ -34,6 +35,8 @@ class Learner(keras.Model):
         super().__init__(model.inputs, model.outputs)
         self._objective, self._average = objective, average
         self._loss = keras.metrics.Mean(name="loss")
+        # Metrics are those of all devices already.
+        self.distribute_reduction_method = "first"
         # A function, not a model: Keras would take a model's weights for this one's.
         self._teach = (lambda pixels: teacher(pixels)) if teacher else None
         shares = rates or {}
@@ -51,7 +54,9 @@ class Learner(keras.Model):
         with tf.GradientTape() as tape:
             probabilities = self(pixels, training=True)
             loss = self._objective(probabilities, targets, weights, taught)
-        self._update(tape, loss)
+            # Gradients of several devices are added up: of the mean over all of them, each has its part.
+            part = loss / self.distribute_strategy.num_replicas_in_sync
+        self._update(tape, part)
         if self._average is not None:
             self._average.update(self.optimizer.iterations)
         self._loss.update_state(loss)
@@ -68,5 +73,9 @@ class Learner(keras.Model):
         before = [tf.identity(variable) for variable, _ in slowed]
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         # A share of the step, whatever optimizer made it: Adam forgets the scale of its gradients.
-        for (variable, share), old in zip(slowed, before, strict=True):
-            variable.assign(old + share * (variable - old))
+        moved = [
+            old + share * (variable - old)
+            for (variable, share), old in zip(slowed, before, strict=True)
+        ]
+        if moved:
+            assign_on_each([variable for variable, _ in slowed], moved)

@@ -11,14 +11,17 @@ from edgecell.tasks import Task
 
 
 def crossentropy(task: Task, label_smoothing: float) -> keras.losses.Loss:
-    """Cross-entropy in nats of what the task's head gives.
+    """Cross-entropy in nats of what the task's head gives: weighted losses, of which the caller takes the mean.
 
     With several labels to an image it is the mean over labels of the binary one, and smoothing draws
     a target towards one half.
     """
     if task.multi_label:
         return LabelCrossentropy(label_smoothing)
-    return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+    # With several devices only the caller knows over how many images the mean is.
+    return keras.losses.CategoricalCrossentropy(
+        label_smoothing=label_smoothing, reduction=keras.losses.Reduction.NONE
+    )
 
 
 def accuracy(task: Task) -> Any:
@@ -37,7 +40,7 @@ class LabelCrossentropy(keras.losses.Loss):
     """
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        super().__init__(name="label_crossentropy")
+        super().__init__(keras.losses.Reduction.NONE, name="label_crossentropy")
         self.label_smoothing = label_smoothing
 
     def call(self, targets: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:

@@ -47,7 +47,8 @@ class Objective:
             hard = self._focal(probabilities, targets, weights)
         else:
             # Keras finds the logits behind the head: exact also where a probability is 0.
-            hard = self._plain(targets, probabilities, sample_weight=weights)
+            each = self._plain(targets, probabilities, sample_weight=weights)
+            hard = tf.reduce_sum(each) / tf.cast(tf.size(each), each.dtype)
         if taught is None:
             return hard
         soft = divergence(taught, probabilities, self.temperature, several=self.task.multi_label)

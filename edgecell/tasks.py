@@ -58,6 +58,12 @@ class Task:
         """Whether there are two classes, of which one is being looked for."""
         return self.name == BINARY
 
+    @property
+    def figure_names(self) -> tuple[str, ...]:
+        """The keys of :meth:`figures`."""
+        more = {"auc"} if self.multi_label else {"kappa"} if self.ordinal else set()
+        return ("loss", "accuracy", *sorted(more))
+
     def figures(
         self, labels: NDArray[np.int64], probabilities: NDArray[np.float32]
     ) -> dict[str, float]:
@@ -69,7 +75,7 @@ class Task:
             DataError: no label of a multi-label set has both positive and negative images.
         """
         if not np.isfinite(probabilities).all():
-            return dict.fromkeys(("loss", "accuracy", self.metric), math.nan)
+            return dict.fromkeys(self.figure_names, math.nan)
         if self.multi_label:
             return _label_figures(labels, probabilities)
         picked = np.clip(probabilities[np.arange(len(labels)), labels], 1e-7, 1.0)

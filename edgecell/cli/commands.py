@@ -73,11 +73,19 @@ def train(
         if seeds is not None:
             _train_seeds(config, seeds, output, as_json)
             return
-        run = training.start_run(config, output)
+        place = training.worker_place(config, output)
+        run = training.start_run(config, output) if place.chief else RunDir(output or Path())
+    place = training.worker_place(config, run.path)
     with display() as progress:
-        record = training.train_run(config, run, progress, before=before)
+        if not place.chief:
+            training.assist_run(config, run, progress)
+            record = {"worker": place.worker, "workers": place.workers}
+        else:
+            record = training.train_run(config, run, progress, before=before)
     if as_json:
         print_json(record)
+    elif not place.chief:
+        print_line(f"worker {place.worker} of {place.workers} is done; worker 0 writes {run.path}")
     else:
         show.trained(record, run.path)
 

@@ -171,6 +171,12 @@ TRAIN = (
         "Bitwise repeatable operations (slower).",
         switch=True,
     ),
+    Flag(
+        "--strategy",
+        "train.strategy",
+        "Share each batch among all devices here, or among the workers that TF_CONFIG names.",
+        click.Choice(["one", "mirrored", "multiworker"]),
+    ),
     Flag("--flip/--no-flip", "augment.flip", "Mirror images at random.", switch=True),
     Flag(
         "--quarter-turns/--no-quarter-turns",

@@ -45,6 +45,7 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
         EdgecellError: whatever a stage refuses.
     """
     check_settings(config)
+    training.only_alone(config, "a whole run")
     run = training.start_run(config, output)
     config = training.settled(config, run)
     progress.say(f"run: {run.path}")

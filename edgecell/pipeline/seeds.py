@@ -55,6 +55,7 @@ def train_seeds(
     Raises:
         ConfigError: ``output`` is a single run, or holds seeds of other settings.
     """
+    training.only_alone(config, "several seeds")
     if output is not None and (output / "config.toml").is_file():
         raise ConfigError(f"{output} is a single run; choose a new folder for the seeds")
     folder = output or RunDir.create(f"{config.name}-seeds", training.RUNS).path

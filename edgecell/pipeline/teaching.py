@@ -8,6 +8,7 @@ from typing import Any
 
 from edgecell.config import Config
 from edgecell.data import Dataset
+from edgecell.distribution import ONE, Devices
 from edgecell.errors import ConfigError, DataError
 from edgecell.keras_file import load_keras
 from edgecell.pipeline.targets import KERAS_SUFFIXES, Target, resolve
@@ -23,8 +24,10 @@ class Loaded:
     facts: dict[str, Any]
 
 
-def load_teachers(config: Config, dataset: Dataset, progress: Progress) -> list[Loaded]:
-    """The models of ``config.teacher.runs``.
+def load_teachers(
+    config: Config, dataset: Dataset, progress: Progress, devices: Devices = ONE
+) -> list[Loaded]:
+    """The models of ``config.teacher.runs``, on all ``devices``.
 
     Raises:
         ArtifactError: no such run or model. ConfigError: a file that is not a Keras model.
@@ -32,7 +35,8 @@ def load_teachers(config: Config, dataset: Dataset, progress: Progress) -> list[
     """
     loaded = []
     for target in _targets(config):
-        model = load_keras(target.model)
+        with devices.scope():
+            model = load_keras(target.model)
         classes = int(model.output_shape[-1])
         if classes != len(dataset.class_names):
             raise DataError(

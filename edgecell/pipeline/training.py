@@ -13,6 +13,8 @@ from edgecell.checkpoint import Checkpoint
 from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.data.duplicates import refuse_overlap
+from edgecell.device import configure
+from edgecell.distribution import Devices, Place, place_of, start
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.models.registry import architecture_of
 from edgecell.models.weights import trained_file
@@ -22,7 +24,7 @@ from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.tasks import task_named
-from edgecell.train import AfterEpoch, Trained, state_key, train
+from edgecell.train import AfterEpoch, Trained, assist, state_key, train
 
 RUNS = Path("artifacts/runs")
 PARTS = ("data", "model", "augment", "train", "teacher")
@@ -65,6 +67,7 @@ def train_run(
 
     A finished training with the same settings on the same images is left as it is. ``before`` is the
     configuration that the saved state is of, where ``config`` has other learning rates.
+    Of several workers this is the chief's part; the others call :func:`assist_run`.
 
     Raises:
         ArtifactError: no saved state to go on from with other rates.
@@ -75,25 +78,87 @@ def train_run(
     config = with_batch_size(settled(config, run), dataset, progress)
     run.remove_leftovers("train")
     folder = run.stage("train")
-    teachers: list[Loaded] | None = None
     if before is not None and rates_of(before) != rates_of(config):
-        teachers = load_teachers(config, dataset, progress)
         # Before config.toml changes: killed in between, the same command finds the state its own.
-        _adopt(folder, settled(before, run), config, dataset, teachers)
+        known = load_teachers(config, dataset, progress)
+        _adopt(folder, settled(before, run), config, dataset, known)
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     if _is_finished(config, run, dataset):
         progress.say("train: unchanged, skipped")
         _remove_state(folder)
         write_report(run)
         return run.read_record("train")
-    if teachers is None:
-        teachers = load_teachers(config, dataset, progress)
+    devices = start_devices(config, progress)
+    teachers = load_teachers(config, dataset, progress, devices)
     models = [teacher.model for teacher in teachers]
-    trained = train(config, dataset, folder / "state", progress, after_epoch, models)
+    trained = train(config, dataset, folder / "state", progress, after_epoch, models, devices)
     record = _write(config, run, dataset, trained, teachers)
     _remove_state(folder)
     write_report(run)
     return record
+
+
+def worker_place(config: Config, output: Path | None) -> Place:
+    """Which worker this process is in the training that ``output`` is for.
+
+    Raises:
+        ConfigError: as :func:`edgecell.distribution.place_of`; several workers without a common folder.
+    """
+    place = place_of(config.train.strategy)
+    if place.workers > 1 and output is None:
+        raise ConfigError(
+            f"{place.workers} workers train one run; say where with the same --output on each of them"
+        )
+    return place
+
+
+def assist_run(config: Config, run: RunDir, progress: Progress) -> None:
+    """Compute as a worker that is not the chief, which trains in ``run``; writes nothing.
+
+    Raises:
+        as :func:`train_run`, and WorkerError where another worker is gone.
+    """
+    dataset = load_noted(config, progress)
+    if _is_finished(config, run, dataset):
+        progress.say("train: unchanged, skipped")
+        return
+    devices = start_devices(config, progress)
+    teachers = load_teachers(config, dataset, progress, devices)
+    models = [teacher.model for teacher in teachers]
+    assist(config, dataset, run.stage("train") / "state", progress, models, devices)
+
+
+def start_devices(config: Config, progress: Progress) -> Devices:
+    """What the training runs on, before TensorFlow has computed anything; waits for other workers.
+
+    Raises:
+        as :func:`edgecell.distribution.start`.
+    """
+    place = place_of(config.train.strategy)
+    if place.workers > 1:
+        progress.say(f"worker {place.worker} of {place.workers}: waiting for the others")
+    configure(config.train.seed, config.train.deterministic)
+    devices = start(config.train.strategy)
+    if devices.strategy is not None and devices.count == 1:
+        progress.say("note: there is one device here, so nothing is shared")
+    elif devices.strategy is not None:
+        size = config.train.batch_size
+        each = f"{size // devices.count} images of each batch of {size}"
+        progress.say(f"{devices.count} devices, {each} to one; BatchNorm sees these alone")
+    return devices
+
+
+def only_alone(config: Config, what: str) -> None:
+    """Refuse several workers for something that one process has to do.
+
+    Raises:
+        ConfigError: ``config`` is for several workers.
+    """
+    if config.train.strategy == "multiworker":
+        raise ConfigError(
+            f"{what} cannot be shared by several workers; use 'edgecell train --strategy multiworker'"
+            " for one training, or the strategy mirrored or one"
+        )
 
 
 def settled(config: Config, run: RunDir) -> Config:
@@ -135,7 +200,13 @@ def rates_of(config: Config) -> dict[str, float]:
 
 
 def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
-    """``config`` with other learning rates, by their names in RATES."""
+    """``config`` with other learning rates, by their names in RATES.
+
+    Raises:
+        ConfigError: several workers, which would have to find the state changed at the same moment.
+    """
+    if rates:
+        only_alone(config, "a training taken up with another rate")
     now = config.train
     train = replace(
         now,

@@ -26,6 +26,7 @@ from edgecell.pipeline.teaching import teacher_files
 from edgecell.pipeline.training import (
     default_name,
     load_noted,
+    only_alone,
     settings_of,
     settled,
     train_run,
@@ -86,6 +87,7 @@ def tune_run(
         DataError, ArtifactError: from the data, the weights and the storage.
     """
     _check_space(plan.space)
+    only_alone(config, "a search")
     study = plan.study or default_name(config)
     run = RunDir.at(output or FOLDER / study)
     if run.stage("train").exists():

@@ -46,6 +46,7 @@ TIERS = (
         *("tuning", "delegation", "graph", "embedding", "packing"),
         *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
         "custody",
+        *("share", "distribution", "optimizers", "stage"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "autobatch", "report", "converters", "benchmarks", "bundle", "serve"),
@@ -58,7 +59,7 @@ WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
     *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
-    *("answers", "classifier", "tflite_metadata", "inspection", "serve", "custody"),
+    *("answers", "classifier", "tflite_metadata", "inspection", "serve", "custody", "share"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.

@@ -15,6 +15,7 @@ from edgecell.data.types import Split
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent
+from edgecell.share import Share
 
 SPEC = PreprocessSpec(16, 16)
 PLAIN = AugmentConfig(
@@ -168,3 +169,35 @@ def test_an_absent_class_weighs_nothing():
     labels = np.array([0, 0, 0, 2])
     present = compute_class_weight("balanced", classes=np.array([0, 2]), y=labels)
     np.testing.assert_allclose(balanced_weights(labels, 4), [present[0], 0, present[1], 0])
+
+
+LIVELY = AugmentConfig(rotation=15.0, zoom=0.1)
+
+
+def in_parts(images, of: int, mine: tuple[int, ...], **settings) -> list:
+    made = epoch_batches(
+        images, LIVELY, batch_size=8, seed=3, epoch=1, share=Share(of, mine), **settings
+    )
+    return [tuple(part.numpy() for part in batch) for batch in made]
+
+
+@pytest.mark.parametrize("settings", [{}, {"mixup": 0.4}, {"cutmix": 1.0}], ids=str)
+def test_parts_of_a_batch_are_together_the_batch(settings):
+    images = prepared()
+    whole = list(epoch_batches(images, LIVELY, batch_size=8, seed=3, epoch=1, **settings))
+    # Two workers of two devices each: the first has parts 0 and 1 of every batch, one after the other.
+    first, second = (in_parts(images, 4, mine, **settings) for mine in ((0, 1), (2, 3)))
+    assert len(whole) == 6 and len(first) == len(second) == 12
+    for step, batch in enumerate(whole):
+        parts = (*first[2 * step : 2 * step + 2], *second[2 * step : 2 * step + 2])
+        for wanted, *found in zip(batch, *parts, strict=True):
+            # Up to rounding: vectorised arithmetic rounds by an image's place in its batch.
+            np.testing.assert_allclose(np.concatenate(found), wanted.numpy(), rtol=0, atol=1e-4)
+    assert not np.array_equal(first[0][0], first[1][0])
+
+
+def test_a_batch_without_equal_parts_has_no_share():
+    with pytest.raises(ValueError, match="8 images have no 3 equal parts"):
+        in_parts(prepared(), 3, (0,))
+    assert Share(4, (1, 3)).places(8, before=1).tolist() == [[1, 2, 3], [5, 6, 7]]
+    assert Share(4, (0,)).places(8, before=1).tolist() == [[7, 0, 1]]

@@ -8,7 +8,7 @@ import pytest
 import tf_keras as keras
 
 from edgecell import checkpoint as checkpoint_module
-from edgecell.checkpoint import Checkpoint, Progression
+from edgecell.checkpoint import Checkpoint, Progression, Snapshot
 from edgecell.errors import ArtifactError
 
 
@@ -43,7 +43,8 @@ def saved(folder: Path, epochs: int = 2, best: int = 1):
             progression.best_epoch, progression.best_accuracy = epoch, 0.5
             progression.best_loss = 0.7
         progression.history.append({"epoch": epoch})
-        checkpoint.save(progression, model, optimizer, best_now=epoch == best, key="k")
+        found = Snapshot.of(model, optimizer)
+        checkpoint.save(progression, found, best_now=epoch == best, key="k")
     return checkpoint, progression, model, optimizer, kept
 
 
@@ -134,7 +135,7 @@ def test_a_death_before_the_state_file_leaves_the_older_state(tmp_path, monkeypa
     step(model, optimizer)
     after = Progression(**vars(before) | {"epochs_done": 3, "best_epoch": 3})
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(after, model, optimizer, best_now=True, key="k")
+        checkpoint.save(after, Snapshot.of(model, optimizer), best_now=True, key="k")
     assert written == ["epoch-3.npz", "best-3.npz"][: survivors + 1]
     found = checkpoint.load("k")
     assert found == before

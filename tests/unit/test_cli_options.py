@@ -33,6 +33,7 @@ VALUES = {
     "model.fit": ("crop", "crop"),
     "train.optimizer": ("sgd", "sgd"),
     "train.schedule": ("plateau", "plateau"),
+    "train.strategy": ("mirrored", "mirrored"),
     "teacher.runs": ("runs/big", ("runs/big",)),
     "quantize.input_type": ("int8", "int8"),
     "verify.split": ("val+test", "val+test"),

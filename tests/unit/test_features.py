@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgecell import autobatch, features
-from edgecell import train as train_module
+from edgecell import stage as stage_module
 from edgecell.autobatch import pick
 from edgecell.config import AugmentConfig, Config, ModelConfig, TrainConfig
 from edgecell.progress import Silent
@@ -44,7 +44,7 @@ def test_the_head_learns_the_same_from_cached_features(
         calls.append(args[1])
         return real(*args)
 
-    monkeypatch.setattr(train_module, "compute_features", compute)
+    monkeypatch.setattr(stage_module, "compute_features", compute)
     slow = train(with_head(False), tiny_dataset, tmp_path / "slow", Silent())
     assert calls == []
     fast = train(with_head(True), tiny_dataset, tmp_path / "fast", Silent())
@@ -62,7 +62,7 @@ def test_one_epoch_of_the_head_is_not_worth_a_cache(
     toy_network,
     monkeypatch,
 ):
-    monkeypatch.setattr(train_module, "compute_features", None)
+    monkeypatch.setattr(stage_module, "compute_features", None)
     settings = with_head(True)
     train(
         replace(settings, train=replace(settings.train, head_epochs=1)),

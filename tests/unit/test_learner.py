@@ -15,10 +15,11 @@ from edgecell.config import AugmentConfig, Config, ModelConfig, TeacherConfig, T
 from edgecell.learner import Learner
 from edgecell.models.registry import layer_rates
 from edgecell.objective import Objective
+from edgecell.optimizers import cosine
 from edgecell.progress import Silent
 from edgecell.tasks import MULTI_LABEL, TASKS
 from edgecell.teacher import ask, symmetries, weights_sha256
-from edgecell.train import cosine, state_key, train
+from edgecell.train import state_key, train
 
 PLAIN = AugmentConfig(
     flip=False, quarter_turns=False, brightness=0, contrast=0, saturation=0, shift=0

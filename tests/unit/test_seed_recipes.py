@@ -12,8 +12,9 @@ from edgecell.data import load_dataset
 from edgecell.errors import DataError
 from edgecell.models import MODELS, build_model
 from edgecell.models.registry import architecture_of, set_trainable
+from edgecell.optimizers import make_optimizer
 from edgecell.recipes import load_recipe, names, recipe_text
-from edgecell.train import make_optimizer, stages
+from edgecell.train import stages
 
 SEEDS = [name for name in names() if name.startswith("seed-")]
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from edgecell import device
+from edgecell import stage as stage_module
 from edgecell import train as train_module
 from edgecell.batches import prepare
 from edgecell.checkpoint import Checkpoint, Progression
@@ -22,10 +23,12 @@ from edgecell.config import AugmentConfig, Config, ModelConfig, TrainConfig
 from edgecell.data.types import Split
 from edgecell.errors import ArtifactError, DataError, DivergedError
 from edgecell.models.registry import build_model
+from edgecell.optimizers import make_optimizer
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Silent
+from edgecell.stage import Stage
 from edgecell.tasks import TASKS
-from edgecell.train import Stage, make_optimizer, stages, state_key, train
+from edgecell.train import stages, state_key, train
 
 SMALL = ModelConfig(alpha=0.35, image_size=32, weights="none", dropout=0.3)
 QUICK = TrainConfig(head_epochs=0, epochs=1, batch_size=24)
@@ -48,7 +51,7 @@ def scripted(monkeypatch):
     def script(*accuracies: float) -> None:
         left = iter(accuracies)
         monkeypatch.setattr(
-            train_module, "validate", lambda *_: {"loss": 1.0, "accuracy": next(left)}
+            stage_module, "validate", lambda *_: {"loss": 1.0, "accuracy": next(left)}
         )
 
     return script
@@ -95,7 +98,7 @@ def test_colours_are_learnt(tiny_dataset, tmp_path, toy_network):
     spec = PreprocessSpec(32, 32)
     val = prepare(tiny_dataset.val, spec, 3, class_weights=False, progress=Silent())
     # The model that comes back is that of the best epoch.
-    judged = train_module.validate(done.model, val, TASKS["multi-class"])
+    judged = stage_module.validate(done.model, val, TASKS["multi-class"])
     assert judged["accuracy"] == best["val_accuracy"]
     assert judged["loss"] == pytest.approx(best["val_loss"], rel=1e-4)
 
@@ -146,9 +149,11 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 import conftest, test_train
+from edgecell import stage as stage_module
 from edgecell import train as train_module
 from edgecell.config import AugmentConfig
 from edgecell.progress import Silent
+from edgecell.stage import Stage
 
 class Patch:
     setattr = staticmethod(setattr)
@@ -183,7 +188,7 @@ for epoch in (3, 4):  # at the change of stages, within fine-tuning
     assert np.array_equal(weights(rest), weights(whole)), epoch
 
 # The teeth: without its generator put in place, dropout draws other numbers after a break.
-with mock.patch.object(train_module.device, "reseed_random_layers"):
+with mock.patch.object(stage_module.device, "reseed_random_layers"):
     assert told(run(interrupted("free", 4))) != told(whole)
 """
 
@@ -239,13 +244,13 @@ def with_head(fine_tune_layers: int = 0, **settings) -> Config:
 def after_each_epoch(monkeypatch) -> list[dict[str, np.ndarray]]:
     """A list that gets the model's weights by name after every epoch."""
     seen: list[dict[str, np.ndarray]] = []
-    real = Checkpoint.save
+    real = stage_module.Snapshot.of
 
-    def save(self, progression, model, *rest, **options):
+    def of(model, *rest):
         seen.append({w.name: w.numpy() for w in model.weights})
-        real(self, progression, model, *rest, **options)
+        return real(model, *rest)
 
-    monkeypatch.setattr(Checkpoint, "save", save)
+    monkeypatch.setattr(stage_module.Snapshot, "of", of)
     return seen
 
 
@@ -333,7 +338,7 @@ def test_a_diverging_training_says_so_and_saves_nothing(tiny_dataset, tmp_path, 
 
 
 def test_a_loss_that_is_nan_on_val_alone_says_so(tiny_dataset, tmp_path, toy_network, monkeypatch):
-    monkeypatch.setattr(train_module, "validate", lambda *_: {"loss": math.nan, "accuracy": 0.3})
+    monkeypatch.setattr(stage_module, "validate", lambda *_: {"loss": math.nan, "accuracy": 0.3})
     with pytest.raises(DivergedError, match=r"nan on val in epoch 1: the training diverged"):
         train(config(), tiny_dataset, tmp_path, Silent())
     assert not (tmp_path / "state.json").exists()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from edgecell import train as train_module
+from edgecell.distribution import ONE, Devices, Place, place_of
+from edgecell.errors import ConfigError
+
+
+def told(monkeypatch, cluster: dict, kind: str, index: object) -> Place:
+    task = {"type": kind, "index": index}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    return place_of("multiworker")
+
+
+def test_a_process_finds_its_place_and_the_first_is_the_chief(monkeypatch):
+    workers = {"worker": ["a:1", "b:1", "c:1"]}
+    assert told(monkeypatch, workers, "worker", 0) == Place(0, 3)
+    assert told(monkeypatch, workers, "worker", "2") == Place(2, 3)
+    assert told(monkeypatch, workers, "worker", 0).chief
+    assert not told(monkeypatch, workers, "worker", 2).chief
+    led = {"worker": ["a:1"], "chief": ["b:1"]}
+    assert told(monkeypatch, led, "chief", 0) == Place(0, 2)
+    assert told(monkeypatch, led, "worker", 0) == Place(1, 2)
+
+
+def test_other_strategies_do_not_look_at_the_environment(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", "nonsense")
+    assert place_of("one") == place_of("mirrored") == Place()
+    with pytest.raises(ConfigError, match="TF_CONFIG cannot be read"):
+        place_of("multiworker")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "needs the environment variable TF_CONFIG"),
+        ("[1]", "cannot be read"),
+        ('{"cluster": {"worker": ["a:1"]}}', "cannot be read"),
+        (
+            '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+            "this is worker 1, of the tasks worker 0",
+        ),
+        (
+            '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "ps", "index": 0}}',
+            "tasks of the kind ps; allowed: chief and worker",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_told_is_refused(monkeypatch, text, said):
+    monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ConfigError, match=said):
+        place_of("multiworker")
+
+
+def test_one_device_shares_nothing():
+    assert (ONE.count, ONE.place.chief) == (1, True)
+    assert ONE.from_chief([1.0, 2.0]) == [1.0, 2.0]
+    ONE.agree({"data": "whatever"})
+
+
+def test_a_batch_has_to_have_equal_parts():
+    class Six(Devices):
+        count = 6
+
+    train_module._check_shares(96, Six())
+    with pytest.raises(
+        ConfigError, match="a batch of 64 images has no 6 equal parts.*--batch-size 60"
+    ):
+        train_module._check_shares(64, Six())
+    with pytest.raises(ConfigError, match="--batch-size 6,"):
+        train_module._check_shares(4, Six())
+
+
+def test_the_saved_state_does_not_depend_on_how_many_share_the_work(tiny_dataset):
+    from dataclasses import replace
+
+    from edgecell.config import Config, TrainConfig
+
+    alone = Config(train=TrainConfig(batch_size=12))
+    shared = replace(alone, train=replace(alone.train, strategy="mirrored"))
+    other = replace(alone, train=replace(alone.train, batch_size=24))
+    key = train_module.state_key
+    assert key(alone, tiny_dataset) == key(shared, tiny_dataset) != key(other, tiny_dataset)
