@@ -62,3 +62,7 @@ class WorkerError(EdgecellError):
     """Another process of a training on several machines that ended or cannot be reached."""
 
     exit_code = 6
+
+
+class BusyError(ArtifactError):
+    """A stage of a run that another process is writing."""

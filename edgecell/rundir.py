@@ -106,9 +106,14 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except BrokenPipeError:  # of the reader of what is printed meanwhile; no file gives it
         raise
     except OSError as error:
-        raise ArtifactError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> ArtifactError:
+    """What to tell the user where the system does not let us write."""
+    return ArtifactError(
+        f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
+    )
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:

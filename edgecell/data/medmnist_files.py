@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tqdm import tqdm
 
 from edgecell.data.catalog import SIZES, CatalogEntry, RemoteFile, catalog
 from edgecell.errors import ConfigError, DataError
+from edgecell.lock import claimed
+from edgecell.rundir import TEMPORARY
 
 RETRIES = 2
 TIMEOUT_SECONDS = 30
@@ -104,8 +107,10 @@ def _download(
     entry: CatalogEntry, remote: RemoteFile, folder: Path, typed: str, progress: bool
 ) -> None:
     logging.getLogger("pooch").setLevel(logging.WARNING)
+    # A folder of its own: a download that is killed leaves nothing that the next does not find.
+    scratch = folder / f".{remote.file_name}{TEMPORARY}"
     store = pooch.create(
-        path=folder,
+        path=scratch,
         base_url="",
         registry={remote.file_name: f"md5:{remote.md5}"},
         urls={remote.file_name: remote.url},
@@ -115,9 +120,15 @@ def _download(
         progressbar=progress, chunk_size=_CHUNK, timeout=TIMEOUT_SECONDS
     )
     try:
-        with warnings.catch_warnings():
+        folder.mkdir(parents=True, exist_ok=True)
+        with claimed(folder, f"fetch {remote.file_name}"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            store.fetch(remote.file_name, downloader=downloader)
+            shutil.rmtree(scratch, ignore_errors=True)
+            try:
+                store.fetch(remote.file_name, downloader=downloader)
+                (scratch / remote.file_name).replace(folder / remote.file_name)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
     except (
         OSError,
         ValueError,

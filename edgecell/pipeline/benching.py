@@ -19,6 +19,7 @@ from edgecell.config import BenchConfig, Config, DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.lock import claimed
 from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.lookup import passing_hashes
@@ -103,6 +104,23 @@ def bench_in(
 
     The host's results are the stage "bench", those of another device "bench/KIND-NAME".
     """
+    kind = HOST if device is None else device.kind
+    with claimed(run.path, "bench" if kind == HOST else f"bench/{kind}"):
+        return _bench(run, target, config, paths, verdicts, dataset, progress, device, against)
+
+
+def _bench(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    paths: list[Path],
+    verdicts: dict[str, str],
+    dataset: Dataset,
+    progress: Progress,
+    device: Device | None,
+    against: Against | None,
+) -> dict[str, Any]:
+    run.remove_leftovers("bench")
     wanted = config.bench
     options = BenchOptions(pace_of(wanted), xnnpack=wanted.delegate == "xnnpack")
 

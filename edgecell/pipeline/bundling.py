@@ -15,6 +15,7 @@ from edgecell.bundle.targets import Samples, chosen
 from edgecell.config import DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
+from edgecell.lock import claimed
 from edgecell.pipeline.bundle_subject import subject_of
 from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.targets import Target, data_hash, load_data, resolve
@@ -95,17 +96,18 @@ def bundle_model(
     name = f"{subject.name}-{wishes.target}"
     folder, archive = root / name, root / f"{name}.zip"
     progress.begin("bundling", 3)
-    with writer.fresh_folder(folder) as scratch:
-        _write(scratch, subject, model, dataset, samples, progress)
-        if key is not None:
-            signing.sign_folder(scratch, key)
-    progress.advance(2)
-    writer.write_zip(folder, archive)
-    progress.advance(3)
-    signer = None if key is None else signing.fingerprint(key.public_key())
-    record = _record(
-        root, target, dataset, wishes, subject, samples, (folder, archive), model, signer
-    )
+    with claimed(root, "bundle"):
+        with writer.fresh_folder(folder) as scratch:
+            _write(scratch, subject, model, dataset, samples, progress)
+            if key is not None:
+                signing.sign_folder(scratch, key)
+        progress.advance(2)
+        writer.write_zip(folder, archive)
+        progress.advance(3)
+        signer = None if key is None else signing.fingerprint(key.public_key())
+        record = _record(
+            root, target, dataset, wishes, subject, samples, (folder, archive), model, signer
+        )
     return Bundled(folder, archive, record)
 
 

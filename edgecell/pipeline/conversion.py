@@ -18,6 +18,7 @@ from edgecell import packing, rundir
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
+from edgecell.lock import claimed
 from edgecell.pipeline import qat, quantize_record, slimming
 from edgecell.pipeline.analysing import analyze_in, keep_float
 from edgecell.pipeline.quantize_settings import CALIBRATED, check_settings, needs_images
@@ -89,6 +90,14 @@ def quantize_in(
     run: RunDir, target: Target, config: Config, dataset: Dataset | None, progress: Progress
 ) -> dict[str, Any]:
     """Write the configured files into ``run``; files of earlier calls stay in the record."""
+    with claimed(run.path, "quantize"):
+        return _quantize(run, target, config, dataset, progress)
+
+
+def _quantize(
+    run: RunDir, target: Target, config: Config, dataset: Dataset | None, progress: Progress
+) -> dict[str, Any]:
+    run.remove_leftovers("quantize")
     settings = config.quantize
     folder = run.stage("quantize")
     model = tflite.load_reference(target.model)

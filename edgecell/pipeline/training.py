@@ -16,6 +16,7 @@ from edgecell.data.duplicates import refuse_overlap
 from edgecell.device import configure
 from edgecell.distribution import Devices, Place, place_of, start
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.lock import claimed
 from edgecell.models.registry import architecture_of
 from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
@@ -75,6 +76,17 @@ def train_run(
     if dataset is None:
         with run.not_left_empty():
             dataset = load_noted(config, progress)
+    with claimed(run.path, "train"):
+        return _train(config, run, progress, dataset, after_epoch)
+
+
+def _train(
+    config: Config,
+    run: RunDir,
+    progress: Progress,
+    dataset: Dataset,
+    after_epoch: AfterEpoch | None,
+) -> dict[str, Any]:
     config = with_batch_size(settled(config, run), dataset, progress)
     run.remove_leftovers("train")
     folder = run.stage("train")

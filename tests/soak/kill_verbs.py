@@ -41,7 +41,7 @@ AGAIN = 3
 """After so many kills of one folder the command is left to come to its end."""
 
 _TRAINING = [
-    *("--model", "simple_cnn", "--image-size", "16", "--weights", "none"),
+    *("--model", "simple_cnn", "--image-size", "28", "--weights", "none"),
     *("--head-epochs", "0", "--batch-size", "16", "--deterministic"),
 ]
 _EPOCHS = [*_TRAINING, "--epochs", "3"]
@@ -224,6 +224,8 @@ def prepare(case: Case, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     if case.base is not None:
         shutil.copytree(case.base, folder)
+    elif case.verb == "download":
+        folder.mkdir()
     return folder
 
 
@@ -324,8 +326,13 @@ def offer(url: str, content: bytes) -> None:
     medmnist_files.catalog = lambda: {"bloodmnist": changed}
 
 
-def cases(work: Path, images: Path) -> dict[str, Case]:
+def cases(work: Path, images: Path, *, only_download: bool) -> dict[str, Case]:
     """Every verb; the runs that they start from are made here, undisturbed."""
+    download = Case(
+        "download", None, lambda f: ["data", "fetch", "bloodmnist", "--root", str(f)], downloaded
+    )
+    if only_download:
+        return {"download": download}
     data = ["--data", str(images)]
 
     def output(verb: str, *words: str) -> Callable[[Path], list[str]]:
@@ -366,12 +373,7 @@ def cases(work: Path, images: Path) -> dict[str, Case]:
             lambda f: ["bundle", str(f / "quantize" / int8), "--target", "python", "--unverified"],
             bundled,
         ),
-        "download": Case(
-            "download",
-            None,
-            lambda f: ["data", "fetch", "bloodmnist", "--root", str(f)],
-            downloaded,
-        ),
+        "download": download,
     }
     return made
 
@@ -384,7 +386,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--verb", action="append", help="only this one; repeatable")
     asked = parser.parse_args(arguments)
-    import edgecell.pipeline.running  # noqa: F401  # TensorFlow, once for all forks
+    if asked.verb != ["download"]:
+        import edgecell.pipeline.running  # noqa: F401  # TensorFlow, once for all forks
 
     work = asked.folder.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -394,7 +397,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     report: dict[str, Any] = {"seed": asked.seed}
     with server(content) as url:
         offer(url, content)
-        every = cases(work, images)
+        every = cases(work, images, only_download=asked.verb == ["download"])
         verbs = asked.verb or list(every)
         for position, verb in enumerate(verbs):
             share = asked.kills // len(verbs) + (position < asked.kills % len(verbs))

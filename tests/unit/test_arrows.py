@@ -45,7 +45,7 @@ TIERS = (
         ),
         *("tuning", "delegation", "graph", "embedding", "packing"),
         *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
-        "custody",
+        *("custody", "lock"),
         *("share", "distribution", "optimizers", "stage"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
@@ -60,6 +60,7 @@ WITHOUT_TENSORFLOW = (
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
     *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
     *("answers", "classifier", "tflite_metadata", "inspection", "serve", "custody", "share"),
+    "lock",
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.

@@ -95,6 +95,16 @@ def test_a_download_that_never_works_leaves_nothing(server, official, tmp_path, 
     assert len(server.asked) == medmnist_files.RETRIES + 1
 
 
+def test_what_a_killed_download_left_is_gone_with_the_next(server, official, tmp_path):
+    left = tmp_path / ".breastmnist.npz.tmp"
+    left.mkdir()
+    (left / "breastmnist.npz").write_bytes(official[:100])
+    (left / "tmpabc").write_bytes(b"half")
+    path = fetch("breastmnist", 28, tmp_path)
+    assert path.read_bytes() == official
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".", "tmp"))) == []
+
+
 def test_no_server_is_one_line(server, tmp_path):
     server.shutdown()
     server.server_close()

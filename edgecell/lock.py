@@ -1,0 +1,80 @@
+"""One writer to a stage: a lock that the system takes from a process when it dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from edgecell.errors import BusyError
+from edgecell.rundir import cannot_write, utc_now
+
+
+@contextmanager
+def claimed(folder: Path, verb: str) -> Iterator[None]:
+    """Be the only process that writes stage ``verb`` of the run at ``folder`` while the block runs.
+
+    Held is ``.VERB.lock`` with flock. Its text only says who holds it: a file without a living holder
+    keeps nobody out. It is removed at the end.
+
+    Raises:
+        BusyError: another process is at that stage. ArtifactError: the folder cannot be written.
+    """
+    path = folder / f".{verb.replace('/', '-')}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = _hold(path)
+    except BlockingIOError as error:
+        raise BusyError(
+            f"another process is at '{verb}' in {folder}: {_holder(path)}; wait until it has ended, end it,"
+            " or choose another folder"
+        ) from error
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with stream:
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _hold(path: Path) -> IO[bytes]:
+    """The locked file; BlockingIOError where another process has it."""
+    while True:
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(stream, path):  # its holder has just removed it: hold the next one
+                stream.close()
+                continue
+            stream.truncate()
+            stream.write(json.dumps(_me()).encode())
+            stream.flush()
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+
+def _is_at(stream: IO[bytes], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _me() -> dict[str, object]:
+    return {"pid": os.getpid(), "host": platform.node(), "since": utc_now()}
+
+
+def _holder(path: Path) -> str:
+    try:
+        said = json.loads(path.read_bytes()[:1000])
+        return f"pid {said['pid']} on {said['host']} since {said['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "it has only just begun, or just ended"

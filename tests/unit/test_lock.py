@@ -1,0 +1,151 @@
+"""One writer to a stage; and what a disk or a network that fails leaves behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgecell.errors import ArtifactError, BusyError
+from edgecell.lock import claimed
+from edgecell.rundir import RunDir, atomic_write_bytes
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from edgecell.lock import claimed
+with claimed(Path(sys.argv[1]), "train"):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that is at 'train' in ``tmp_path``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_writer_is_told_who_is_at_work(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    said = rf"another process is at 'train' in .*: pid {holder.pid} on \S+ since \d{{4}}-.*Z; wait"
+    with pytest.raises(BusyError, match=said), claimed(tmp_path, "train"):
+        pytest.fail("two processes hold one lock")
+    with claimed(tmp_path, "bench"):
+        pass  # another stage
+    assert BusyError.exit_code == 6
+
+
+def test_a_killed_holder_keeps_nobody_out(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / ".train.lock").is_file()  # stale
+    with claimed(tmp_path, "train"):
+        assert f'"pid": {os.getpid()}' in (tmp_path / ".train.lock").read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_ends_with_the_block_however_it_ends(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), claimed(tmp_path, "train"):
+        raise KeyboardInterrupt
+    with claimed(tmp_path, "train"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+MANY = """
+import sys, time
+from pathlib import Path
+from edgecell.errors import BusyError
+from edgecell.lock import claimed
+folder, end = Path(sys.argv[1]), time.monotonic() + 2
+while time.monotonic() < end:
+    try:
+        with claimed(folder, "train"):
+            mine = folder / "inside"
+            mine.touch(exist_ok=False)  # FileExistsError where another is inside
+            mine.unlink()
+    except BusyError:
+        pass
+"""
+
+
+def test_no_two_are_ever_inside_though_the_file_comes_and_goes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", MANY, str(tmp_path)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    for process in processes:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said.decode()
+
+
+def test_a_folder_that_cannot_be_written_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(ArtifactError, match=r"cannot write .*--output"),
+        claimed(tmp_path / "file", "train"),
+    ):
+        pytest.fail("held a lock in a file")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 kB; skipped where none can be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("no mount here")
+    if done.returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(small_disk: Path) -> None:
+    path = small_disk / "model.tflite"
+    atomic_write_bytes(path, b"old")
+    with pytest.raises(ArtifactError, match=re.escape(f"cannot write {path}: No space left")):
+        atomic_write_bytes(path, b"new" * 100_000)
+    assert [p.name for p in small_disk.iterdir()] == ["model.tflite"]
+    assert path.read_bytes() == b"old"
+    atomic_write_bytes(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_record_that_finds_no_room_is_not_there(small_disk: Path, tmp_path: Path) -> None:
+    run = RunDir(small_disk / "run")
+    big = tmp_path / "big"
+    big.write_bytes(b"x")
+    with pytest.raises(ArtifactError, match="No space left"):
+        run.write_record(
+            "train", inputs=[], outputs=[big], config={"text": "x" * 100_000}, results={}
+        )
+    assert [p.name for p in (small_disk / "run/train").iterdir()] == []
+    assert not run.has("train")
+
+
+def test_a_read_only_file_system_is_one_line(small_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for write in (
+        lambda: atomic_write_bytes(small_disk / "f", b"x"),
+        lambda: RunDir.at(small_disk / "run"),
+        lambda: claimed(small_disk, "train").__enter__(),
+    ):
+        with pytest.raises(ArtifactError, match=r"cannot write .*Read-only file system; choose"):
+            write()
