@@ -41,7 +41,6 @@ VERBS = (
     "cells",
     "latency",
     "sweep",
-    "sbom",
 )
 _PACKAGES = (
     "edgecell",

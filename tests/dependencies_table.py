@@ -1,0 +1,68 @@
+"""Renews the table of docs/dependencies.md: ``python tests/dependencies_table.py``.
+
+Versions are those of constraints.txt, licences what each installed package says of itself. A package that is not
+installed keeps the licence that the table has.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs/dependencies.md"
+HEAD = "| package | version | licence |\n| --- | --- | --- |\n"
+_ROW = re.compile(r"^\| (\S+) \| (\S+) \| (.+) \|$", flags=re.MULTILINE)
+_LONGEST = 60
+_TEXTS = (  # of packages whose licence field holds the whole text
+    ("Apache License", "Apache-2.0"),
+    ("Permission is hereby granted, free of charge", "MIT"),
+    ("Redistribution and use in source and binary forms", "BSD"),
+    ("PYTHON SOFTWARE FOUNDATION", "PSF-2.0"),
+)
+
+
+def pinned(constraints: str) -> dict[str, str]:
+    """Package → version of a constraints file."""
+    lines = [line.split("==") for line in constraints.splitlines() if "==" in line]
+    return {name: version.strip() for name, version in lines}
+
+
+def rows(page: str) -> dict[str, tuple[str, str]]:
+    """Package → (version, licence) of the table of a page."""
+    return {name: (version, licence) for name, version, licence in _ROW.findall(page)[2:]}
+
+
+def licence(package: str) -> str | None:
+    """What an installed package says of its licence, in a few words; None where it is not installed."""
+    try:
+        facts = metadata.metadata(package)
+    except metadata.PackageNotFoundError:
+        return None
+    short = facts.get("License-Expression") or facts.get("License") or ""
+    if not short or len(short) > _LONGEST or "\n" in short:
+        known = [name for text, name in _TEXTS if text.lower() in short.lower()]
+        classifiers = [
+            line.rpartition(" :: ")[2]
+            for line in facts.get_all("Classifier", [])
+            if line.startswith("License ::")
+        ]
+        short = "; ".join(known or classifiers) or "not stated"
+    return short.replace("|", "/")
+
+
+def renewed(page: str, constraints: str) -> str:
+    """The page with its table made anew."""
+    old = rows(page)
+    lines = []
+    for name, version in sorted(pinned(constraints).items(), key=lambda item: item[0].lower()):
+        said = licence(name) or old.get(name, ("", "not looked up"))[1]
+        lines.append(f"| {name} | {version} | {said} |\n")
+    before = page[: page.index(HEAD)]
+    return before + HEAD + "".join(lines)
+
+
+if __name__ == "__main__":
+    text = renewed(PAGE.read_text(encoding="utf-8"), (REPOSITORY / "constraints.txt").read_text())
+    PAGE.write_text(text, encoding="utf-8")
