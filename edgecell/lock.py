@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -46,19 +46,17 @@ def claimed(folder: Path, verb: str) -> Iterator[None]:
 def _hold(path: Path) -> IO[bytes]:
     """The locked file; BlockingIOError where another process has it."""
     while True:
-        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        try:
+        with ExitStack() as opened:
+            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            stream = opened.enter_context(os.fdopen(number, "r+b"))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(stream, path):  # its holder has just removed it: hold the next one
-                stream.close()
-                continue
+            if not _is_at(stream, path):
+                continue  # its holder has just removed it: hold the next one
             stream.truncate()
             stream.write(json.dumps(_me()).encode())
             stream.flush()
-        except BaseException:
-            stream.close()
-            raise
-        return stream
+            opened.pop_all()
+            return stream
 
 
 def _is_at(stream: IO[bytes], path: Path) -> bool:

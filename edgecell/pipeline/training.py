@@ -77,7 +77,7 @@ def train_run(
         with run.not_left_empty():
             dataset = load_noted(config, progress)
     with claimed(run.path, "train"):
-        return _train(config, run, progress, dataset, after_epoch)
+        return _train(config, run, progress, dataset, after_epoch, before)
 
 
 def _train(
@@ -86,6 +86,7 @@ def _train(
     progress: Progress,
     dataset: Dataset,
     after_epoch: AfterEpoch | None,
+    before: Config | None,
 ) -> dict[str, Any]:
     config = with_batch_size(settled(config, run), dataset, progress)
     run.remove_leftovers("train")
