@@ -353,7 +353,7 @@ def cases(work: Path, images: Path, *, only_download: bool) -> dict[str, Case]:
     space.write_text('[space]\n"train.learning_rate" = { low = 1e-4, high = 1e-2, log = true }\n')
     tune = [str(space), "--trials", "2", "--heartbeat", "1", "--pruner", "none"]
     grid = ["--precision", "float32,int8", "--heartbeat", "1", "--jobs", "1", "--quick"]
-    bench = ["--runs", "5", "--seconds", "0", "--unverified"]
+    bench = ["--runs", "10", "--seconds", "0", "--unverified"]
     made = {
         "train": train,
         "tune": Case(
