@@ -309,8 +309,10 @@ def save_keras(model: Any, path: Path) -> None:
 
 
 def settings_of(config: Config) -> dict[str, Any]:
-    """The settings that a trained model depends on."""
-    return {part: asdict(getattr(config, part)) for part in PARTS}
+    """The settings that a trained model depends on: not on how many devices share the work."""
+    settings = {part: asdict(getattr(config, part)) for part in PARTS}
+    del settings["train"]["strategy"]
+    return settings
 
 
 def _is_finished(config: Config, run: RunDir, dataset: Dataset) -> bool:

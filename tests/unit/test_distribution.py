@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from edgecell import train as train_module
+from edgecell.config import Config, TrainConfig, load_config
 from edgecell.distribution import ONE, Devices, Place, place_of
 from edgecell.errors import ConfigError
+from edgecell.pipeline.training import settings_of
 
 
 def told(monkeypatch, cluster: dict, kind: str, index: object) -> Place:
@@ -75,12 +79,18 @@ def test_a_batch_has_to_have_equal_parts():
 
 
 def test_the_saved_state_does_not_depend_on_how_many_share_the_work(tiny_dataset):
-    from dataclasses import replace
-
-    from edgecell.config import Config, TrainConfig
-
     alone = Config(train=TrainConfig(batch_size=12))
     shared = replace(alone, train=replace(alone.train, strategy="mirrored"))
     other = replace(alone, train=replace(alone.train, batch_size=24))
     key = train_module.state_key
     assert key(alone, tiny_dataset) == key(shared, tiny_dataset) != key(other, tiny_dataset)
+
+
+@pytest.mark.parametrize("name", ["pbc28", "pbc128"])
+def test_runs_made_before_there_were_strategies_are_still_finished(name):
+    run = Path(__file__).parents[2] / "artifacts" / name
+    config = load_config(run / "config.toml")
+    recorded = json.loads((run / "train" / "record.json").read_text())["config"]
+    assert json.loads(json.dumps(settings_of(config))) == recorded
+    other = replace(config, train=replace(config.train, seed=config.train.seed + 1))
+    assert json.loads(json.dumps(settings_of(other))) != recorded
