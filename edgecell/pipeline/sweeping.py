@@ -27,7 +27,7 @@ from edgecell.pipeline.sweep_cells import make_cells, read_cells
 from edgecell.pipeline.sweep_grid import Grid, task_of
 from edgecell.pipeline.sweep_results import Found, Place, Quality, summary
 from edgecell.pipeline.teaching import teacher_files
-from edgecell.pipeline.training import data_name, load_noted, settings_of
+from edgecell.pipeline.training import data_name, load_noted, only_alone, settings_of
 from edgecell.progress import Prefixed, Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import available_cores
@@ -72,6 +72,7 @@ def sweep_run(
         ConfigError: a grid or settings that cannot be, or a study with other ones.
         DataError, ArtifactError: from the data, the weights and the storage.
     """
+    only_alone(config, "a sweep")
     place = Place(open_device(plan.device, plan.device_options), plan.device)
     networks = plan.grid.networks(config)
     jobs = _jobs(plan.jobs, len(networks))

@@ -40,6 +40,7 @@ NOT_SEARCHED = {
     "data": "its figures would be of different images and could not be compared",
     "train.seed": "the luckiest seed on val is luck, not a setting",
     "train.deterministic": "it changes no figure on purpose",
+    "train.strategy": "it shares the work and is no setting of the model",
 }
 TABLES = ("model", "augment", "train", "teacher")
 _RANGE_KEYS = ("low", "high", "step", "log")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,9 @@ from edgecell import train as train_module
 from edgecell.config import Config, TrainConfig, load_config
 from edgecell.distribution import ONE, Devices, Place, place_of
 from edgecell.errors import ConfigError
+from edgecell.pipeline import running, seeds, sweeping, tuning
 from edgecell.pipeline.training import settings_of
+from edgecell.progress import Silent
 
 
 def told(monkeypatch, cluster: dict, kind: str, index: object) -> Place:
@@ -94,3 +97,23 @@ def test_runs_made_before_there_were_strategies_are_still_finished(name):
     assert json.loads(json.dumps(settings_of(config))) == recorded
     other = replace(config, train=replace(config.train, seed=config.train.seed + 1))
     assert json.loads(json.dumps(settings_of(other))) != recorded
+
+
+SHARED = Config(train=TrainConfig(strategy="multiworker"))
+NO_PLAN = SimpleNamespace(space={})
+
+
+@pytest.mark.parametrize(
+    ("what", "begin"),
+    [
+        ("a whole run", lambda folder: running.run_all(SHARED, folder, Silent())),
+        ("several seeds", lambda folder: seeds.train_seeds(SHARED, 2, folder, Silent())),
+        ("a search", lambda folder: tuning.tune_run(SHARED, NO_PLAN, folder, Silent())),
+        ("a sweep", lambda folder: sweeping.sweep_run(SHARED, NO_PLAN, folder, Silent())),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_one_process_has_to_do_refuses_several(tmp_path, what, begin):
+    with pytest.raises(ConfigError, match=f"{what} cannot be shared by several workers"):
+        begin(tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -64,6 +64,7 @@ def test_keys_may_stand_without_quotes():
         ('"xyz" = [1, 2]', "unknown setting 'xyz'; allowed: model.name"),
         ('"data.limit" = [1, 2]', "'data.limit' cannot be searched: its figures would be of different images"),
         ('"train.seed" = [1, 2]', "'train.seed' cannot be searched: the luckiest seed"),
+        ('"train.strategy" = ["one", "mirrored"]', "'train.strategy' cannot be searched: it shares the work"),
         ('"verify.margin" = [0.1, 0.2]', "'verify.margin' cannot be searched: training does not depend on it"),
         ('"model.alpha" = [0.35, 0.4]', "model.alpha is 0.4; allowed: 0.35, 0.5"),
         ('"train.optimizer" = ["adam", "adma"]', "'train.optimizer' is 'adma'; allowed: adam, adamw, sgd"),
