@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from benchmarks.host import BUSY_LIMIT
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.record import MISSHAPEN
 from edgecell.rundir import RunDir, read_json
 
 TAKES = "a run, a folder of 'edgecell bench', its bench.json, or a record.json of bench or evaluate"
@@ -116,7 +117,7 @@ def _source(found: list[Any], path: Path, label: str) -> Source:
         (bench,) = results
         if bench["schema"] == _BENCH:
             return of_results(label, bench)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except MISSHAPEN as error:
         raise ArtifactError(
             f"{path} is no bench that can be compared ({type(error).__name__}: {error});"
             " run 'edgecell bench' again"

@@ -7,7 +7,6 @@ same tables. A value that is not allowed is a ConfigError that says what is.
 from __future__ import annotations
 
 import difflib
-import tomllib
 import types
 import typing
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -16,7 +15,9 @@ from typing import Any, Literal
 
 import tomli_w
 
+from edgecell.documents import DocumentError, read_regular
 from edgecell.errors import ConfigError
+from edgecell.toml_document import MOST_TOML, toml_of
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
@@ -436,8 +437,8 @@ def from_toml(text: str, where: str) -> Config:
         ConfigError: not TOML, an unknown key (the nearest valid one is named), a wrong type or value.
     """
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        data = toml_of(text)
+    except DocumentError as error:
         raise ConfigError(f"{where} is not valid TOML: {error}") from error
     built: Config = _build(Config, data, where, "")
     return built
@@ -450,8 +451,8 @@ def load_config(path: Path) -> Config:
         ConfigError: missing, unreadable, or not a valid config.
     """
     try:
-        return from_toml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return from_toml(read_regular(path, MOST_TOML).decode("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the recipe {path}: {reason}") from error
 

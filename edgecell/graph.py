@@ -69,9 +69,12 @@ def stray_operators(file: TFLiteFile) -> dict[str, int]:
 
 def scaling_operators(file: TFLiteFile) -> Iterator[Operator]:
     """Elementwise arithmetic with a constant between the input and the first other operator."""
-    frontier = list(file.inputs)
+    frontier, seen = list(file.inputs), set()
     while frontier:
         for op in file.consumers(frontier.pop()):
+            if op.index in seen:
+                continue
+            seen.add(op.index)
             if op.name in _CASTS:
                 frontier.extend(op.outputs)
             elif op.name in _ARITHMETIC and any(_is_constant(file, i) for i in op.inputs if i >= 0):

@@ -180,10 +180,23 @@ def unpack(data: bytes) -> dict[str, Any]:
     if data[4:8] != IDENTIFIER:
         raise ValueError("no identifier 'M001'")
     position = int.from_bytes(data[:4], "little")
-    return _get_table(Table(data, position), "ModelMetadata")
+    return _get_table(Table(data, position), "ModelMetadata", _Budget(8 * len(data) + 65_536))
 
 
-def _get_table(table: Table, kind: str) -> dict[str, Any]:
+class _Budget:
+    """What may still be read: parts that many lists share would otherwise be read for each of them."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, amount: int) -> None:
+        self.left -= amount
+        if self.left < 0:
+            raise ValueError("its parts overlap: they stand for many times their size")
+
+
+def _get_table(table: Table, kind: str, budget: _Budget) -> dict[str, Any]:
+    budget.spend(4)
     slot, found = 0, {}
     for name, of in TABLES[kind].items():
         if of in UNIONS:
@@ -191,31 +204,34 @@ def _get_table(table: Table, kind: str) -> dict[str, Any]:
             if number and at:
                 member = UNIONS[of][table.Get(number_types.Uint8Flags, table.Pos + number) - 1]
                 inner = Table(table.Bytes, table.Indirect(table.Pos + at))
-                found[name] = {"table": member, **_get_table(inner, member)}
+                found[name] = {"table": member, **_get_table(inner, member, budget)}
             slot += 2
             continue
         at = table.Offset(4 + 2 * slot)
         if at:
-            found[name] = _get(table, of, table.Pos + at)
+            found[name] = _get(table, of, table.Pos + at, budget)
         slot += 1
     return found
 
 
-def _get(table: Table, of: str, at: int) -> Any:
+def _get(table: Table, of: str, at: int, budget: _Budget) -> Any:
     if of in ENUMS:
         return ENUMS[of][table.Get(_NUMBERS[of], at)]
     if of in _NUMBERS:
         return table.Get(_NUMBERS[of], at)
     if of == "string":
-        return table.String(at).decode("utf-8")
+        text: bytes = table.String(at)
+        budget.spend(len(text))
+        return text.decode("utf-8")
     if not of.startswith("["):
-        return _get_table(Table(table.Bytes, table.Indirect(at)), of)
+        return _get_table(Table(table.Bytes, table.Indirect(at)), of, budget)
     item = of[1:-1]
     start = table.Vector(at - table.Pos)
     count = _bounded(table.VectorLen(at - table.Pos), table.Bytes)
+    budget.spend(count)
     if item == "ubyte":
         return bytes(table.Bytes[start : start + count])
-    return [_get(table, item, start + 4 * i) for i in range(count)]
+    return [_get(table, item, start + 4 * i, budget) for i in range(count)]
 
 
 def _bounded(count: int, data: bytes) -> int:

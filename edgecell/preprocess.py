@@ -8,7 +8,10 @@ shrinking (antialias), horizontal pass first, each pass rounded to uint8, whatev
 from __future__ import annotations
 
 import io
+import stat
+import struct
 import warnings
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +24,28 @@ from edgecell.errors import ConfigError, DataError
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (decompression bombs)."""
+MAX_BYTES = 1_000_000_000
+"""Larger image files are refused before they are opened."""
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
+"""What is taken for an image: the formats that data sets come in, none that starts a program."""
+
+# What Pillow's readers raise on a damaged file, by experience (tests/fuzz) and beyond.
+_CORRUPT = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 
 MIN_SIDE = 2
 """Images with a smaller side are refused: one row of pixels shows nothing that a model could know."""
@@ -88,17 +113,30 @@ def decode_file(path: Path) -> NDArray[np.uint8]:
     frame is read.
 
     Raises:
-        DataError: missing, unreadable, corrupt, not an image, or more than MAX_PIXELS pixels.
+        DataError: missing, unreadable, corrupt, not an image of FORMATS, or more than MAX_PIXELS
+            pixels or MAX_BYTES bytes.
     """
-    return _decode(path, str(path), MAX_PIXELS, None)
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise DataError(f"no image at {path}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{path} is not a file")  # a pipe would be waited for without end
+    if found.st_size > MAX_BYTES:
+        raise DataError(
+            f"{path} has {found.st_size:,} bytes; allowed: {MAX_BYTES:,} bytes; shrink it first"
+        )
+    return _decode(path, str(path), MAX_PIXELS, FORMATS)
 
 
 def decode_bytes(
-    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] | None = None
+    data: bytes, name: str, *, max_pixels: int = MAX_PIXELS, formats: tuple[str, ...] = FORMATS
 ) -> NDArray[np.uint8]:
     """:func:`decode_file` of an image that is in memory; ``name`` is for messages.
 
-    ``formats``: what Pillow may take it for ("PNG", "JPEG", …); all that it knows unless given.
+    ``formats``: what Pillow may take it for.
 
     Raises:
         DataError: corrupt, no image of these formats, or more than ``max_pixels`` pixels.
@@ -107,11 +145,12 @@ def decode_bytes(
 
 
 def _decode(
-    source: Path | io.BytesIO, path: str, max_pixels: int, formats: tuple[str, ...] | None
+    source: Path | io.BytesIO, path: str, max_pixels: int, formats: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Of large images, which are judged below, and of odd tags, which change no pixel.
+            warnings.simplefilter("ignore")
             with Image.open(source, formats=formats) as image:
                 if image.width * image.height > max_pixels:
                     raise DataError(
@@ -133,16 +172,18 @@ def _decode(
         raise DataError(f"no image at {path}") from error
     except UnidentifiedImageError as error:
         raise DataError(
-            f"{path} is not an image that Pillow can read; remove it or convert it"
+            f"{path} is not an image that Pillow can read (allowed: {', '.join(FORMATS)});"
+            " remove it or convert it"
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(
             f"{path} is too large ({error}); allowed: {max_pixels:,} pixels; shrink it first"
         ) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except _CORRUPT as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
-        raise DataError(f"{path} is a corrupt image ({error}); remove or replace it") from error
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise DataError(f"{path} is a corrupt image ({reason}); remove or replace it") from error
 
 
 def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -117,6 +119,26 @@ def seal(document: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+# What a document of another form raises where it is read as ours.
+MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+
+
+@contextmanager
+def of_our_form(what: str) -> Iterator[None]:
+    """Around reading from records: one of another form is an error of the file, not of the program.
+
+    Raises:
+        ArtifactError: a part that is missing, or of another type.
+    """
+    try:
+        yield
+    except MISSHAPEN as error:
+        raise ArtifactError(
+            f"{what} is not of the form that edgecell writes ({type(error).__name__}:"
+            f" {str(error)[:120]}); make it again with the command that wrote it"
+        ) from error
+
+
 def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
     """Return ``data`` when it is a record of ``verb`` that this version can read.
 
@@ -135,4 +157,9 @@ def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
     for key in ("inputs", "outputs", "environment", "config", "results"):
         if not isinstance(data.get(key), dict):
             raise ArtifactError(f"{where} lacks its '{key}' part; run 'edgecell {verb}' again")
+    for key in ("inputs", "outputs"):
+        if not all(isinstance(digest, str) for digest in data[key].values()):
+            raise ArtifactError(
+                f"{where}: not all of its {key} are hashes; run 'edgecell {verb}' again"
+            )
     return data

@@ -16,9 +16,10 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.machine import cpu_name, package_versions
 from edgecell.record import check_envelope, envelope
@@ -142,10 +143,10 @@ def read_json(path: Path) -> Any:
         ArtifactError: missing, unreadable or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_of(read_regular(path, MOST_JSON))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, DocumentError) as error:
         raise ArtifactError(f"{path} is not a readable JSON file: {error}") from error
 
 
@@ -359,13 +360,22 @@ class RunDir:
         record = self.read_record(verb)
         wanted = self._hashes(inputs) | (input_hashes or {})
         same_settings = record["config"] == json.loads(json.dumps(config))
-        outputs = [self.path / name for name in record["outputs"]]
+        outputs = [self._inside(name, verb) for name in record["outputs"]]
         return (
             same_settings
             and record["inputs"] == wanted
             and all(path.exists() for path in outputs)
             and self._hashes(outputs) == record["outputs"]
         )
+
+    def _inside(self, name: str, verb: str) -> Path:
+        """The file of this run that a record calls ``name``; ArtifactError for one that is elsewhere."""
+        if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ArtifactError(
+                f"the record of '{verb}' names {name!r}, which is no file of {self.path};"
+                f" run 'edgecell {verb}' again"
+            )
+        return self.path / name
 
     def check_outputs(self, verb: str) -> dict[str, Any]:
         """The record of a stage whose files are still what it wrote.
@@ -375,7 +385,7 @@ class RunDir:
         """
         record = self.read_record(verb)
         for name, digest in record["outputs"].items():
-            found = sha256_file(self.path / name)
+            found = sha256_file(self._inside(name, verb))
             if found != digest:
                 raise ArtifactError(
                     f"{name} was altered after '{verb}': sha256 {found[:12]}…, recorded {digest[:12]}…;"

@@ -6,10 +6,12 @@ rests on its bytes. Every offset and length is checked before it is followed.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgecell.errors import ArtifactError
+from edgecell.tflite_check import check
 
 _IDENTIFIER = b"TFL3"
 _DTYPES: dict[int, str] = {
@@ -26,6 +29,7 @@ _DTYPES: dict[int, str] = {
 _OPERATORS: dict[int, str] = {
     value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
 }
+_CHECKED: set[bytes] = set()
 _SOMEDAY = 1000  # operators of a later schema have numbers below; a larger one is damage
 _NUMPY: dict[str, str] = {
     "FLOAT32": "<f4",
@@ -103,13 +107,28 @@ class TFLiteFile:
         """Element type → number of tensors, most frequent first."""
         return dict(Counter(tensor.dtype for tensor in self.tensors).most_common())
 
+    @cached_property
+    def _readers(self) -> dict[int, list[int]]:
+        """Tensor → places of the operators that read it, each once."""
+        found: dict[int, list[int]] = {}
+        for place, op in enumerate(self.operators):
+            for index in dict.fromkeys(op.inputs):
+                found.setdefault(index, []).append(place)
+        return found
+
+    @cached_property
+    def _writers(self) -> dict[int, int]:
+        """Tensor → place of the operator that writes it."""
+        return {i: place for place, op in enumerate(self.operators) for i in op.outputs}
+
     def consumers(self, index: int) -> tuple[Operator, ...]:
         """The operators that read tensor ``index``."""
-        return tuple(op for op in self.operators if index in op.inputs)
+        return tuple(self.operators[i] for i in self._readers.get(index, ()))
 
     def producer(self, index: int) -> Operator | None:
         """The operator that writes tensor ``index``; None for an input or a constant."""
-        return next((op for op in self.operators if index in op.outputs), None)
+        found = self._writers.get(index)
+        return None if found is None else self.operators[found]
 
     def constant(self, index: int) -> NDArray[Any]:
         """The stored values of a constant tensor, in its shape and element type.
@@ -160,6 +179,7 @@ def parse(data: bytes, name: str = "the model") -> TFLiteFile:
             " 'edgecell quantize' writes .tflite files"
         )
     try:
+        _check_once(data)
         return _parse(data)
     except DAMAGE as error:
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -167,6 +187,14 @@ def parse(data: bytes, name: str = "the model") -> TFLiteFile:
             f"{name} is a damaged TFLite file ({len(data)} bytes: {detail});"
             " get it again, or write it anew with 'edgecell quantize'"
         ) from error
+
+
+def _check_once(data: bytes) -> None:
+    # What a process opens again and again, and times, is looked at once.
+    digest = hashlib.sha256(data).digest()
+    if digest not in _CHECKED:
+        check(data)
+        _CHECKED.add(digest)
 
 
 def _parse(data: bytes) -> TFLiteFile:

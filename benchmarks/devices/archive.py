@@ -31,16 +31,21 @@ FILES = (
     "benchmarks/throughput.py",
     "edgecell/__init__.py",
     "edgecell/delegation.py",
+    "edgecell/documents.py",
     "edgecell/errors.py",
     "edgecell/graph.py",
+    "edgecell/keras_check.py",
     "edgecell/keras_file.py",
+    "edgecell/keras_order.py",
     "edgecell/machine.py",
     "edgecell/native_log.py",
     "edgecell/packing.py",
     "edgecell/pixels.py",
     "edgecell/record.py",
     "edgecell/runtime.py",
+    "edgecell/tflite_check.py",
     "edgecell/tflite_file.py",
+    "edgecell/tflite_tables.py",
 )
 """What `on_board.py` imports, directly or not; a test holds the list against the imports."""
 

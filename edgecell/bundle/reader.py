@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 import zlib
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from edgecell.answers import Rules
 from edgecell.bundle.manifest import SCHEMA, SCHEMA_VERSION
 from edgecell.bundle.preprocessing import describe
+from edgecell.documents import DocumentError, json_of
 from edgecell.errors import ArtifactError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import sha256_bytes
@@ -110,8 +110,8 @@ def card_of(files: Files, path: Path) -> dict[str, Any]:
 
 def _card(data: bytes, path: Path) -> dict[str, Any]:
     try:
-        card = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        card = json_of(data)
+    except DocumentError as error:
         raise ArtifactError(f"{path}: model.json is not JSON ({error})") from error
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise ArtifactError(f"{path}: model.json is no bundle's (schema '{SCHEMA}')")

@@ -6,7 +6,6 @@ fault is not reported four times.
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.bundle.reader import Bundle
+from edgecell.documents import json_of
 from edgecell.errors import ArtifactError, DataError
 from edgecell.preprocess import decode_bytes, resize
 from edgecell.runtime import TFLitePredictor
@@ -61,14 +61,14 @@ def self_test(bundle: Bundle, predictor: TFLitePredictor) -> Tested:
     """
     try:
         where = bundle.card["golden"]["file"]
-        golden = json.loads(bundle.read(where))
+        golden = json_of(bundle.read(where))
         folder = PurePosixPath(where).parent
         faults: dict[str, list[str]] = {stage: [] for stage in STAGES}
         reach = golden["tolerance"]["quanta"] * golden["tolerance"]["quantum"]
         for case in golden["cases"]:
             _judge(case, _Case(bundle, folder, case), predictor, bundle, reach, faults)
         return Tested(len(golden["cases"]), faults)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ArtifactError(f"{bundle.name}: golden.json is damaged ({error})") from error
 
 

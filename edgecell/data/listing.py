@@ -97,7 +97,7 @@ def groups_across(splits: Iterable[str], groups: dict[str, tuple[str, ...]]) -> 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key: numbers by value, letters regardless of case, ties by the spelling itself."""
     parts = [
-        (0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
+        (0, int(part), "") if part.isdecimal() and len(part) < 100 else (1, 0, part.casefold())
         for part in re.split(r"(\d+)", name)
         if part
     ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import lzma
+import struct
+import sys
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -29,6 +33,25 @@ from edgecell.errors import DataError
 from edgecell.preprocess import MAX_PIXELS, MIN_SIDE
 from edgecell.rundir import sha256_file
 
+# What zipfile and NumPy raise on a damaged file, by experience (tests/fuzz) and beyond.
+DAMAGE = (
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    tokenize.TokenError,
+    SyntaxError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    EOFError,
+    OSError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+)
 NAME_KEYS = ("class_names", "label_names")
 
 
@@ -80,10 +103,15 @@ def load_npz(path: Path, config: DataConfig, entry: CatalogEntry | None = None) 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
+        with path.open("rb") as stream:
+            begins = stream.read(6) if path.is_file() else b""
+        if begins == b"\x93NUMPY":
             raise DataError(f"{path} holds one bare array; wanted an .npz with {_wanted()}")
-        with opened as archive:
+        if not begins.startswith(b"PK"):  # NumPy takes all else for pickled objects
+            raise DataError(
+                f"{path} cannot be read as .npz: it is no zip file; wanted one with {_wanted()}"
+            )
+        with np.load(path, allow_pickle=False) as archive:
             found = list(archive.files)
             if "train_images" not in found or "train_labels" not in found:
                 raise DataError(f"{path} has the keys {_listing(found)}; wanted {_wanted()}")
@@ -95,7 +123,11 @@ def _read(path: Path) -> dict[str, Any]:
                         f"{path} has {pair[0]} alone; give both {split}_images and {split}_labels, or neither"
                     )
             wanted = (*keys, *NAME_KEYS, TASK_KEY)
-            return {key: read_member(path, archive, key) for key in wanted if key in found}
+            arrays = {key: read_member(path, archive, key) for key in wanted if key in found}
+            for key in (*NAME_KEYS, TASK_KEY):
+                if key in arrays:
+                    _check_texts(key, arrays[key])
+            return arrays
     except FileNotFoundError as error:
         raise DataError(
             f"no file at {path}; see 'edgecell data list' for names that --data takes"
@@ -104,19 +136,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} is a damaged .npz file ({error}); copy or download it again"
         ) from error
-    except (
-        ValueError,
-        zlib.error,
-        EOFError,
-        OSError,
-        MemoryError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         if "pickle" in reason.lower() or "object arrays" in reason.lower():
             reason = "it holds Python objects, which are never loaded; save plain uint8 and integer arrays"
         raise DataError(f"{path} cannot be read as .npz: {reason}") from error
+
+
+def _check_texts(key: str, texts: Any) -> None:
+    """ValueError where Python could not make a text of what NumPy took from the file as it was."""
+    if texts.dtype.kind == "U" and texts.dtype.itemsize and texts.size:
+        codes = np.ascontiguousarray(texts).reshape(-1).view(texts.dtype.byteorder + "u4")
+        if codes.max() > sys.maxunicode or bool(((codes >= 0xD800) & (codes < 0xE000)).any()):
+            raise ValueError(f"{key} holds numbers that are no characters")
 
 
 def _wanted() -> str:

@@ -25,6 +25,11 @@ from edgecell.scratch import cache_folder
 
 IN_MEMORY = 256_000_000
 """Bytes up to which an array is read into memory as a whole."""
+MOST_WHOLE = 2_000_000_000
+"""Bytes up to which an array is read as a whole that cannot be read image by image."""
+BOMB = 64_000_000
+MOST_RATIO = 100
+"""An array beyond BOMB bytes that unpacks to more than so many times its packed bytes is refused."""
 _PIECE = 1 << 22
 _LOCAL_HEADER = struct.Struct("<26xHH")
 """The lengths of the name and of the extra field, at the end of a zip member's own header."""
@@ -95,23 +100,39 @@ def read_member(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> NDArray[
     Either way its checksum is checked.
 
     Raises:
-        DataError: no space to unpack it. zipfile.BadZipFile, ValueError, OSError: as ``np.load``.
+        DataError: no space to unpack it, or it unpacks to more than it can hold.
+        zipfile.BadZipFile, ValueError, OSError: as ``np.load``.
     """
     members = archive.zip
     assert members is not None, "the archive is open"
     names = members.namelist()  # np.savez appends .npy, other writers may not
     info = members.getinfo(f"{key}.npy" if f"{key}.npy" in names else key)
-    if info.file_size <= IN_MEMORY:
-        array: NDArray[Any] = archive[key]
-        return array
+    if info.file_size > BOMB and info.file_size > MOST_RATIO * info.compress_size:
+        raise DataError(
+            f"{path}: {key} has {info.compress_size:,} bytes and unpacks to {info.file_size:,}; allowed:"
+            f" {MOST_RATIO} times as many; images never pack so well, so this is no data set"
+        )
     with members.open(info) as stream:
         shape, fortran_order, dtype = _header(stream)
         start = stream.tell()
-    if fortran_order or dtype.hasobject or len(shape) < 2:
-        array = archive[key]
-        return array
+    if dtype.hasobject:
+        raise ValueError("it holds pickled objects")
+    if any(length < 0 for length in shape) or (dtype.itemsize == 0 and math.prod(shape) > 0):
+        raise ValueError(
+            f"{key} has the shape {shape} of {dtype}"
+        )  # as many as one likes in no bytes
+    # Before anything is allocated: NumPy makes room for what a header says, whatever is behind it.
     if start + math.prod(shape) * dtype.itemsize != info.file_size:
         raise ValueError(f"{key} has {info.file_size} bytes, its header says {shape} of {dtype}")
+    if info.file_size <= IN_MEMORY:
+        return _whole(members, info)
+    if fortran_order or len(shape) < 2:
+        if info.file_size > MOST_WHOLE:
+            raise DataError(
+                f"{path}: {key} has {info.file_size:,} bytes in one piece; allowed: {MOST_WHOLE:,}; save"
+                " numpy.ascontiguousarray of it, which is read image by image"
+            )
+        return _whole(members, info)
     if info.compress_type == zipfile.ZIP_STORED:
         with members.open(info) as stream:
             while stream.read(_PIECE):
@@ -122,6 +143,12 @@ def read_member(path: Path, archive: np.lib.npyio.NpzFile, key: str) -> NDArray[
         inside = info.header_offset + _LOCAL_HEADER.size + sum(lengths)
         return FileArray(path, inside + start, shape, dtype)
     return FileArray(_unpacked(members, info, key), start, shape, dtype)
+
+
+def _whole(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from edgecell.data.npz_member import FileArray
 from edgecell.data.types import ImageSource
+from edgecell.documents import DocumentError, read_regular
 from edgecell.errors import DataError
-from edgecell.preprocess import decode_file, to_rgb
+from edgecell.preprocess import MAX_BYTES, decode_file, to_rgb
 
 DIGEST_BYTES = 16
 THREADED_ABOVE = 20_000
@@ -91,7 +92,9 @@ class FileSource:
 
     def _digest(self, path: str) -> bytes:
         try:
-            return digest_bytes((self.root / path).read_bytes())
+            return digest_bytes(read_regular(self.root / path, MAX_BYTES))
+        except DocumentError as error:
+            raise DataError(f"{self.root / path} cannot be used: {error}; remove it") from error
         except OSError as error:
             raise DataError(
                 f"cannot read {self.root / path}: {error.strerror}; remove it or allow reading it"

@@ -25,6 +25,7 @@ from edgecell.data.listing import EXTENSIONS, SPLIT_WORDS, Listing, natural, to_
 from edgecell.data.sources import FileSource
 from edgecell.data.splits import require_two
 from edgecell.data.types import SPLITS, Dataset, Split
+from edgecell.documents import DocumentError, read_regular
 from edgecell.errors import ConfigError, DataError
 
 SUFFIXES = (".csv", ".tsv")
@@ -50,6 +51,11 @@ ROLES = {
     ),
 }
 """What a column may be called, by what it is; ``--columns`` names others."""
+
+MOST_BYTES = 512_000_000
+MOST_HEADER = 100_000
+LONGEST_CELL = 4_000
+"""Characters of a path, label or group; the longest path that Linux opens has 4,095 bytes."""
 
 _MEDMNIST = ("split", "path", "label")
 _DELIMITERS = ",;\t|"
@@ -157,6 +163,12 @@ def read_table(path: Path, columns: str, needed: Sequence[str]) -> Table:
                 " put cells that hold the separator in quotes"
             )
         row = Row(line, {role: cells[i] for role, i in place.items()})
+        long = [header[place[role]] for role in place if len(row.cells[role]) > LONGEST_CELL]
+        if long:
+            raise DataError(
+                f"{path}, line {line}: '{long[0][:40]}' has more than {LONGEST_CELL:,}"
+                " characters; no path, class or group is so long"
+            )
         empty = [header[place[role]] for role in place if not row.cells[role]]
         if empty:
             raise DataError(
@@ -172,9 +184,11 @@ def read_table(path: Path, columns: str, needed: Sequence[str]) -> Table:
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and stripped cells of each line that is not blank."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MOST_BYTES)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except DocumentError as error:
+        raise DataError(f"{path} is no table that can be read: {error}") from error
     if data.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in data[:4096]:
         raise DataError(
             f"{path} is no UTF-8 text (UTF-16, or no text at all); save it as CSV UTF-8"
@@ -186,6 +200,10 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
             f"{path} is no UTF-8 text (byte {error.start}); save it as CSV UTF-8"
         ) from error
     start = next((line for line in text.splitlines() if line.strip()), "")
+    if len(start) > MOST_HEADER:
+        raise DataError(
+            f"{path} begins with a line of {len(start):,} characters; allowed: {MOST_HEADER:,}"
+        )
     delimiter = max(_DELIMITERS, key=lambda d: len(next(csv.reader([start], delimiter=d), [])))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
@@ -309,14 +327,21 @@ def _find_files(path: Path, listed: list[str], lines: list[int]) -> list[str]:
     if not _is_image(listed[0]):
         ways += [[name + suffix for name in ways[-1]] for suffix in sorted(EXTENSIONS)]
     ways += [[f"{path.stem}/{name}" for name in way] for way in ways]
-    found = next((way for way in ways if (root / way[0]).is_file()), listed)
-    missing = [i for i, name in enumerate(found) if not (root / name).is_file()]
+    found = next((way for way in ways if _is_file(root / way[0])), listed)
+    missing = [i for i, name in enumerate(found) if not _is_file(root / name)]
     if missing:
         raise DataError(
             f"{path} lists {len(missing)} of {len(listed)} files that are not there, the first in line"
             f" {lines[missing[0]]}: '{listed[missing[0]]}' (looked for below {root})"
         )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _is_image(name: str) -> bool:

@@ -12,6 +12,7 @@ from benchmarks.comparison import compare
 from benchmarks.regression import Limits, check_images, judge, parse_limits
 from benchmarks.sources import Source, of_results, read_bench, read_sources
 from edgecell.errors import RegressionError
+from edgecell.record import of_our_form
 from edgecell.report.comparison import write_comparison_page
 from edgecell.rundir import atomic_write_json, sha256_bytes
 
@@ -28,10 +29,11 @@ def compare_paths(
         compared at a path, or the folder cannot be written.
     """
     sources = read_sources(paths)
-    comparison = compare(sources, baseline)
     labels = list(dict.fromkeys(source.label.replace("/", "-") for source in sources))
     folder = output or FOLDER / "-and-".join(labels[:3])
-    write_comparison_page(folder / "compare.html", " and ".join(labels), comparison)
+    with of_our_form(f"a record of {' or '.join(map(str, paths))}"):
+        comparison = compare(sources, baseline)
+        write_comparison_page(folder / "compare.html", " and ".join(labels), comparison)
     atomic_write_json(folder / "compare.json", comparison)
     return comparison, folder
 

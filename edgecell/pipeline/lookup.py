@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgecell.record import of_our_form
 from edgecell.rundir import RunDir
-from edgecell.tasks import MULTI_CLASS
+from edgecell.tasks import MULTI_CLASS, TASKS
 
 
 def passing_hashes(run: RunDir) -> dict[str, bool]:
     """sha256 of each verified file → whether it passed; empty when nothing was verified."""
     if not run.has("verify"):
         return {}
-    models = run.read_record("verify")["results"]["models"]
-    return {entry["sha256"]: bool(entry["passed"]) for entry in models}
+    record = run.read_record("verify")
+    with of_our_form(f"{run.path}: the record of verify"):
+        return {entry["sha256"]: bool(entry["passed"]) for entry in record["results"]["models"]}
 
 
 def verdict_on(run: RunDir | None, digest: str) -> str:
@@ -26,11 +28,18 @@ def verdict_on(run: RunDir | None, digest: str) -> str:
 
 def trained_labels(train: dict[str, Any]) -> tuple[tuple[str, ...], str]:
     """Class names and the task's name of a train record."""
-    results = train["results"]
-    return tuple(results["class_names"]), results["data"].get("task", MULTI_CLASS)
+    with of_our_form("the record of train"):
+        results = train["results"]
+        names, task = results["class_names"], results["data"].get("task", MULTI_CLASS)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("class_names is no list of texts")
+        if task not in TASKS:
+            raise ValueError(f"no task {task!r}")
+        return tuple(names), task
 
 
 def entry_of(record: dict[str, Any] | None, digest: str) -> dict[str, Any] | None:
     """What a stage recorded of the file with this sha256; None without a record or an entry."""
-    models = record["results"]["models"] if record else []
-    return next((entry for entry in models if entry["sha256"] == digest), None)
+    with of_our_form("the record of a stage"):
+        models = record["results"]["models"] if record else []
+        return next((entry for entry in models if entry["sha256"] == digest), None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecell import quarantine
 from edgecell.answers import Rules
 from edgecell.bundle.manifest import decision
 from edgecell.bundle.reader import Bundle, is_bundle, open_bundle, rules_of
@@ -17,6 +18,7 @@ from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
 from edgecell.pipeline.plausible import trained_on
 from edgecell.pipeline.targets import Target, resolve
 from edgecell.preprocess import PreprocessSpec
+from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 from edgecell.tasks import MULTI_CLASS, task_named
@@ -59,6 +61,7 @@ def open_model(path: Path, *, threads: int = 0) -> Opened:
 
 
 def _of_bundle(bundle: Bundle, threads: int) -> Classifier:
+    quarantine.try_bytes(bundle.model, f"the model of {bundle.name}")
     predictor = TFLitePredictor(bundle.model, threads=threads, name=f"model of {bundle.name}")
     if predictor.class_count != len(bundle.rules.labels):
         raise ArtifactError(
@@ -171,7 +174,8 @@ def _rules(
             " it is not a model of this run"
         )
     kind = task_named(task)
-    return rules_of(decision(calibration, labels, kind, predictor.output_scale), labels, kind)
+    with of_our_form(f"the calibration of {target.model.name}"):
+        return rules_of(decision(calibration, labels, kind, predictor.output_scale), labels, kind)
 
 
 def _warning(name: str, status: str) -> str | None:

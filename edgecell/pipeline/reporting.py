@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgecell.record import of_our_form
 from edgecell.report import write
 from edgecell.report.excel import write_run
 from edgecell.rundir import RunDir
@@ -11,12 +12,14 @@ from edgecell.rundir import RunDir
 
 def write_report(run: RunDir) -> Path:
     """Render the records and pictures of ``run`` into its ``report.html``."""
-    return write(run)
+    with of_our_form(f"a record of {run.path}"):
+        return write(run)
 
 
 def write_workbook(run: RunDir) -> Path:
     """The same for a spreadsheet: ``report.xlsx``."""
-    return write_run(run)
+    with of_our_form(f"a record of {run.path}"):
+        return write_run(run)
 
 
 def open_run(path: Path) -> RunDir:

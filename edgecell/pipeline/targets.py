@@ -14,6 +14,8 @@ from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.evaluate import listed
+from edgecell.pipeline.vouching import admit, find_run
+from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes
 
 Adjust = Callable[[Config], Config]
@@ -49,25 +51,18 @@ def where_to_write(target: Target, output: Path | None) -> RunDir:
     return target.run
 
 
-def find_run(path: Path) -> RunDir | None:
-    """The run that a file belongs to: the nearest folder above it with a config.toml."""
-    for parent in list(path.resolve().parents)[:3]:
-        if (parent / "config.toml").is_file():
-            return RunDir(parent)
-    return None
-
-
 def resolve(path: Path, *, base: Config | None = None) -> Target:
     """Find the model behind ``path``; ``base`` is the configuration of a model without a run.
 
     Raises:
-        ArtifactError: nothing there, or nothing that is a model.
+        ArtifactError: nothing there, nothing that is a model, or one that :func:`admit` refuses.
     """
     if path.is_dir() and (path / "config.toml").is_file():
         run = RunDir(path)
         model = run.stage("train") / "model.keras"
         if not model.is_file():
             raise ArtifactError(f"{path} has no trained model yet; run 'edgecell train' first")
+        admit(model, run)
         return Target(model, run, load_config(path / "config.toml"))
     if not path.exists():
         raise ArtifactError(f"no run folder or model at {path}; give a run, .keras, .h5 or .tflite")
@@ -78,6 +73,7 @@ def resolve(path: Path, *, base: Config | None = None) -> Target:
             " a SavedModel folder, .tflite"
         )
     found = find_run(path)
+    admit(path, found)
     config = load_config(found.path / "config.toml") if found else (base or Config(name=path.stem))
     return Target(path, found, config)
 
@@ -97,7 +93,9 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
         raise ConfigError(f"{target.model} belongs to no run; name the images with --data")
     dataset = load_dataset(target.config.data, progress=progress)
     if target.run.has("train"):
-        trained_on = target.run.read_record("train")["results"]["data"]["fingerprint"]
+        record = target.run.read_record("train")
+        with of_our_form(f"{target.run.path}: the record of train"):
+            trained_on = str(record["results"]["data"]["fingerprint"])
         if trained_on != dataset.fingerprint:
             raise DataError(
                 f"'{target.config.data.source}' is not the data set of the run any more: its"

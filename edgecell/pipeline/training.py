@@ -21,6 +21,7 @@ from edgecell.models.registry import architecture_of
 from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.teaching import Loaded, load_teachers, teacher_files
+from edgecell.pipeline.vouching import admit_weights
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
@@ -88,6 +89,7 @@ def _train(
     after_epoch: AfterEpoch | None,
     before: Config | None,
 ) -> dict[str, Any]:
+    admit_weights(weights_file(config))
     config = with_batch_size(settled(config, run), dataset, progress)
     run.remove_leftovers("train")
     folder = run.stage("train")

@@ -20,8 +20,18 @@ from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.targets import Adjust, Target, data_hash, load_data, resolve, where_to_write
+from edgecell.pipeline.targets import (
+    Adjust,
+    Target,
+    data_hash,
+    find_run,
+    load_data,
+    resolve,
+    where_to_write,
+)
+from edgecell.pipeline.vouching import admit
 from edgecell.progress import Progress
+from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 
@@ -82,6 +92,8 @@ def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
             raise ConfigError(f"{path} is a Keras model; give a run, or a .tflite with --reference")
         files = files_of(target.run)
         model = reference or target.model
+    if reference is not None and reference.exists():
+        admit(reference, find_run(reference))
     run = where_to_write(target, output)
     return Pair(Target(model, target.run, target.config), files, run)
 
@@ -93,10 +105,15 @@ def files_of(run: RunDir) -> list[dict[str, Any]]:
         ArtifactError: nothing quantized yet, or a file that was altered since.
     """
     record = run.check_outputs("quantize")
-    return [
-        entry | {"path": run.stage("quantize") / entry["file"]}
-        for entry in record["results"]["models"]
-    ]
+    with of_our_form(f"{run.path}: the record of quantize"):
+        found = [
+            entry | {"path": run.stage("quantize") / entry["file"]}
+            for entry in record["results"]["models"]
+        ]
+        unknown = [e["file"] for e in found if f"quantize/{e['file']}" not in record["outputs"]]
+        if unknown:
+            raise ValueError(f"no hash of {unknown[0]}")
+        return found
 
 
 def verify_in(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edgecell.documents import DocumentError, read_regular
 from edgecell.errors import ArtifactError
 from edgecell.report import tables
 from edgecell.report.records import read_records
 from edgecell.rundir import VERBS, RunDir, read_json
+from edgecell.toml_document import MOST_TOML, toml_of
 from edgecell.workbook import Workbook
 
 _TABLES = (
@@ -98,8 +99,8 @@ def _history(book: Workbook, run: RunDir) -> None:
 def _config(run: RunDir) -> dict[str, Any]:
     path = run.path / "config.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return toml_of(read_regular(path, MOST_TOML).decode("utf-8"))
+    except (OSError, UnicodeDecodeError, DocumentError) as error:
         raise ArtifactError(f"{path} cannot be read as TOML: {error}") from error
 
 

@@ -13,8 +13,6 @@ from edgecell.preprocess import decode_bytes, resize
 
 MOST_BYTES = 32_000_000
 MOST_PIXELS = 50_000_000
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF")
-"""What an upload may be: the image formats that data sets come in, none that starts a program."""
 DECODING = 2
 """Images that are decoded at a time: one of 50 million pixels takes some 350 MB meanwhile."""
 
@@ -52,7 +50,7 @@ class Desk:
         """
         with self._decoding:
             began = time.perf_counter()
-            image = decode_bytes(data, "this file", max_pixels=MOST_PIXELS, formats=FORMATS)
+            image = decode_bytes(data, "this file", max_pixels=MOST_PIXELS)
             pixels = resize(image, self.classifier.spec)
             prepared = time.perf_counter()
         height, width = image.shape[:2]

@@ -30,7 +30,9 @@ from optuna.distributions import (
 )
 
 from edgecell.config import Config, from_toml, to_toml
+from edgecell.documents import DocumentError, read_regular
 from edgecell.errors import ConfigError
+from edgecell.toml_document import MOST_TOML, toml_of
 
 Space = dict[str, BaseDistribution]
 Value = bool | int | float | str
@@ -60,8 +62,8 @@ def load_space(path: Path | None) -> Space:
     if path is None:
         return parse_space(default_space_text(), "the default space")
     try:
-        return parse_space(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return parse_space(read_regular(path, MOST_TOML).decode("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the search space {path}: {reason}") from error
 
@@ -74,8 +76,8 @@ def parse_space(text: str, where: str) -> Space:
             range or choice that the configuration does not allow.
     """
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        data = toml_of(text)
+    except DocumentError as error:
         raise ConfigError(f"{where} is not valid TOML: {error}") from error
     others = [key for key in data if key != "space"]
     if others:

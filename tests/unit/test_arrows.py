@@ -28,9 +28,12 @@ TIERS = (
         "pixels",
         "tasks",
         "scratch",
+        "documents",
+        "toml_document",
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
+        *("tflite_check", "tflite_tables", "keras_check", "keras_order"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *(
@@ -49,7 +52,7 @@ TIERS = (
         *("share", "distribution", "optimizers", "stage"),
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
-    ("train", "autobatch", "report", "converters", "benchmarks", "bundle", "serve"),
+    ("train", "autobatch", "report", "converters", "benchmarks", "bundle", "serve", "quarantine"),
     ("pipeline",),
     ("cli", "__main__"),
 )
@@ -69,6 +72,7 @@ PROGRAMS = (
     "benchmarks.time_to_accuracy",
     "benchmarks.devices.on_board",
     "benchmarks.quantization_methods",
+    "edgecell.quarantine",
 )
 # Files for other people's apps: data here, never imported.
 SAMPLES = ("edgecell", "bundle", "samples")

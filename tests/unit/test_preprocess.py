@@ -45,10 +45,10 @@ def test_sixteen_bits_are_scaled_to_eight(decoded):
 
 
 def test_thirty_two_bits_are_taken_only_as_sixteen(decoded):
-    fits = Image.fromarray(np.array([[0, 65535]], np.int32))
+    fits = Image.fromarray(np.array([[0, 65535]] * 2, np.int32))
     np.testing.assert_array_equal(decoded(fits, ".tif")[0, :, 0], [0, 255])
     with pytest.raises(DataError, match="pixel values 0 to 65536, allowed 0 to 65535"):
-        decoded(Image.fromarray(np.array([[0, 65536]], np.int32)), ".tif")
+        decoded(Image.fromarray(np.array([[0, 65536]] * 2, np.int32)), ".tif")
     with pytest.raises(DataError, match="floating-point pixels"):
         decoded(Image.fromarray(np.ones((2, 2), np.float32)), ".tif")
 
@@ -66,12 +66,12 @@ def test_alpha_is_laid_over_black(decoded):
 
 
 def test_a_palette_s_transparent_colour_becomes_black(decoded):
-    palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
+    palette = Image.fromarray(np.array([[0, 1, 2]] * 2, np.uint8), mode="P")
     palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
-    opaque = [[[10, 20, 30], [40, 50, 60], [70, 80, 90]]]
+    opaque = [[[10, 20, 30], [40, 50, 60], [70, 80, 90]]] * 2
     np.testing.assert_array_equal(decoded(palette), opaque)
     seen = decoded(palette, transparency=1)
-    np.testing.assert_array_equal(seen, [[[10, 20, 30], [0, 0, 0], [70, 80, 90]]])
+    np.testing.assert_array_equal(seen, [[[10, 20, 30], [0, 0, 0], [70, 80, 90]]] * 2)
 
 
 # What each EXIF orientation says must be done to the stored pixels (EXIF 2.32, tag 0x0112).
@@ -113,7 +113,7 @@ def test_a_cmyk_jpeg_is_not_inverted(decoded):
 
 def test_sixteen_bit_colour_keeps_its_high_byte(tmp_path):
     deep = np.array([[[0, 255, 256], [32768, 65279, 65535]]], ">u2")
-    (tmp_path / "deep.png").write_bytes(png(2, 1, 16, 2, b"\0" + deep.tobytes()))
+    (tmp_path / "deep.png").write_bytes(png(2, 2, 16, 2, 2 * (b"\0" + deep.tobytes())))
     np.testing.assert_array_equal(
         decode_file(tmp_path / "deep.png")[0], [[0, 0, 1], [128, 254, 255]]
     )

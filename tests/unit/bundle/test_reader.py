@@ -69,7 +69,7 @@ def test_an_altered_file_is_refused(bundle: Path, name: str):
         (lambda c: c.pop("decision"), "'decision'"),
         (
             lambda c: c["decision"]["abstention"].update(threshold=float("nan")),
-            "nan is not a number",
+            "NaN is no number",
         ),
         (lambda c: c["decision"]["conformal"].update(threshold=1.5), "1.5 is not a number"),
         (lambda c: c["decision"]["temperature"].update(value=0), "0 is not a number"),

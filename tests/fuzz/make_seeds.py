@@ -1,0 +1,44 @@
+"""Write tests/fuzz/seeds: the toys as files of each kind, small, so that a mutation meets structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tf_keras as keras
+import toys
+
+from converters.tflite import convert
+from edgecell.rundir import atomic_write_bytes
+from edgecell.tflite_metadata import Metadata, attach
+
+SEEDS = Path(__file__).parent / "seeds"
+
+
+def main() -> None:
+    """Make them all."""
+    toy = toys.model()
+    pixels = toys.images(64, seed=1)[0]
+    for precision in ("float32", "float16", "dynamic", "int8"):
+        data = convert(toy, precision, calibration=pixels)
+        atomic_write_bytes(SEEDS / f"{precision}.tflite", data)
+    file = {"name": "labels.txt", "type": "TENSOR_AXIS_LABELS"}
+    options = {"table": "NormalizationOptions", "mean": [0.0], "std": [1.0]}
+    graph = {
+        "input_tensor_metadata": [{"process_units": [{"options": options}]}],
+        "output_tensor_metadata": [{"associated_files": [file]}],
+    }
+    labels = {"labels.txt": "\n".join(toys.CLASSES).encode()}
+    described = attach(data, Metadata({"name": "toy", "subgraph_metadata": [graph]}, labels))
+    atomic_write_bytes(SEEDS / "described.tflite", described)
+    toy.save(SEEDS / "toy.keras")
+    toy.save(SEEDS / "toy.h5")
+    x = inputs = keras.Input((16, 16, 3), name="pixels")
+    x = keras.layers.Conv2D(2, 3, activation="relu", name="conv")(x)
+    x = keras.layers.Flatten(name="flat")(x)
+    plain = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="head")(x))
+    plain.save(SEEDS / "plain.keras")
+    plain.save(SEEDS / "plain.h5")
+
+
+if __name__ == "__main__":
+    main()
