@@ -282,7 +282,8 @@ def _moved_warnings(entries: list[dict[str, Any]], class_names: Sequence[str]) -
     found = []
     for entry in entries:
         confusion = entry["quality"].get("confusion")
-        moved = None if confusion is None else metrics.find_moved(np.array(confusion))
+        # A device that gives no answers has none.
+        moved = metrics.find_moved(np.array(confusion)) if confusion else None
         if moved is not None:
             found.append(f"{entry['name']}: {metrics.moved_line(moved, class_names, 'test')}")
     return found

@@ -151,7 +151,6 @@ def input_zero_point(graph):
     ("edit", "says"),
     [
         (one_scale, "1 scales along dimension 0, allowed one for each of 8 channels"),
-        (wrong_dimension, "8 scales along dimension 3"),
         (weights_zero_point, "zero point other than 0"),
         (output_scale, "output scale 0.0039215"),
         (input_zero_point, "input zero point 127, allowed 128"),
@@ -161,6 +160,11 @@ def test_each_rule_of_strict_int8_bites(edit, says):
     assert audit(edited(lambda graph: None), "int8").passed
     with pytest.raises(ConvertError, match=says):
         require(audit(edited(edit), "int8"))
+
+
+def test_scales_along_a_dimension_of_another_size_are_damage():
+    with pytest.raises(ArtifactError, match="8 scales for axis 3 of"):
+        audit(edited(wrong_dimension), "int8")
 
 
 def test_a_foreign_scaling_is_expected_only_where_it_is_named():
