@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import tomli_w
 
-from edgecell.documents import DocumentError, read_regular
+from edgecell.documents import DocumentError
 from edgecell.errors import ConfigError
-from edgecell.toml_document import MOST_TOML, toml_of
+from edgecell.toml_document import toml_of, toml_text
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 PRECISIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
@@ -451,8 +451,8 @@ def load_config(path: Path) -> Config:
         ConfigError: missing, unreadable, or not a valid config.
     """
     try:
-        return from_toml(read_regular(path, MOST_TOML).decode("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, DocumentError) as error:
+        return from_toml(toml_text(path), str(path))
+    except (OSError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the recipe {path}: {reason}") from error
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import Any
 
-from edgecell.documents import MOST_DEPTH, DocumentError, check_depth
+from edgecell.documents import MOST_DEPTH, DocumentError, check_depth, read_regular
 
 MOST_TOML = 256_000
 """A recipe has some kilobytes."""
 # For a dotted key tomllib takes time with the square of its parts.
 _ENDS_A_KEY = set(",=[]{}\n")
+
+
+def toml_text(path: Path) -> str:
+    """The text of a TOML file.
+
+    Raises:
+        DocumentError: no regular file, too large, or not UTF-8. OSError: as ``Path.read_bytes``.
+    """
+    try:
+        return read_regular(path, MOST_TOML).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DocumentError(str(error)) from error
 
 
 def toml_of(text: str) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from edgecell.documents import DocumentError, read_regular
+from edgecell.documents import DocumentError
 from edgecell.errors import ArtifactError
 from edgecell.report import tables
 from edgecell.report.records import read_records
 from edgecell.rundir import VERBS, RunDir, read_json
-from edgecell.toml_document import MOST_TOML, toml_of
+from edgecell.toml_document import toml_of, toml_text
 from edgecell.workbook import Workbook
 
 _TABLES = (
@@ -99,8 +99,8 @@ def _history(book: Workbook, run: RunDir) -> None:
 def _config(run: RunDir) -> dict[str, Any]:
     path = run.path / "config.toml"
     try:
-        return toml_of(read_regular(path, MOST_TOML).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, DocumentError) as error:
+        return toml_of(toml_text(path))
+    except (OSError, DocumentError) as error:
         raise ArtifactError(f"{path} cannot be read as TOML: {error}") from error
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgecell.documents import DocumentError, read_regular
+from edgecell.documents import DocumentError
 from edgecell.errors import ArtifactError
 from edgecell.report import bench, peers, quantization, seeing, stages, sweep, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.page import page
 from edgecell.report.records import Records, read_records
 from edgecell.rundir import RunDir, atomic_write_text
-from edgecell.toml_document import MOST_TOML, toml_of
+from edgecell.toml_document import toml_of, toml_text
 
 Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]
 
@@ -111,8 +111,8 @@ def _config_section(run: RunDir) -> Html:
     if not path.is_file():
         return section("Settings", "config", element("p", "This run has no config.toml."))
     try:
-        config = toml_of(read_regular(path, MOST_TOML).decode("utf-8"))
-    except (OSError, UnicodeDecodeError, DocumentError) as error:
+        config = toml_of(toml_text(path))
+    except (OSError, DocumentError) as error:
         raise ArtifactError(f"{path} is not valid TOML: {error}") from error
     plain = {key: entry for key, entry in config.items() if not isinstance(entry, dict)}
     groups = {key: entry for key, entry in config.items() if isinstance(entry, dict)}

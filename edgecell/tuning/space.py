@@ -30,9 +30,9 @@ from optuna.distributions import (
 )
 
 from edgecell.config import Config, from_toml, to_toml
-from edgecell.documents import DocumentError, read_regular
+from edgecell.documents import DocumentError
 from edgecell.errors import ConfigError
-from edgecell.toml_document import MOST_TOML, toml_of
+from edgecell.toml_document import toml_of, toml_text
 
 Space = dict[str, BaseDistribution]
 Value = bool | int | float | str
@@ -62,8 +62,8 @@ def load_space(path: Path | None) -> Space:
     if path is None:
         return parse_space(default_space_text(), "the default space")
     try:
-        return parse_space(read_regular(path, MOST_TOML).decode("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, DocumentError) as error:
+        return parse_space(toml_text(path), str(path))
+    except (OSError, DocumentError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"cannot read the search space {path}: {reason}") from error
 
