@@ -29,25 +29,28 @@ def doubts(
 
     ``images`` uint8 (N, H, W, 3) are those of ``split`` as the model takes them; ``run`` is the model's.
     """
-    known = trained_on(run)
-    lines = [overlap_line(dataset, split), flat_line(int(flat(images).sum()), len(images), split)]
-    if known is not None and len(images):
-        lines.append(drift_line(known, measure(images), split))
-    found = [line for line in lines if line]
-    for line in found:
-        progress.say(f"warning: {line}")
-    return found
+    return _said([overlap_line(dataset, split), *_looks(run, images, split)], progress)
 
 
 def doubts_of_calibration(
     run: RunDir | None, images: NDArray[np.uint8], progress: Progress
 ) -> dict[str, Any]:
     """What a calibration manifest gets where its images are not such as the model knows; else {}."""
-    known, where = trained_on(run), "the calibration set"
+    found = _said(_looks(run, images, "the calibration set"), progress)
+    return {"warnings": found} if found else {}
+
+
+def _looks(run: RunDir | None, images: NDArray[np.uint8], where: str) -> list[str]:
+    """Lines on how the images look, "" where there is nothing to say."""
+    known = trained_on(run)
     lines = [flat_line(int(flat(images).sum()), len(images), where)]
-    if known is not None:
+    if known is not None and len(images):
         lines.append(drift_line(known, measure(images), where))
+    return lines
+
+
+def _said(lines: list[str], progress: Progress) -> list[str]:
     found = [line for line in lines if line]
     for line in found:
         progress.say(f"warning: {line}")
-    return {"warnings": found} if found else {}
+    return found
