@@ -14,7 +14,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecell.tflite_tables import TABLES, UNIONS, options_table
+from edgecell.tflite_tables import TABLES, UNIONS, names_of, options_table
 
 MOST_ELEMENTS = 2**31 - 1
 MOST_DIMENSIONS = 32
@@ -28,12 +28,8 @@ _BITS = {
     "UINT4": 4,
     "INT2": 2,
 }
-_TYPES: dict[int, str] = {
-    value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")
-}
-_NAMES: dict[int, str] = {
-    value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
-}
+_TYPES = names_of(schema.TensorType)
+_NAMES = names_of(schema.BuiltinOperator)
 # Operators that we look into ourselves: how many inputs, the first of them there, they need.
 _LEAST_INPUTS = {
     **dict.fromkeys(("DEQUANTIZE", "QUANTIZE", "DENSIFY", "RESHAPE", "SQUEEZE"), 1),

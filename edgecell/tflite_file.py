@@ -21,14 +21,11 @@ from numpy.typing import NDArray
 
 from edgecell.errors import ArtifactError
 from edgecell.tflite_check import check
+from edgecell.tflite_tables import names_of
 
 _IDENTIFIER = b"TFL3"
-_DTYPES: dict[int, str] = {
-    value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")
-}
-_OPERATORS: dict[int, str] = {
-    value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
-}
+_DTYPES = names_of(schema.TensorType)
+_OPERATORS = names_of(schema.BuiltinOperator)
 _CHECKED: set[bytes] = set()
 _SOMEDAY = 1000  # operators of a later schema have numbers below; a larger one is damage
 _NUMPY: dict[str, str] = {

@@ -10,6 +10,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 Kind = int | str
 
+
+def names_of(enum: type) -> dict[int, str]:
+    """Number → name of the members of an enum of the schema's generated code."""
+    return {value: name for name, value in vars(enum).items() if not name.startswith("_")}
+
+
 TABLES: dict[str, dict[int, Kind]] = {
     "Model": {
         **{0: 4, 1: "tables OperatorCode", 2: "tables SubGraph", 3: "string", 4: "tables Buffer"},
@@ -84,13 +90,9 @@ UNIONS: dict[str, dict[int, str]] = {
     },
     "SparseIndexVector": {1: "Int32Vector", 2: "Uint16Vector", 3: "Uint8Vector"},
 }
-_OPTIONS: dict[str, dict[int, str]] = {
-    name: {
-        value: member
-        for member, value in vars(getattr(schema, name)).items()
-        if not member.startswith("_")
-    }
-    for name in ("BuiltinOptions", "BuiltinOptions2")
+_OPTIONS = {
+    "BuiltinOptions": names_of(schema.BuiltinOptions),
+    "BuiltinOptions2": names_of(schema.BuiltinOptions2),
 }
 
 
