@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from edgecell.config import load_config
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.record import check_envelope, seal
+from edgecell.record import check_envelope, is_inside, seal
 from edgecell.rundir import TEMPORARY, VERBS, read_json, sha256_file
 
 Kind = Literal["altered", "missing", "stale", "foreign", "unfinished", "leftover", "note"]
@@ -150,7 +150,7 @@ def _stage(top: Path, path: str, found: Custody) -> _Stage | None:
         found.add("altered", path, f"is no record that can be read ({error})")
         return None
     names = [name for part in ("inputs", "outputs") for name in data[part]]
-    outside = [name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts]
+    outside = [name for name in names if not is_inside(name)]
     if outside:
         found.add("altered", path, f"names a file outside its run: {outside[0]}")
         return None

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any, Literal, get_args
 
 from edgecell.errors import ArtifactError
@@ -137,6 +138,12 @@ def of_our_form(what: str) -> Iterator[None]:
             f"{what} is not of the form that edgecell writes ({type(error).__name__}:"
             f" {str(error)[:120]}); make it again with the command that wrote it"
         ) from error
+
+
+def is_inside(name: str) -> bool:
+    """Whether a file name in a document leads to a file below the document's own folder."""
+    path = PurePosixPath(name)
+    return not ("\0" in name or path.is_absolute() or ".." in path.parts)
 
 
 def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:

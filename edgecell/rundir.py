@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.machine import cpu_name, package_versions
-from edgecell.record import check_envelope, envelope
+from edgecell.record import check_envelope, envelope, is_inside
 
 VERBS = (
     "train",
@@ -370,7 +370,7 @@ class RunDir:
 
     def _inside(self, name: str, verb: str) -> Path:
         """The file of this run that a record calls ``name``; ArtifactError for one that is elsewhere."""
-        if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if not is_inside(name):
             raise ArtifactError(
                 f"the record of '{verb}' names {name!r}, which is no file of {self.path};"
                 f" run 'edgecell {verb}' again"

@@ -15,6 +15,7 @@ from edgecell.bundle.preprocessing import describe
 from edgecell.documents import DocumentError, json_of
 from edgecell.errors import ArtifactError
 from edgecell.preprocess import PreprocessSpec
+from edgecell.record import MISSHAPEN, is_inside
 from edgecell.rundir import sha256_bytes
 from edgecell.tasks import TASKS, Task
 
@@ -22,9 +23,6 @@ MANIFEST = "model.json"
 MOST_TEXT = 16_000_000
 MOST_BYTES = 1_000_000_000
 """Larger files than any of ours: a zip that unpacks to more is not read on."""
-
-# What a document of another form raises where it is read as ours.
-_MISSHAPEN = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 class Files(Protocol):
@@ -91,7 +89,7 @@ def open_bundle(path: Path) -> Bundle:
         if not isinstance(card["files"], dict) or not isinstance(card["verified"]["status"], str):
             raise TypeError("files or verified")
         return Bundle(path.name, card, model, _spec(card), _rules(card), files)
-    except _MISSHAPEN as error:
+    except MISSHAPEN as error:
         raise ArtifactError(
             f"{path}: model.json is not of the form of version {SCHEMA_VERSION}"
             f" ({type(error).__name__}: {str(error)[:80]}); bundle the model again"
@@ -208,8 +206,7 @@ def _between(value: Any, low: float, high: float) -> float:
 
 def _plain(name: Any) -> str:
     """A path inside the bundle; ValueError for one that leads out of it."""
-    parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or PurePosixPath(name).is_absolute() or "\\" in name:
+    if not PurePosixPath(name).parts or not is_inside(name) or "\\" in name:
         raise ValueError(f"{name!r} is no file of the bundle")
     return str(name)
 

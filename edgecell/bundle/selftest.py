@@ -18,6 +18,7 @@ from edgecell.bundle.reader import Bundle
 from edgecell.documents import json_of
 from edgecell.errors import ArtifactError, DataError
 from edgecell.preprocess import decode_bytes, resize
+from edgecell.record import MISSHAPEN
 from edgecell.runtime import TFLitePredictor
 
 STAGES = ("decode", "resize", "scale", "inference")
@@ -68,7 +69,7 @@ def self_test(bundle: Bundle, predictor: TFLitePredictor) -> Tested:
         for case in golden["cases"]:
             _judge(case, _Case(bundle, folder, case), predictor, bundle, reach, faults)
         return Tested(len(golden["cases"]), faults)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except MISSHAPEN as error:
         raise ArtifactError(f"{bundle.name}: golden.json is damaged ({error})") from error
 
 
