@@ -29,7 +29,7 @@ MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
 # What image models are made of. Keras has more classes, some of which run bytecode out of the file
 # (Lambda, ResidualWrapper), call any method by its name, or read files of the machine.
-_CLASSES = """
+_CLASSES_TEXT = """
     Functional Model Sequential InputLayer Dense Activation Flatten Reshape Permute RepeatVector Masking
     Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose SeparableConv1D SeparableConv2D DepthwiseConv1D
     DepthwiseConv2D LocallyConnected2D Convolution2D EinsumDense Embedding Attention AdditiveAttention
@@ -50,19 +50,24 @@ _CLASSES = """
     L1 L2 L1L2 OrthogonalRegularizer MaxNorm NonNeg UnitNorm MinMaxNorm RadialConstraint
     Policy __tensor__ __numpy__ __ellipsis__ TensorShape
 """
-_FUNCTIONS = """
+_FUNCTIONS_TEXT = """
     relu relu6 softmax sigmoid hard_sigmoid tanh elu selu gelu swish silu softplus softsign mish exponential
     linear leaky_relu
 """
 _HOMES = ("keras", "tf_keras", "builtins")
 # Calls of TensorFlow inside a model, by the first part of their name.
 _CALLS = ("TFOpLambda", "SlicingOpLambda")
-_COMPUTING = """
+_COMPUTING_TEXT = """
     math nn linalg image __operators__ cast concat convert_to_tensor expand_dims squeeze reshape transpose
     pad stack unstack split tile clip_by_value identity ones_like zeros_like shape slice strided_slice where
     gather reverse minimum maximum add subtract multiply divide abs exp sqrt square tanh sigmoid repeat
     broadcast_to constant fill range
 """
+
+
+_CLASSES, _FUNCTIONS, _COMPUTING = (
+    frozenset(text.split()) for text in (_CLASSES_TEXT, _FUNCTIONS_TEXT, _COMPUTING_TEXT)
+)
 
 
 class RefusedError(ValueError):
@@ -138,12 +143,12 @@ def _check_object(each: dict[str, Any]) -> None:
     if home is not None and home not in _HOMES:
         raise RefusedError(f"it holds {name!r} of the module {module!r}, which is no part of Keras")
     if name == "function":
-        name, allowed = each.get("config"), _FUNCTIONS.split()
+        name, allowed = each.get("config"), _FUNCTIONS
     elif name in _CALLS:
         _check_call(each.get("config"))
         return
     else:
-        allowed = _CLASSES.split()
+        allowed = _CLASSES
     if not isinstance(name, str) or name not in allowed:
         raise RefusedError(f"it holds {str(name)[:80]!r}, which is no part of Keras that is loaded")
     if each.get("registered_name") not in (None, name):
@@ -155,7 +160,7 @@ def _check_object(each: dict[str, Any]) -> None:
 def _check_call(config: Any) -> None:
     """A call of TensorFlow in the model: one that computes, and touches no file."""
     called = config.get("function") if isinstance(config, dict) else None
-    if not isinstance(called, str) or called.split(".")[0] not in _COMPUTING.split():
+    if not isinstance(called, str) or called.split(".")[0] not in _COMPUTING:
         raise RefusedError(
             f"it calls TensorFlow's {str(called)[:80]!r}, which may do more than compute"
         )
