@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +128,7 @@ def run_stage(stage: Stage, session: Session, progression: Progression) -> None:
         if average:
             devices.level(average.variables, found.average)
         entry: dict[str, Any] = {"epoch": epoch + 1, "stage": stage.name}
-        entry |= _figures(session, found, fitted)
+        entry |= _figures(session, found, average, fitted)
         if not (math.isfinite(entry["loss"]) and math.isfinite(entry["val_loss"])):
             where = f"{entry['loss']} on train and {entry['val_loss']} on val in epoch {epoch + 1}"
             raise diverged(where, stage.flag, stage.learning_rate, kept=epoch)
@@ -145,29 +146,30 @@ def run_stage(stage: Stage, session: Session, progression: Progression) -> None:
             session.after_epoch(progression)
 
 
-def _figures(session: Session, found: Snapshot, fitted: dict[str, list[float]]) -> dict[str, float]:
+def _figures(
+    session: Session,
+    found: Snapshot,
+    average: WeightAverage | None,
+    fitted: dict[str, list[float]],
+) -> dict[str, float]:
     """Loss and accuracy of train, and those of val as ``val_…``, the same on every worker."""
     names = session.task.figure_names
     own = [float(fitted["loss"][-1]), float(fitted["accuracy"][-1])]
     own += [math.nan] * len(names)
     if session.devices.place.chief:
-        judged = _judge(session, found)
+        judged = _judge(session, found, average)
         own[2:] = [judged[name] for name in names]
     said = session.devices.from_chief(own)
     return dict(zip(("loss", "accuracy", *(f"val_{name}" for name in names)), said, strict=True))
 
 
-def _judge(session: Session, found: Snapshot) -> dict[str, float]:
+def _judge(session: Session, found: Snapshot, average: WeightAverage | None) -> dict[str, float]:
     """What val says of the weights that the epoch would be kept with."""
-    alone = session.judged is session.model
-    if alone and not found.average:
-        return validate(session.model, session.validation, session.task)
-    session.judged.set_weights(found.judged)
-    try:
+    if session.judged is not session.model:
+        session.judged.set_weights(found.judged)
         return validate(session.judged, session.validation, session.task)
-    finally:
-        if alone:
-            session.model.set_weights(found.weights)
+    with average.in_place() if average else nullcontext():
+        return validate(session.model, session.validation, session.task)
 
 
 def _cached(stage: Stage, session: Session) -> Features | None:

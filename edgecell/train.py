@@ -65,13 +65,12 @@ def train(
     facts = device.configure(config.train.seed, config.train.deterministic)
     with devices.watched():
         session = _open(config, dataset, state, progress, after_epoch, teachers, devices)
+        channels, warnings = _looks(session.images)
         started = time.monotonic()
         progression = _all_stages(session)
     session.checkpoint.load_best(progression, session.judged)
-    pixels = sample(session.images)
-    channels = measure(pixels, dataset.train.labels[sample_rows(len(dataset.train))])
     facts["warnings"] = [
-        *_of_train(pixels),
+        *warnings,
         *_doubts(session.judged, dataset, channels, session.validation),
     ]
     for line in facts["warnings"]:
@@ -101,6 +100,7 @@ def assist(
     device.configure(config.train.seed, config.train.deterministic)
     with devices.watched():
         session = _open(config, dataset, state, progress, None, teachers, devices)
+        _looks(session.images)  # what the chief ends with, this ends with too
         return _all_stages(session)
 
 
@@ -132,7 +132,6 @@ def _open(
         dataset.train, spec, classes, class_weights=settings.class_weights, progress=progress
     )
     validation = prepare(dataset.val, spec, classes, class_weights=False, progress=progress)
-    _require_contrast(sample(images))
     return Session(
         config=config,
         task=task,
@@ -191,17 +190,17 @@ def sample(images: TrainingImages) -> NDArray[np.uint8]:
     return images.gather(sample_rows(len(images.split)))
 
 
-def _require_contrast(pixels: NDArray[np.uint8]) -> None:
+def _looks(images: TrainingImages) -> tuple[Channels, list[str]]:
+    """The colours of train, and lines on images that show nothing; DataError where all are equal."""
+    pixels = sample(images)
     if (pixels == pixels[:1]).all():
         raise DataError(
             f"all {len(pixels)} train images that were looked at are equal: there is nothing to tell"
             " classes apart by; look with 'edgecell data show'"
         )
-
-
-def _of_train(pixels: NDArray[np.uint8]) -> list[str]:
     line = flat_line(int(flat(pixels).sum()), len(pixels), "train (a sample)")
-    return [line] if line else []
+    labels = images.split.labels[sample_rows(len(images.split))]
+    return measure(pixels, labels), [line] if line else []
 
 
 def _doubts(
