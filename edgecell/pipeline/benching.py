@@ -106,63 +106,49 @@ def bench_in(
     """
     kind = HOST if device is None else device.kind
     with claimed(run.path, "bench" if kind == HOST else f"bench/{kind}"):
-        return _bench(run, target, config, paths, verdicts, dataset, progress, device, against)
+        run.remove_leftovers("bench")
+        wanted = config.bench
+        options = BenchOptions(pace_of(wanted), xnnpack=wanted.delegate == "xnnpack")
 
+        warnings: dict[str, None] = {}
 
-def _bench(
-    run: RunDir,
-    target: Target,
-    config: Config,
-    paths: list[Path],
-    verdicts: dict[str, str],
-    dataset: Dataset,
-    progress: Progress,
-    device: Device | None,
-    against: Against | None,
-) -> dict[str, Any]:
-    run.remove_leftovers("bench")
-    wanted = config.bench
-    options = BenchOptions(pace_of(wanted), xnnpack=wanted.delegate == "xnnpack")
+        def images(size: tuple[int, int]) -> NDArray[np.uint8]:
+            made = materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
+            warnings.update(dict.fromkeys(doubts(target.run, dataset, "test", made, progress)))
+            return made
 
-    warnings: dict[str, None] = {}
-
-    def images(size: tuple[int, int]) -> NDArray[np.uint8]:
-        made = materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
-        warnings.update(dict.fromkeys(doubts(target.run, dataset, "test", made, progress)))
-        return made
-
-    progress.begin("benchmarking", STEPS)
-    result: BenchResult = bench(
-        paths,
-        images,
-        dataset.test.labels,
-        dataset.class_names,
-        options,
-        lambda _text, share: progress.advance(int(share * STEPS)),
-        device,
-    )
-    progress.advance(STEPS)
-    result.warnings.extend(warnings)
-    verb = _verb(result.device)
-    for entry, path in zip(result.models, paths, strict=True):
-        entry["verify"] = verdicts[str(path)]
-        entry["images"] = images_id(dataset, "test")
-    folder = run.stage(verb)
-    outputs = write_artefacts(folder, result)
-    results = result.to_json()
-    settings = asdict(config.bench) | {"unverified": _failing(verdicts)}
-    if against is not None:
-        results["regression"] = against.judge(results)
-        settings |= against.settings()
-    outputs.append(write_bench_page(folder / "bench.html", run.name, results))
-    return run.write_record(
-        verb,
-        inputs=paths,
-        input_hashes=data_hash(dataset, "test"),
-        outputs=outputs,
-        config=settings,
-        results=results,
-    )
+        progress.begin("benchmarking", STEPS)
+        result: BenchResult = bench(
+            paths,
+            images,
+            dataset.test.labels,
+            dataset.class_names,
+            options,
+            lambda _text, share: progress.advance(int(share * STEPS)),
+            device,
+        )
+        progress.advance(STEPS)
+        result.warnings.extend(warnings)
+        verb = _verb(result.device)
+        for entry, path in zip(result.models, paths, strict=True):
+            entry["verify"] = verdicts[str(path)]
+            entry["images"] = images_id(dataset, "test")
+        folder = run.stage(verb)
+        outputs = write_artefacts(folder, result)
+        results = result.to_json()
+        settings = asdict(config.bench) | {"unverified": _failing(verdicts)}
+        if against is not None:
+            results["regression"] = against.judge(results)
+            settings |= against.settings()
+        outputs.append(write_bench_page(folder / "bench.html", run.name, results))
+        return run.write_record(
+            verb,
+            inputs=paths,
+            input_hashes=data_hash(dataset, "test"),
+            outputs=outputs,
+            config=settings,
+            results=results,
+        )
 
 
 def pace_of(settings: BenchConfig) -> Pace:
