@@ -13,14 +13,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from edgecell.errors import ArtifactError
 from edgecell.pipeline.opening import open_model
-from edgecell.pipeline.vouching import admit
 from edgecell.rundir import RunDir, atomic_write_text
 
 from . import mutate
-from .harness import SilentAcceptance
-from .kind_tflite import SEEDS, tried
+from .kind_tflite import SEEDS, must_be_refused, tried
 
 Say = Callable[[str], None]
 NASTY: list[Any] = [
@@ -77,12 +74,7 @@ class _Model:
         """As a model of a run, and as a stranger's to ``predict``."""
         self.file.write_bytes(data)
         if data != self.files[0]:
-            try:
-                admit(self.file, self.run)
-            except ArtifactError as error:
-                assert "was altered" in str(error), error
-            else:
-                raise SilentAcceptance("a file with another hash than its record's")
+            must_be_refused(self.file, self.run)
         path = folder / f"stranger{self.suffix}"
         path.write_bytes(data)
         tried(path, say)

@@ -31,6 +31,16 @@ _CODES = (
 )
 
 
+def must_be_refused(file: Path, run: RunDir) -> None:
+    """SilentAcceptance where ``file``, which is not what the record of ``run`` says, is let in."""
+    try:
+        admit(file, run)
+    except ArtifactError as error:
+        assert "was altered" in str(error), error
+    else:
+        raise SilentAcceptance("a file with another hash than its record's")
+
+
 class Tflite:
     """Files of every precision, with and without metadata."""
 
@@ -66,12 +76,7 @@ class Tflite:
         """As ``inspect``, as a file of a run, and as a stranger's to ``predict``."""
         self.file.write_bytes(data)
         if data not in self.files:
-            try:
-                admit(self.file, self.run)
-            except ArtifactError as error:
-                assert "was altered" in str(error), error
-            else:
-                raise SilentAcceptance("a file with another hash than its record's")
+            must_be_refused(self.file, self.run)
         path = folder / "stranger.tflite"
         path.write_bytes(data)
         inspect_file(path)
