@@ -210,7 +210,10 @@ def swept(record: dict[str, Any], folder: Path) -> None:
     if found is None:
         print_line("no limits given: nothing chosen, test not looked at; on the front:")
         print_line("  " + (", ".join(results["front"]) or "none"))
-        print_line("next: the same command with --max-bytes, --max-latency-ms or --min-f1")
+        if results["front"]:
+            print_line("next: the same command with --max-bytes, --max-latency-ms or --min-f1")
+        else:
+            print_line("next: nothing can be chosen yet; the warnings above say what to change")
     else:
         _answered(results, folder)
     print_line(f"page: {folder / 'sweep' / 'sweep.html'}")
@@ -275,7 +278,7 @@ def _refuse_a_miss(results: dict[str, Any]) -> None:
         return
     if found["cell"] is None:
         raise UnmetError(
-            f"no cell to ship: {found['reason']}; see the table for each cell's reason"
+            f"no cell to ship: {found['reason']}; the table and the warnings above say why and what to change"
         )
     missed = [entry["limit"] for entry in found["limits"] if not entry["kept"]]
     flags = ", ".join("--" + name.replace("_", "-") for name in missed)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.choice import NOTES, Limits, Prefer, choose
+from converters.verdict import EQUIVALENCE
 from edgecell import plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
@@ -34,6 +35,11 @@ from edgecell.rundir import RunDir
 
 SCHEMA = "edgecell/sweep-result"
 SCHEMA_VERSION = 1
+_REMEDIES = {
+    "reference alive": "train longer (--epochs), on more images (without --limit)",
+    EQUIVALENCE: "give verify more images (--split val+test), or a larger --margin",
+}
+_REMEDY = "try --search or --qat, or a larger --max-accuracy-drop and --max-f1-drop"
 _COLUMNS = ("name", "model", "alpha", "image_size", "precision", "state", "passed", "front")
 _MEASURED = ("front_share", "macro_f1", "accuracy", "size", "p50", "p90", "ratio")
 
@@ -131,7 +137,7 @@ def _answer(
 
 def _warnings(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
     """What a reader must know before trusting the table: one line each."""
-    found = []
+    found = _refusals(cells, networks)
     elsewhere = sorted({cell["network"] for cell in cells if cell["state"] == "elsewhere"})
     if elsewhere:
         found.append(
@@ -156,6 +162,30 @@ def _warnings(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
             " them by it would make its figures optimistic"
         )
     return found
+
+
+def _refusals(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
+    """One line for each check that refused cells of this folder, the most frequent first."""
+    refused: dict[str, list[str]] = {}
+    for network in networks:
+        names = {
+            Path(cell["file"]).name: cell["name"]
+            for cell in cells
+            if cell["network"] == network.name and cell["file"] and cell["passed"] is False
+        }
+        if not names:
+            continue
+        for entry in network.run.read_record("verify")["results"]["models"]:
+            if entry["file"] in names:
+                failed = next(check for check in entry["checks"] if check["passed"] is False)
+                refused.setdefault(failed["name"], []).append(
+                    f"{names[entry['file']]}: {failed['measured']}, allowed {failed['allowed']}"
+                )
+    return [
+        f"verify refused {len(lines)} of {len(cells)} cells by '{check}' ({lines[0]});"
+        f" {_REMEDIES.get(check, _REMEDY)}, with another --output"
+        for check, lines in sorted(refused.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 def _workers(networks: Sequence[Found]) -> dict[str, dict[str, Any]]:

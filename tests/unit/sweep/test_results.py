@@ -67,7 +67,29 @@ def network(
         stored.parent.mkdir(parents=True)
         said = {cell["name"]: answers(w) for cell, w in zip(cells, wrong, strict=True)}
         np.savez_compressed(stored, labels=LABELS, **said)
+        verified(run, cells, "F1 drop of each class")
     return Found(name, config, run, record, tried)
+
+
+def verified(run: RunDir, cells: list[dict], failing: str) -> None:
+    """The record of verify: those that did not pass failed the check of this name."""
+    models = [
+        {
+            "file": cell["file"],
+            "checks": [
+                {"name": "structure", "passed": True, "measured": "int8", "allowed": "int8"},
+                {"name": "top-1", "passed": None, "measured": "0.9", "allowed": "anything"},
+                {
+                    "name": failing,
+                    "passed": cell["passed"],
+                    "measured": "1 found",
+                    "allowed": "2 or more",
+                },
+            ],
+        }
+        for cell in cells
+    ]
+    run.write_record("verify", inputs=[], outputs=[], config={}, results={"models": models})
 
 
 def timed(milliseconds: dict[str, float], accuracy: float | None = None) -> dict[str, Any]:
@@ -172,7 +194,8 @@ def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
 
 def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks):
     cells = cells_of(RunDir(tmp_path), networks)
-    elsewhere, machines = _warnings(cells, networks)
+    refused, elsewhere, machines = _warnings(cells, networks)
+    assert refused.startswith("verify refused 1 of 8 cells by 'F1 drop of each class'")
     assert elsewhere.startswith("mobilenet_v2-0.35-40: made on another machine, without times")
     assert "3 on one processor" not in machines and "1 on another processor" in machines
     for precision in PRECISIONS:
@@ -183,6 +206,22 @@ def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks)
     assert f"{networks[0].name}-float16, {networks[0].name}-int8" in looked
     alone = [networks[2]]
     assert _warnings(cells_of(RunDir(tmp_path), alone), alone) == []
+
+
+def test_what_verify_refused_is_told_by_check_with_numbers_and_what_to_change(tmp_path):
+    name = "mobilenet_v2-0.35-32"
+    cells = [made(name, precision, 2, 900, passed=False) for precision in PRECISIONS]
+    dead = network(tmp_path, 32, cells, trial(TrialState.COMPLETE), (2, 2))
+    verified(dead.run, cells, "reference alive")
+    rows = cells_of(RunDir(tmp_path), [dead])
+    assert _warnings(rows, [dead]) == [
+        "verify refused 2 of 2 cells by 'reference alive' (mobilenet_v2-0.35-32-float16: 1 found,"
+        " allowed 2 or more); train longer (--epochs), on more images (without --limit), with another"
+        " --output"
+    ]
+    for row in rows:
+        row["passed"] = True
+    assert _warnings(rows, [dead]) == []
 
 
 def test_the_table_as_csv_has_a_line_for_every_cell(tmp_path, networks):

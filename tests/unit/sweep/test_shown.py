@@ -199,5 +199,14 @@ def test_without_limits_the_front_is_named_and_nothing_refused(capsys):
     none = results | {
         "answer": {"cell": None, "met": False, "reason": "verify refused all 2 cells"}
     }
-    with pytest.raises(UnmetError, match="no cell to ship: verify refused all 2 cells"):
+    with pytest.raises(
+        UnmetError, match="no cell to ship: verify refused all 2 cells; the table and"
+    ):
         shown._refuse_a_miss(none)
+
+
+def test_without_a_cell_that_passed_no_limit_is_asked_for(capsys):
+    out = printed(capsys, swept.results(front=[], warnings=["verify refused all, train longer"]))
+    assert "warning: verify refused all, train longer" in out
+    assert "next: nothing can be chosen yet; the warnings above say what to change" in out
+    assert "--max-bytes" not in out
