@@ -253,6 +253,12 @@ def test_the_task_of_a_killed_process_is_done_by_another(tmp_path, kind):
     (tmp_path / "go").touch()
     finish(start(tmp_path, kind, "deadly"), code=-signal.SIGKILL)
     finish(start(tmp_path, kind))
-    networks = [network for network, _ in worked(tmp_path)]
-    assert networks == ["a", *"bcdefa"] or networks == ["a", *"abcdef"]
+    networks, processes = zip(*worked(tmp_path), strict=True)
+    assert networks[0] == "a" and processes[0] not in processes[1:]
+    assert len(set(processes)) == 2
+    # A journal's lock goes with its process. A heartbeat is missed 3 s later: 'a' comes again after as
+    # many of the others as a slow or a quick machine has done until then.
+    assert [name for name in networks[1:] if name != "a"] == list("bcdef")
+    assert networks[1:].count("a") == 1
+    assert kind == "sqlite" or networks[1] == "a"
     assert sorted(states(claims(tmp_path, kind))) == [TrialState.COMPLETE] * 6 + [TrialState.FAIL]
