@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -16,6 +17,10 @@ def tell_cores(progress: Progress) -> None:
     progress.advance(1)
     progress.say(f"cores {sorted(os.sched_getaffinity(0))}")
     progress.advance(3, "a note")
+
+
+def tell_levels(progress: Progress) -> None:
+    progress.say(", ".join(str(logging.getLogger(name).level) for name in ("tensorflow", "absl")))
 
 
 def fail_or_wait(folder: Path, progress: Progress) -> None:

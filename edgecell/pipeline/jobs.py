@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 from edgecell.errors import EdgecellError
 from edgecell.progress import Progress
 
+_CHATTY = ("tensorflow", "absl")
 _PATIENCE_SECONDS = 60.0
 """How long a worker has to put its work down after an interrupt."""
 
@@ -32,6 +34,7 @@ def run_jobs(
     """
     context = get_context("spawn")  # TensorFlow does not survive a fork
     cores = _cores()
+    levels = {name: logging.getLogger(name).level for name in _CHATTY}
     processes: list[BaseProcess] = []
     lines: dict[Connection, str] = {}
     try:
@@ -40,7 +43,7 @@ def run_jobs(
             ours, theirs = context.Pipe(duplex=False)
             share = cores[position::count] or cores
             process = context.Process(
-                target=_worker, args=(theirs, work, arguments, share), name=name
+                target=_worker, args=(theirs, work, arguments, share, levels), name=name
             )
             process.start()
             theirs.close()
@@ -102,7 +105,10 @@ def _worker(
     work: Callable[..., None],
     arguments: tuple[Any, ...],
     cores: Sequence[int],
+    levels: dict[str, int],
 ) -> None:
+    for name, level in levels.items():  # a new process does not know what the parent keeps quiet
+        logging.getLogger(name).setLevel(level)
     os.setpgid(0, 0)  # Ctrl-C in a terminal reaches the parent alone, which passes it on once
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     _keep_to(cores)

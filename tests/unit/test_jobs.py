@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -38,6 +39,15 @@ def test_workers_share_the_cores_and_their_lines_come_with_their_names():
         for i, share in enumerate(shares, 1)
         for line in (f"worker {i}: cores {share}", f"worker {i}: a note")
     )
+
+
+def test_workers_say_no_more_than_their_parent(monkeypatch):
+    heard = Heard()
+    for level in (logging.ERROR, logging.INFO):
+        monkeypatch.setattr(logging.getLogger("tensorflow"), "level", level)
+        run_jobs(1, working.tell_levels, (), heard)
+    absl = logging.getLogger("absl").level
+    assert heard.lines == [f"worker 1: 40, {absl}", f"worker 1: 20, {absl}"]
 
 
 def test_an_error_of_one_ends_all_and_the_others_put_their_work_down(tmp_path):
