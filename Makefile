@@ -26,8 +26,9 @@ lint: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Two processes, each with whole files: most tests use one core, and fixtures are made once for a file.
 test: lint
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-peers: venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[peers]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -33,24 +35,42 @@ def edgecell(
 
 
 @pytest.fixture(scope="session")
-def easy_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what is made once, also where the tests are shared among several processes."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "common"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def easy_npz(common: Path) -> Path:
     """Three colours in MedMNIST layout."""
-    arrays: dict[str, np.ndarray] = {"class_names": np.array(CLASSES)}
-    for seed, (split, count) in enumerate(COUNTS.items()):
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = easy_images(count, seed)
-    path = tmp_path_factory.mktemp("data") / "easy.npz"
-    np.savez(path, **arrays)
+    path = common / "data" / "easy.npz"
+    with (common / "data.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            arrays: dict[str, np.ndarray] = {"class_names": np.array(CLASSES)}
+            for seed, (split, count) in enumerate(COUNTS.items()):
+                arrays[f"{split}_images"], arrays[f"{split}_labels"] = easy_images(count, seed)
+            path.parent.mkdir()
+            np.savez(path, **arrays)
     return path
 
 
 @pytest.fixture(scope="session")
-def finished_run(easy_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(easy_npz: Path, common: Path) -> Path:
     """A whole ``edgecell run`` in a process of its own; do not change it, see ``run_copy``."""
-    folder = tmp_path_factory.mktemp("run") / "easy"
-    command = [sys.executable, "-m", "edgecell", "run", "--data", easy_npz, "--output", folder]
-    command += [*SMALL, *LENIENT, *QUICK, "--float32", "--float16", "--int8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
+    folder = common / "run" / "easy"
+    with (common / "run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (common / "run.done").exists():
+            return folder
+        command = [sys.executable, "-m", "edgecell", "run", "--data", easy_npz, "--output", folder]
+        command += [*SMALL, *LENIENT, *QUICK, "--float32", "--float16", "--int8"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+        assert done.returncode == 0, done.stderr
+        (common / "run.done").touch()
     return folder
 
 
