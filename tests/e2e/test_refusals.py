@@ -191,7 +191,7 @@ def test_interrupted_training_goes_on(easy_npz: Path, tmp_path: Path) -> None:
         easy_npz,
         *SMALL[:6],
         "--epochs",
-        "40",
+        "12",
     ]
     command += ["--batch-size", "24", "--output", run]
     # A shell's background jobs ignore Ctrl-C, and what they start inherits that; a handler does not pass on.
