@@ -52,7 +52,8 @@ def methods_in(run: RunDir) -> dict[str, Path]:
     """
     name = load_config(run.path / "config.toml").name
     entries = run.check_outputs("quantize")["results"]["models"]
-    files = [entry["file"] for entry in entries]
+    # A resize inside is no method: same weights, other images.
+    files = [entry["file"] for entry in entries if "source_size" not in entry]
     return {Path(f).stem.removeprefix(f"{name}-"): run.stage("quantize") / f for f in files}
 
 

@@ -6,9 +6,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from converters.resizing import Size, resize_violations
 from converters.scaling import EDGECELL, InputScaling
 from edgecell.errors import ConvertError
-from edgecell.graph import other_operators, scaling_operators, stray_operators
+from edgecell.graph import (
+    enlarging_operators,
+    other_operators,
+    scaling_operators,
+    stray_operators,
+)
 from edgecell.tflite_file import Operator, Tensor, TFLiteFile, parse
 
 # Weighted operators: position of the weights, of the bias, and the dimension of output channels.
@@ -74,12 +80,14 @@ def audit(
     input_type: str | None = None,
     *,
     scaling: InputScaling = EDGECELL,
+    source_size: Size | None = None,
     name: str = "the model",
 ) -> AuditReport:
     """Open the bytes of a file and hold them against ``precision`` and ``input_type``.
 
     ``input_type`` None takes the precision's default (uint8 for int8 and mixed, else float32). ``scaling`` is
     the pixel scaling that an int8 input must express; edgecell's own models: scale 1/128 exactly.
+    ``source_size`` (height, width) is that of the images which a file with a resize in it enlarges.
 
     Raises:
         ArtifactError: no TFLite file, or a damaged one. ConvertError: unknown precision.
@@ -97,6 +105,8 @@ def audit(
     input_type = input_type or ("uint8" if precision in ("int8", "mixed") else "float32")
     file = parse(model, name)
     violations = [*_check_shape(file), *checks[precision](file, input_type, scaling)]
+    if source_size is not None:
+        violations += resize_violations(model, source_size)
     return AuditReport(
         precision,
         input_type,
@@ -310,7 +320,8 @@ def _hygiene(file: TFLiteFile) -> dict[str, int]:
         "quantize": counts.get("QUANTIZE", 0),
         "dequantize": counts.get("DEQUANTIZE", 0),
         "reshape": counts.get("RESHAPE", 0),
-        "unusual": sum(n for name, n in counts.items() if name not in _EXPECTED),
+        "unusual": sum(n for name, n in counts.items() if name not in _EXPECTED)
+        - len(enlarging_operators(file)),
     }
 
 

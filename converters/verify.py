@@ -31,6 +31,8 @@ def verify(
     class_names: tuple[str, ...],
     budget: VerifyBudget,
     structure: AuditReport | None = None,
+    *,
+    shown: NDArray[np.uint8] | None = None,
 ) -> VerifyReport:
     """Hold ``converted`` against ``reference`` on validation images.
 
@@ -42,11 +44,12 @@ def verify(
     Args:
         images: uint8 (N, H, W, 3); labels: int64 (N,) in 0..C-1; class_names: C names.
         structure: the file's audit; None where there is no file (a predictor in memory).
+        shown: the same images as ``converted`` takes them, where it resizes by itself.
 
     Raises:
         DataError: no images, labels that do not fit, or models of different classes or sizes.
     """
-    _check_arguments(reference, converted, images, labels, class_names)
+    _check_arguments(reference, converted, images, shown, labels, class_names)
     expected = reference.predict(images)
     confusion = metrics.confusion_matrix(labels, expected.argmax(axis=1), len(class_names))
     checks = [_alive(confusion, expected, labels, class_names)]
@@ -56,7 +59,7 @@ def verify(
     if checks[0].passed and structure is not None:
         checks.append(_structure(structure))
     if all(check.passed for check in checks):
-        found = converted.predict(images)
+        found = converted.predict(images if shown is None else shown)
         quantized = metrics.confusion_matrix(labels, found.argmax(axis=1), len(class_names))
         rows = _class_rows(class_names, confusion, quantized, budget)
         measured |= _measure(expected, found, confusion, quantized, converted.output_scale)
@@ -77,6 +80,7 @@ def _check_arguments(
     reference: Predictor,
     converted: Predictor,
     images: NDArray[np.uint8],
+    shown: NDArray[np.uint8] | None,
     labels: NDArray[np.int64],
     class_names: tuple[str, ...],
 ) -> None:
@@ -90,7 +94,7 @@ def _check_arguments(
                 f"{model.name} has {model.class_count} classes, the data set {len(class_names)};"
                 " use the data set it was trained on (--data)"
             )
-    if reference.image_size != converted.image_size:
+    if shown is None and reference.image_size != converted.image_size:
         raise DataError(
             f"{reference.name} takes {reference.image_size} pixels and {converted.name}"
             f" {converted.image_size}; convert it from this reference"

@@ -198,6 +198,7 @@ class QuantizeConfig:
 
     ``search`` tries post-training methods for int8 and keeps the best on val. ``keep_float`` leaves
     the worst layers in float, a file of the precision mixed: "none", a number, or "auto".
+    ``resize_in_graph`` adds to each file one that takes images of the data set's own, smaller size.
     """
 
     precisions: tuple[str, ...] = ("float16", "int8")
@@ -206,6 +207,7 @@ class QuantizeConfig:
     seed: int = 0
     search: bool = False
     keep_float: str = "none"
+    resize_in_graph: bool = False
 
     def __post_init__(self) -> None:
         if self.keep_float not in ("none", "auto") and not (

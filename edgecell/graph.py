@@ -67,6 +67,20 @@ def stray_operators(file: TFLiteFile) -> dict[str, int]:
     return dict(found.most_common())
 
 
+def enlarging_operators(file: TFLiteFile) -> list[Operator]:
+    """The RESIZE_BILINEAR operators that bring the input to the network's size, in order."""
+    found: list[Operator] = []
+    here = file.inputs[0] if len(file.inputs) == 1 else -1
+    while len(readers := file.consumers(here)) == 1 and here >= 0:
+        [op] = readers
+        if op.name == "RESIZE_BILINEAR":
+            found.append(op)
+        elif op.name not in _CASTS:
+            break
+        here = op.outputs[0]
+    return found
+
+
 def scaling_operators(file: TFLiteFile) -> Iterator[Operator]:
     """Elementwise arithmetic with a constant between the input and the first other operator."""
     frontier, seen = list(file.inputs), set()
@@ -75,7 +89,7 @@ def scaling_operators(file: TFLiteFile) -> Iterator[Operator]:
             if op.index in seen:
                 continue
             seen.add(op.index)
-            if op.name in _CASTS:
+            if op.name in _CASTS or op.name == "RESIZE_BILINEAR":
                 frontier.extend(op.outputs)
             elif op.name in _ARITHMETIC and any(_is_constant(file, i) for i in op.inputs if i >= 0):
                 yield op

@@ -13,16 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecell.errors import ArtifactError
 from edgecell.metadata_schema import pack, unpack
 from edgecell.tflite_file import DAMAGE, parse
+from edgecell.tflite_front import Front
 
 NAME = "TFLITE_METADATA"
 _MOST_FILES = 64_000_000
-_ALIGNMENT = 64  # no constant of a .tflite is aligned to more
 
 
 @dataclass(frozen=True)
@@ -36,78 +35,34 @@ class Metadata:
 def attach(model: bytes, metadata: Metadata) -> bytes:
     """``model`` with these metadata instead of its own, the graph's bytes where and as they were.
 
-    A new root table in front of the old file points into it, so that no operator, tensor or weight is
-    written anew: the predictions cannot change, and every weight keeps its alignment.
+    No operator, tensor or weight is written anew (:mod:`edgecell.tflite_front`): the predictions cannot
+    change.
 
     Raises:
         ArtifactError: no TFLite file, a damaged one, or one with constants behind the flatbuffer.
     """
     parse(model)
-    graph = model[: _zip_start(model)]
-    graph += bytes(-len(graph) % _ALIGNMENT)
-    old = schema.Model.GetRootAs(graph, 0)
-    if any(old.Buffers(i).Offset() > 1 for i in range(old.BuffersLength())):
-        raise ArtifactError("a model whose constants lie behind the flatbuffer takes no metadata")
-    builder = flatbuffers.Builder(0)
-    # A flatbuffer grows towards its front, and an offset counts from its end: with the old file as the
-    # end of the new one, what is in it can be pointed at.
-    builder.Bytes, builder.head = bytearray(_ALIGNMENT) + graph, _ALIGNMENT
-    builder.minalign = _ALIGNMENT
-    buffers = [_from_end(graph, old.Buffers(i)) for i in range(old.BuffersLength())]
+    front = Front(model[: _zip_start(model)], "metadata")
+    old, builder = front.old, front.builder
+    buffers = [front.at(old.Buffers(i)) for i in range(old.BuffersLength())]
     entries = [
-        _from_end(graph, old.Metadata(i))
+        front.at(old.Metadata(i))
         for i in range(old.MetadataLength())
         if old.Metadata(i).Name() != NAME.encode()
     ]
-    data = _aligned_bytes(builder, pack(metadata.model))
-    schema.BufferStart(builder)
-    schema.BufferAddData(builder, data)
-    buffers.append(schema.BufferEnd(builder))
+    buffers.append(front.buffer(pack(metadata.model)))
     name = builder.CreateString(NAME)
     schema.MetadataStart(builder)
     schema.MetadataAddName(builder, name)
     schema.MetadataAddBuffer(builder, len(buffers) - 1)
     entries.append(schema.MetadataEnd(builder))
-    vectors = {
-        schema.ModelAddBuffers: _offsets(builder, buffers),
-        schema.ModelAddMetadata: _offsets(builder, entries),
-    }
-    # The other fields stay where they are: place in the schema → function that points at them.
-    kept = {
-        1: schema.ModelAddOperatorCodes,
-        2: schema.ModelAddSubgraphs,
-        3: schema.ModelAddDescription,
-        5: schema.ModelAddMetadataBuffer,
-        7: schema.ModelAddSignatureDefs,
-    }
-    for place, add in kept.items():
-        at = old._tab.Offset(4 + 2 * place)
-        if at:
-            vectors[add] = len(graph) - old._tab.Indirect(old._tab.Pos + at)
-    schema.ModelStart(builder)
-    schema.ModelAddVersion(builder, old.Version())
-    for add, offset in vectors.items():
-        add(builder, offset)
-    builder.Finish(schema.ModelEnd(builder), b"TFL3")
-    return _with_zip(bytes(builder.Output()), metadata.files)
-
-
-def _from_end(graph: bytes, table: Any) -> int:
-    return len(graph) - int(table._tab.Pos)
-
-
-def _offsets(builder: flatbuffers.Builder, offsets: list[int]) -> int:
-    builder.StartVector(4, len(offsets), 4)
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return int(builder.EndVector())
-
-
-def _aligned_bytes(builder: flatbuffers.Builder, data: bytes) -> int:
-    builder.StartVector(1, len(data), 16)
-    builder.head -= len(data)
-    builder.Bytes[builder.head : builder.head + len(data)] = data
-    return int(builder.EndVector())
+    graph = front.finish(
+        {
+            schema.ModelAddBuffers: front.tables(buffers),
+            schema.ModelAddMetadata: front.tables(entries),
+        }
+    )
+    return _with_zip(graph, metadata.files)
 
 
 def _with_zip(model: bytes, files: Mapping[str, bytes]) -> bytes:

@@ -8,11 +8,13 @@ from typing import Any
 
 from edgecell.bundle.preprocessing import describe, pixel_encoding
 from edgecell.confidence import probability_floor
+from edgecell.graph import enlarging_operators
 from edgecell.metrics.labels import THRESHOLD
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import sha256_bytes
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import Task
+from edgecell.tflite_file import TFLiteFile
 
 SCHEMA = "edgecell/bundle"
 SCHEMA_VERSION = 1
@@ -90,6 +92,7 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
             "zero_point": predictor.input_zero_point if integer_in else None,
             "multiply": multiply,
             "add": add,
+            "enlarged_to": enlarged_to(predictor.file),
         },
         "output": {
             "name": leave.name,
@@ -115,6 +118,12 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
             for stage, record in subject.records.items()
         },
     }
+
+
+def enlarged_to(file: TFLiteFile) -> list[int] | None:
+    """[height, width] to which the graph itself enlarges its input; None where it does not."""
+    found = enlarging_operators(file)
+    return list(file.tensors[found[-1].outputs[0]].shape[1:3]) if found else None
 
 
 def shipped(model: dict[str, Any], data: bytes) -> None:

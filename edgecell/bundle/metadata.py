@@ -78,13 +78,21 @@ def _input(model: dict[str, Any]) -> dict[str, Any]:
     height, width = entry["shape"][1:3]
     return {
         "name": "image",
-        "description": f"RGB image of {width} × {height} pixels; model.json states the resize.",
+        "description": f"RGB image of {width} × {height} pixels{_enlarged(entry)}; model.json states the"
+        " resize.",
         "content": {"content_properties": {"table": "ImageProperties", "color_space": "RGB"}},
         "process_units": [
             {"options": {"table": "NormalizationOptions", "mean": [mean], "std": [std]}}
         ],
         "stats": {"max": [(255 - mean) / std], "min": [-mean / std]},
     }
+
+
+def _enlarged(entry: dict[str, Any]) -> str:
+    if entry["enlarged_to"] is None:
+        return ""
+    rows, columns = entry["enlarged_to"]
+    return f", enlarged to {columns} × {rows} by the model"
 
 
 def normalization(entry: dict[str, Any]) -> tuple[float, float]:

@@ -42,7 +42,7 @@ An image classifier of {len(model["labels"])} classes ({task["kind"]}): {", ".jo
 
 1. Decode the image to RGB, upright (EXIF orientation), 8 bits a channel.
 2. {_fit(model["preprocessing"]["fit"]["mode"])} to {width}×{height} with a bilinear filter that has half-pixel
-   centres and is widened when it shrinks (antialias). `model.json` states it to the byte.
+   centres and is widened when it shrinks (antialias). `model.json` states it to the byte.{_enlarged(entry)}
 3. Write each pixel `u` into the input as {_pixel(entry)}.
 4. Run the model. Output: {leave["dtype"]} {leave["shape"]}{_dequantize(leave)}.
 5. {_decide(model)}
@@ -65,6 +65,17 @@ def _fit(mode: str) -> str:
     if mode == "crop":
         return "Cut out the largest centred square and resize it"
     return "Resize it, ignoring the aspect ratio,"
+
+
+def _enlarged(entry: dict[str, Any]) -> str:
+    if entry["enlarged_to"] is None:
+        return ""
+    (height, width), (rows, columns) = entry["shape"][1:3], entry["enlarged_to"]
+    return (
+        f" An image that has\n   {width}×{height} pixels goes in as it is: the model enlarges it to"
+        f" {columns}×{rows} by itself. Larger ones lose what\n   {width}×{height} pixels cannot show:"
+        " for them take the file without the resize inside."
+    )
 
 
 def _pixel(entry: dict[str, Any]) -> str:

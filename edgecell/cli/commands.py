@@ -177,7 +177,7 @@ def evaluate(
 @click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
-@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.SLIM, opt.DATA)
+@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.SLIM, opt.RESIZE, opt.DATA)
 @click.option(
     "--analyze", is_flag=True, help="Quantize every layer alone and rank what it costs on val."
 )
@@ -193,13 +193,14 @@ def quantize(
     is first trained a little further with the rounding of int8 in it; a killed training goes on
     where it stopped. With --search no training is needed. --analyze alone writes no model files.
     --prune and --cluster make files that are smaller once they are packed (zip, gzip, an app's package).
+    A .tflite as TARGET takes --resize-in-graph: for a client whose own resize is not the training's.
     """
     from edgecell.pipeline import conversion
 
     precisions = opt.take_precisions(parameters)
     data = named_data(parameters)
     making = ["quantize__search", "quantize__keep_float", "qat__enabled"]
-    making += ["prune__sparsity", "cluster__clusters"]
+    making += ["prune__sparsity", "cluster__clusters", "quantize__resize_in_graph"]
     wanted = precisions or any(parameters[f"set_{field}"] for field in making)
 
     def adjust(config: Config) -> Config:
@@ -335,7 +336,7 @@ def bench(
 @opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
 @opt.precision_flags
 @opt.pace_flags
-@opt.flags(opt.CALIBRATION, opt.VERIFY, opt.BENCH)
+@opt.flags(opt.CALIBRATION, opt.RESIZE, opt.VERIFY, opt.BENCH)
 @click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")
 @opt.output_option
 @opt.json_option

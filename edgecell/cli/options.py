@@ -238,6 +238,14 @@ CALIBRATION = (
         click.Choice(["uint8", "int8", "float32"]),
     ),
 )
+RESIZE = (
+    Flag(
+        "--resize-in-graph",
+        "quantize.resize_in_graph",
+        "Also files that take the images in their own, smaller size and enlarge them inside.",
+        switch=True,
+    ),
+)
 SEARCH = (
     Flag(
         "--search",

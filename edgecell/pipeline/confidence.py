@@ -16,7 +16,7 @@ from edgecell.metrics.scores import sample_brier, sample_loss
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, load_data
-from edgecell.pipeline.verification import find_pair, verify_images
+from edgecell.pipeline.verification import find_pair, shown_to, verify_images
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import sha256_file
@@ -59,10 +59,17 @@ def calibrate_target(
     images = {s: verify_images(model, pair.subject, dataset, s, progress) for s in splits}
     expected = {s: model.predict(x) for s, (x, _) in images.items()}
     folder, results, pictures = pair.run.stage("calibrate"), [], []
+    opened = [TFLitePredictor(entry["path"], threads=0) for entry in pair.files]
+    shown = [
+        {s: shown_to(file, entry, pair.subject, dataset, s, progress) for s in splits}
+        for file, entry in zip(opened, pair.files, strict=True)
+    ]
     progress.begin("calibrating confidence", len(pair.files))
-    for count, entry in enumerate(pair.files, 1):
-        file = TFLitePredictor(entry["path"], threads=0)
-        seen = {s: _Seen(y, expected[s], file.predict(x)) for s, (x, y) in images.items()}
+    for count, (entry, file, own) in enumerate(zip(pair.files, opened, shown, strict=True), 1):
+        seen = {
+            s: _Seen(y, expected[s], file.predict(x if (mine := own[s]) is None else mine))
+            for s, (x, y) in images.items()
+        }
         found, drawn = _calibrate(seen, dataset.class_names, settings, file.output_scale)
         facts = {key: entry[key] for key in ("file", "precision")}
         results.append(facts | {"sha256": sha256_file(entry["path"])} | found)

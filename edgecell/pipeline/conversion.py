@@ -21,6 +21,7 @@ from edgecell.errors import ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline import qat, quantize_record, slimming
 from edgecell.pipeline.analysing import analyze_in, keep_float
+from edgecell.pipeline.enlarging import resize_target, resized_entry, source_size
 from edgecell.pipeline.quantize_settings import CALIBRATED, check_settings, needs_images
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.searching import Material, gather, search_in
@@ -29,14 +30,12 @@ from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 
 
-def _source(path: Path) -> Target:
-    """The model to convert; ConfigError where ``path`` is a converted file already."""
-    target = resolve(path)
+def _refuse_converted(target: Target) -> None:
     if target.model.suffix == ".tflite":
         raise ConfigError(
-            f"{path} is converted already; give the run or the Keras model it came from"
+            f"{target.model} is converted already; give the run or the Keras model it came from, or"
+            " --resize-in-graph for a file with the resize inside"
         )
-    return target
 
 
 def quantize_target(
@@ -52,11 +51,15 @@ def quantize_target(
         ConfigError: a .tflite as source, or int8 of a model without a run and without --data.
         ConvertError: a model that cannot be converted, or a file that is not what its name says.
     """
-    target = _source(path)
+    target = resolve(path)
     config = adjust(target.config)
+    if target.model.suffix == ".tflite" and config.quantize.resize_in_graph:
+        return resize_target(target, config, data, output, progress)
+    _refuse_converted(target)
     check_settings(config)
     run = where_to_write(target, output)
-    dataset = load_data(target, data, progress=True) if needs_images(config) else None
+    wanted = needs_images(config) or config.quantize.resize_in_graph
+    dataset = load_data(target, data, progress=True) if wanted else None
     record = quantize_in(run, target, config, dataset, progress)
     if target.run is not None and output is None:
         write_report(target.run)
@@ -75,7 +78,8 @@ def analyze_target(
     Raises:
         ConfigError, ConvertError: as :func:`quantize_target`.
     """
-    target = _source(path)
+    target = resolve(path)
+    _refuse_converted(target)
     config = adjust(target.config)
     run = where_to_write(target, output)
     dataset = load_data(target, data, progress=True)
@@ -101,7 +105,12 @@ def _quantize(
     settings = config.quantize
     folder = run.stage("quantize")
     model = tflite.load_reference(target.model)
-    material = gather(run, target, config, model, dataset, progress) if dataset else None
+    material = None
+    if dataset is not None and needs_images(config):
+        material = gather(run, target, config, model, dataset, progress)
+    size = None
+    if dataset is not None and settings.resize_in_graph:
+        size = source_size(dataset, config, model.input_shape[1:3], progress)
     # A run's own model must scale as edgecell does; a model from elsewhere as it does itself.
     scaling = EDGECELL if target.run is not None else strip_scaling(model)[1]
     entries = []
@@ -128,6 +137,8 @@ def _quantize(
             entry["made_with"] = [each.name for each in made.outputs]
         entries.append(entry)
         progress.advance(1, f"{path.name} {len(made.data):,} bytes")
+        if size is not None:
+            entries.append(resized_entry(path, entry, size, folder, progress))
         started = time.monotonic()
     chosen = material.chosen if material else None
     return quantize_record.write(run, target, config, entries, chosen, dataset)

@@ -44,6 +44,9 @@ def write(
     outputs = [folder / name for name in dict.fromkeys(names)]
     outputs.append(plots.save(plots.file_sizes(drawn), folder / "sizes.png"))
     manifest = folder / "calibration.json"
+    if chosen is None and any(entry["calibrated"] for entry in kept):
+        before = run.read_record("quantize")["results"]
+        results |= {key: before[key] for key in ("calibration",) if key in before}
     if chosen is not None:
         rundir.atomic_write_json(manifest, chosen.manifest)
         results["calibration"] = {k: v for k, v in chosen.manifest.items() if k != "indices"}
@@ -65,7 +68,7 @@ def _still_valid(
     """Entries of an earlier call for files that are still there and came from the same model.
 
     A file of a pruning of which there is another now, with other settings, is not among them: the
-    model it came from was replaced.
+    model it came from was replaced. Nor is one with a resize inside whose source is another file now.
     """
     if not run.has("quantize"):
         return []
@@ -76,7 +79,11 @@ def _still_valid(
     slim = {entry["slim"]["name"]: entry["slim"]["key"] for entry in entries if "slim" in entry}
 
     def current(entry: dict[str, Any]) -> bool:
-        made = entry.get("slim", {})
+        made, source = entry.get("slim", {}), entry.get("made_from")
+        if source is not None and source["file"] in replaced:
+            anew = run.stage("quantize") / source["file"]
+            if rundir.sha256_file(anew) != source["sha256"]:
+                return False
         return slim.get(made.get("name"), made.get("key")) == made.get("key")
 
     return [

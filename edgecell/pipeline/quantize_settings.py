@@ -63,6 +63,8 @@ def check_settings(config: Config) -> None:
 def settings_of(config: Config) -> dict[str, Any]:
     """The settings that the converted files depend on, for the record and for skipping."""
     settings = asdict(config.quantize)
+    if not config.quantize.resize_in_graph:
+        del settings["resize_in_graph"]  # records made before it was a setting stay current
     for name, table, used in (
         ("qat", config.qat, config.qat.enabled),
         ("prune", config.prune, config.prune.sparsity),

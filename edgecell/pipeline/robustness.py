@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from benchmarks.robustness import conditions, robustness
 from edgecell import corruptions, plots
 from edgecell.config import DataConfig, RobustnessConfig
+from edgecell.errors import ConfigError
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, drawn, load_data
-from edgecell.pipeline.verification import find_pair, verify_images
+from edgecell.pipeline.verification import find_pair, source_size_of, verify_images
 from edgecell.progress import Progress
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 
@@ -37,6 +38,12 @@ def robustness_target(
         ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``.
     """
     pair = find_pair(path, reference, output)
+    files = [entry for entry in pair.files if source_size_of(entry) is None]
+    if not files:
+        raise ConfigError(
+            f"{path.name} resizes inside, and images are corrupted in the network's own size; give the"
+            " file it was made from: its weights are the same"
+        )
     settings = adjust(pair.subject.config).robustness
     dataset = load_data(pair.subject, data, progress=True)
     model = KerasPredictor(pair.subject.model)
@@ -47,7 +54,7 @@ def robustness_target(
     progress.begin("corrupting images", len(conditions(settings.corruptions)))
     results = robustness(
         model,
-        [TFLitePredictor(entry["path"], threads=0) for entry in pair.files],
+        [TFLitePredictor(entry["path"], threads=0) for entry in files],
         images,
         labels,
         settings.corruptions,
@@ -61,7 +68,7 @@ def robustness_target(
     ]
     record = pair.run.write_record(
         "robustness",
-        inputs=[pair.subject.model, *(entry["path"] for entry in pair.files)],
+        inputs=[pair.subject.model, *(entry["path"] for entry in files)],
         input_hashes={f"data:{dataset.name}:{split}": dataset.fingerprint},
         outputs=pictures,
         config=asdict(settings) | {"corruptions": list(settings.corruptions), "split": split},

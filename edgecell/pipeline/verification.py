@@ -17,6 +17,7 @@ from edgecell.config import Config, DataConfig, VerifyConfig
 from edgecell.data import Dataset
 from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError, ParityError
+from edgecell.graph import enlarging_operators
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
@@ -83,7 +84,7 @@ def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
     """
     target = resolve(path)
     if target.model.suffix == ".tflite":
-        files = [_single(target)]
+        files = [entry_of_file(target)]
         model = reference or (target.run.stage("train") / "model.keras" if target.run else None)
         if model is None:
             raise ConfigError(f"{path} belongs to no run; name the Keras model with --reference")
@@ -131,24 +132,31 @@ def verify_in(
     budget = budget_of(config.verify)
     folder = run.stage("verify")
     results, pictures, failure = [], [], None
+    opened = [TFLitePredictor(entry["path"], threads=0) for entry in files]
+    shown = [
+        shown_to(converted, entry, target, dataset, config.verify.split, progress)
+        for converted, entry in zip(opened, files, strict=True)
+    ]
     progress.begin("verifying", len(files))
-    for count, entry in enumerate(files, 1):
+    for count, (entry, converted, own) in enumerate(zip(files, opened, shown, strict=True), 1):
         path = entry["path"]
         structure = audit.audit(
             path.read_bytes(),
             entry["precision"],
             entry["input_type"],
             scaling=InputScaling(**entry["scaling"]),
+            source_size=source_size_of(entry),
             name=path.name,
         )
         report = verify(
             reference,
-            TFLitePredictor(path, threads=0),
+            converted,
             images,
             labels,
             dataset.class_names,
             budget,
             structure,
+            shown=own,
         )
         results.append(_entry(entry, report))
         pictures += _pictures(report, folder / path.stem)
@@ -198,6 +206,26 @@ def verify_images(
     return np.concatenate(images), np.concatenate(labels)
 
 
+def source_size_of(entry: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width of the images that a file enlarges by itself; None of one that does not."""
+    found = entry.get("source_size")
+    return None if found is None else (int(found[0]), int(found[1]))
+
+
+def shown_to(
+    converted: Predictor,
+    entry: dict[str, Any],
+    target: Target,
+    dataset: Dataset,
+    split: str,
+    progress: Progress,
+) -> NDArray[np.uint8] | None:
+    """The images of :func:`verify_images` for a file that resizes by itself; None for any other."""
+    if source_size_of(entry) is None:
+        return None
+    return verify_images(converted, target, dataset, split, progress)[0]
+
+
 def _entry(entry: dict[str, Any], report: VerifyReport) -> dict[str, Any]:
     facts = {
         "file": entry["file"],
@@ -236,7 +264,7 @@ def _pictures(report: VerifyReport, stem: Path) -> list[Path]:
     ]
 
 
-def _single(target: Target) -> dict[str, Any]:
+def entry_of_file(target: Target) -> dict[str, Any]:
     """The quantize entry of one file: from its run's record, else from what its name says."""
     path = target.model
     if target.run is not None and target.run.has("quantize"):
@@ -250,10 +278,13 @@ def _single(target: Target) -> dict[str, Any]:
             " 'x-int8.tflite'"
         )
     predictor = TFLitePredictor(path)
-    return {
+    entry = {
         "file": path.name,
         "path": path,
         "precision": named[0],
         "input_type": predictor.input_dtype.name,
         "scaling": EDGECELL.to_json(),
     }
+    if enlarging_operators(predictor.file):
+        entry["source_size"] = list(predictor.image_size)
+    return entry

@@ -33,7 +33,7 @@ TIERS = (
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
-        *("tflite_check", "tflite_tables", "keras_check", "keras_order"),
+        *("tflite_check", "tflite_tables", "tflite_front", "keras_check", "keras_order"),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *(

@@ -1,0 +1,142 @@
+"""``edgecell quantize --resize-in-graph``: files that take images in their own size and enlarge them inside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from converters import audit
+from converters.resizing import Size, check_enlarges, enlarged
+from converters.scaling import InputScaling
+from edgecell import packing, rundir
+from edgecell.config import Config, DataConfig
+from edgecell.data import Dataset
+from edgecell.data.types import SPLITS
+from edgecell.errors import ConvertError, DataError
+from edgecell.lock import claimed
+from edgecell.pipeline import quantize_record
+from edgecell.pipeline.quantize_settings import CALIBRATED
+from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.targets import Target, load_data, where_to_write
+from edgecell.pipeline.verification import entry_of_file, source_size_of
+from edgecell.progress import Progress
+from edgecell.runtime import TFLitePredictor
+
+# What is true of a file and of the same file with a resize in front.
+_SHARED = ("precision", "input_type", "scaling", "calibrated", "method", "slim", "float_layers")
+
+
+def source_size(dataset: Dataset, config: Config, full: Sequence[int], progress: Progress) -> Size:
+    """The one (height, width) of all images of the data set, which grow to ``full``.
+
+    Raises:
+        DataError: images of several sizes. ConvertError: images that do not only grow, or of which the
+            model sees a part.
+    """
+    height, width = full
+    known: tuple[Size, str] | None = None
+    progress.begin("sizes of the images", sum(len(dataset.split(name)) for name in SPLITS))
+    done = 0
+    for name in SPLITS:
+        source = dataset.split(name).source
+        for index in range(len(source)):
+            shape = source.read(index).shape
+            size = (shape[0], shape[1])
+            if known is None:
+                check_enlarges(size, (height, width))
+                known = size, source.name(index)
+            if size != known[0]:
+                (first, other), there = known, source.name(index)
+                raise DataError(
+                    f"the images have several sizes: {other} {first[0]}×{first[1]}, {there}"
+                    f" {size[0]}×{size[1]}; a file with the resize inside takes one"
+                )
+        done += len(source)
+        progress.advance(done)
+    if known is None:
+        raise DataError(f"'{dataset.name}' has no images whose size a file could take")
+    (rows, columns), _ = known
+    if config.model.fit == "crop" and rows * width != columns * height:
+        raise ConvertError(
+            f"the model sees a cut-out of images of {rows}×{columns} pixels (--fit crop), which a resize"
+            " inside cannot cut; train with --fit stretch for such files"
+        )
+    return rows, columns
+
+
+def resized_entry(
+    path: Path, source: dict[str, Any], size: Size, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Write the file at ``path`` with a resize from ``size`` in front; its entry of the record.
+
+    ``source`` is the entry of the file at ``path``.
+
+    Raises:
+        ConvertError: a file that takes no resize, or that is not what it claims with it.
+    """
+    started = time.monotonic()
+    progress.begin("adding the resize", 1)
+    data = enlarged(path.read_bytes(), size)
+    side = f"{size[0]}" if size[0] == size[1] else f"{size[0]}x{size[1]}"
+    made = folder / f"{path.stem}-{side}px.tflite"
+    report = audit.audit(
+        data,
+        source["precision"],
+        source["input_type"],
+        scaling=InputScaling(**source["scaling"]),
+        source_size=size,
+        name=made.name,
+    )
+    audit.require(report, made.name)
+    TFLitePredictor(data, name=made.name)  # it can be allocated
+    rundir.atomic_write_bytes(made, data)
+    progress.advance(1, f"{made.name} {len(data):,} bytes")
+    return {
+        "file": made.name,
+        "size_bytes": len(data),
+        "packed_bytes": packing.deflated_bytes(data),
+        "seconds": round(time.monotonic() - started, 1),
+        **{key: source[key] for key in _SHARED if key in source},
+        "source_size": list(size),
+        "made_from": {"file": path.name, "sha256": rundir.sha256_file(path)},
+        "audit": report.to_json(),
+    }
+
+
+def resize_target(
+    target: Target,
+    config: Config,
+    data: DataConfig | None,
+    output: Path | None,
+    progress: Progress,
+) -> tuple[dict[str, Any], Path]:
+    """The .tflite file ``target`` with the resize inside, beside it; the record and its folder.
+
+    Raises:
+        ConfigError: a file without a run, and no ``data`` or ``output``. DataError, ConvertError: as in
+            :func:`source_size` and :func:`resized_entry`.
+    """
+    run = where_to_write(target, output)
+    entry = entry_of_file(target)
+    if source_size_of(entry) is not None:
+        raise ConvertError(
+            f"{target.model.name} resizes its input already; give the file it was made from"
+        )
+    entry.setdefault("calibrated", entry["precision"] in CALIBRATED)
+    dataset = load_data(target, data, progress=True)
+    full = TFLitePredictor(target.model).image_size
+    size = source_size(dataset, config, full, progress)
+    folder = run.stage("quantize")
+    reference = target
+    if target.run is not None and output is None:
+        reference = replace(target, model=target.run.stage("train") / "model.keras")
+    with claimed(run.path, "quantize"):
+        run.remove_leftovers("quantize")
+        made = resized_entry(target.model, entry, size, folder, progress)
+        record = quantize_record.write(run, reference, config, [made], None, dataset)
+    if target.run is not None and output is None:
+        write_report(target.run)
+    return record, folder
