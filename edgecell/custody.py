@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from edgecell import former
 from edgecell.config import load_config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, is_inside, seal
@@ -83,6 +84,8 @@ class _Stage:
 def audit_run(top: Path) -> Custody:
     """Walk the records at and below ``top``: a run, a sweep, a study, or another folder with records.
 
+    Files that a killed process had replaced before its record was there are put back first.
+
     ``bundles`` of the result are the folders and zips that look like bundles and lie under ``top``.
 
     Raises:
@@ -90,6 +93,7 @@ def audit_run(top: Path) -> Custody:
     """
     if not top.is_dir():
         raise ArtifactError(f"no run folder or bundle at {top}")
+    former.put_back(top)
     found = Custody()
     paths = _files(top)
     stages = list(_stages(top, paths, found))
@@ -243,6 +247,10 @@ def _check_settings(top: Path, home: str, stages: list[_Stage], found: Custody) 
         found.add("altered", path, f"cannot be read ({error})")
     else:
         for part, recorded in trained.data["config"].items():
+            if not isinstance(recorded, dict):
+                said = f"was altered: its settings of {part!r} are no table"
+                found.add("altered", f"{trained.folder}/{RECORD}", said)
+                continue
             ours = asdict(getattr(config, part)) if hasattr(config, part) else {}
             for key, value in recorded.items():
                 if key in ours and _plain(ours[key]) != value:
@@ -282,6 +290,8 @@ def _account_for(
             or any(p in outputs for p in above)
         ):
             continue
+        if pure.name.endswith(former.SUFFIX):
+            continue  # of a process that is at work
         if any(part.startswith(".") and part.endswith(TEMPORARY) for part in pure.parts):
             found.add("leftover", path, "was left half-written by a process that was killed")
         elif _is_known(pure, homes):

@@ -10,6 +10,7 @@ any size; neither is followed. What is compiled into a model is not loaded and n
 from __future__ import annotations
 
 import io
+import mmap
 import zipfile
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import h5py
 
 from edgecell.documents import DocumentError, json_of
+from edgecell.hdf5_heaps import Bytes, never_ends
 from edgecell.keras_order import waits_forever
 
 MOST_CONFIG = 64_000_000
@@ -168,6 +170,8 @@ def _check_call(config: Any) -> None:
 
 def check_hdf5(stream: BinaryIO, size: int) -> None:
     """Look at an open HDF5 file of ``size`` bytes: a whole model, or weights; RefusedError as :func:`check`."""
+    if never_ends(_content(stream)):
+        raise RefusedError("one of its heaps never ends")
     with h5py.File(stream, "r") as file:
         total, waiting, seen = 0, [file], 0
         visited = set()
@@ -196,6 +200,12 @@ def check_hdf5(stream: BinaryIO, size: int) -> None:
             if not isinstance(config, str | bytes):
                 raise RefusedError("its model_config is no text")
             check_config(config)
+
+
+def _content(stream: BinaryIO) -> Bytes:
+    if isinstance(stream, io.BytesIO):
+        return stream.getvalue()
+    return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _array_bytes(array: Any) -> int:

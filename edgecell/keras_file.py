@@ -19,7 +19,7 @@ def load_keras(path: Path) -> Any:
     if not path.exists():
         raise ArtifactError(f"no model at {path}; make one with 'edgecell train'")
     if not path.is_dir():
-        _look_at(path)
+        look_at(path)
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise ArtifactError(f"{path} is a folder without saved_model.pb, so not a SavedModel")
     import tensorflow as tf
@@ -38,8 +38,12 @@ def load_keras(path: Path) -> Any:
     return model
 
 
-def _look_at(path: Path) -> None:
-    """ArtifactError for a file that Keras must not be given."""
+def look_at(path: Path) -> None:
+    """Look at a ``.keras`` or ``.h5`` file before Keras does.
+
+    Raises:
+        ArtifactError: damaged, or one that Keras must not be given.
+    """
     from edgecell.keras_check import DAMAGE, RefusedError, check  # a board has no h5py
 
     try:

@@ -29,9 +29,11 @@ def waits_forever(config: dict[str, Any]) -> str | None:
     waiting: dict[str, list[Any]] = {}
     for layer in layers:
         name, nodes = layer.get("name"), layer.get("inbound_nodes")
-        if isinstance(name, str) and isinstance(nodes, list):
+        if isinstance(
+            name, str
+        ):  # what is no list of calls is none: who waits for them waits for ever
             known.setdefault(name, layer)
-            waiting.setdefault(name, []).extend(nodes)
+            waiting.setdefault(name, []).extend(nodes if isinstance(nodes, list) else ())
     called: set[_Call] = set()
     counts = dict.fromkeys(known, 0)
     progress = True

@@ -2,18 +2,22 @@
 
 What a native runtime does with a file that was damaged, or made to do harm, is not known beforehand: it
 may crash, never end, or ask for all memory. In the child that ends as one line and an exit code. What is
-tried is what will be done: load, allocate, one image; with and without XNNPACK.
+tried is what will be done: load, allocate, one image; with and without XNNPACK. A Keras file is looked at
+first, before TensorFlow is imported: that takes little of any file.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +27,13 @@ from edgecell.rundir import sha256_bytes, sha256_file
 
 MOST_MEMORY = 4_000_000_000
 """Bytes of address space that a model may take beside what the libraries have."""
-MOST_PROCESSOR_SECONDS = 20
-"""Beside importing the libraries; EfficientNetB0 takes some four."""
+MOST_CHECK_SECONDS = 5
+"""Of processor time to look at what a Keras file holds; one more for each 100 MB."""
+MOST_PROCESSOR_SECONDS = 8
+"""Of processor time to open and to answer, or twice what importing the libraries took on a slower machine."""
+BYTES_A_SECOND = 2_000_000
+"""A larger file may take a second more for each so many bytes: ResNet50, 95 MB, takes 13 in all."""
+MOST_MORE_SECONDS = 50
 MOST_SECONDS = 300
 """By the clock, on a machine that has other things to do."""
 
@@ -102,8 +111,9 @@ def _judge(name: str, code: int, said: str) -> None:
     """Nothing where the child opened the model; else the error that it ended with."""
     if code == -signal.SIGXCPU:
         raise ArtifactError(
-            f"{name} took more than {MOST_PROCESSOR_SECONDS} s of processor time, or {MOST_SECONDS} s,"
-            " to open and to answer one image; it is not opened"
+            f"{name} took more than a file of its size may take to open and to answer one image"
+            f" ({MOST_PROCESSOR_SECONDS} s of processor time and one for each"
+            f" {BYTES_A_SECOND // 1_000_000} MB, {MOST_SECONDS} s in all); it is not opened"
         )
     if code < 0:
         raise ArtifactError(
@@ -163,10 +173,17 @@ def attempt_weights(path: Path) -> None:
         raise ArtifactError(f"the weights {path} are not read: {first_line(error)}") from error
 
 
-def limit() -> None:
-    """Bound what this process may use from here on, beside what it has."""
+def seconds_for(size: int, spent: float) -> float:
+    """How long a file of ``size`` bytes may be opened, where importing the libraries took ``spent`` s."""
+    return max(MOST_PROCESSOR_SECONDS, 2 * spent) + min(size / BYTES_A_SECOND, MOST_MORE_SECONDS)
+
+
+def limit(seconds: float, *, for_good: bool) -> None:
+    """Bound what this process may use from here on, beside what it has; else until the next call."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_PROCESSOR_SECONDS, MOST_PROCESSOR_SECONDS + 5))
+    most = math.ceil(time.process_time() + seconds)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + 5 if for_good else hard))
     pages = Path("/proc/self/statm")
     if pages.is_file():  # elsewhere than on Linux there is no such limit
         taken = int(pages.read_text().split()[0]) * resource.getpagesize()
@@ -175,18 +192,43 @@ def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
+def _unlimited() -> None:
+    for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (hard, hard))
+
+
+def _look(path: Path, how: Callable[[Path], None]) -> None:
+    import edgecell.keras_check  # noqa: F401  h5py takes address space of its own
+
+    limit(MOST_CHECK_SECONDS + path.stat().st_size / 100_000_000, for_good=False)
+    how(path)
+    _unlimited()
+
+
+def _open(path: Path) -> None:
+    of_keras = path.suffix.lower() != ".tflite"
+    if of_keras and path.is_file():
+        from edgecell.keras_file import look_at
+
+        _look(path, look_at)
+    import edgecell.runtime  # noqa: F401  the libraries take address space of their own
+
+    if of_keras:
+        import tf_keras  # noqa: F401
+    limit(seconds_for(path.stat().st_size, time.process_time()), for_good=True)
+    attempt(path)
+
+
 def main() -> None:
     """The child: the path of one model, or of weights if it says so; answers one line of JSON."""
     path = Path(sys.argv[1])
     answer: dict[str, Any] = {"error": None, "text": ""}
     try:
-        import edgecell.runtime  # noqa: F401  the libraries take address space of their own
-
-        of_weights = sys.argv[2:] == ["weights"]
-        if path.suffix.lower() != ".tflite" and not of_weights:
-            import tf_keras  # noqa: F401
-        limit()
-        (attempt_weights if of_weights else attempt)(path)
+        if sys.argv[2:] == ["weights"]:
+            _look(path, attempt_weights)
+        else:
+            _open(path)
     except EdgecellError as error:
         answer = {"error": type(error).__name__, "text": str(error)}
     except MemoryError:

@@ -1,7 +1,8 @@
 """Where each stage reads and writes, and the sha256 chain between the stages.
 
 A stage writes its files under ``RUN/<verb>/`` and its record last: a record that is there means
-that the stage finished. Every write goes to a temporary file first and is then renamed.
+that the stage finished. Every write goes to a temporary file first and is then renamed; of a stage that
+is done again, the former files are kept until the new record is there (see former).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from edgecell import former
 from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.machine import cpu_name, package_versions
@@ -100,6 +102,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
+            former.keep(path)
             temporary.replace(path)
         finally:  # an interrupt must not leave half a file either
             temporary.unlink(missing_ok=True)
@@ -134,6 +137,34 @@ def atomic_write_text(path: Path, text: str) -> None:
 def atomic_write_json(path: Path, data: Any) -> None:
     """:func:`atomic_write_bytes` for JSON; NaN and infinity are refused (ValueError)."""
     atomic_write_text(path, json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_record(folder: Path, data: dict[str, Any]) -> None:
+    """Write a stage's record, last of all its files; what was there before is given up.
+
+    Raises:
+        ArtifactError: as :func:`atomic_writer`.
+    """
+    path = folder / former.RECORD
+    atomic_write_json(path, data)
+    try:
+        former.drop(folder)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_bill(folder: Path) -> list[Path]:
+    """The software bill of materials of a stage where EDGECELL_SBOM asks for it; the files written.
+
+    Raises:
+        ArtifactError: as :func:`atomic_writer`.
+    """
+    if os.environ.get("EDGECELL_SBOM", "0") in ("", "0"):
+        return []
+    from edgecell import sbom  # what it reads packages with is not on every board
+
+    atomic_write_json(folder / sbom.FILE, sbom.bill())
+    return [folder / sbom.FILE]
 
 
 def read_json(path: Path) -> Any:
@@ -221,7 +252,7 @@ class RunDir:
 
     @classmethod
     def open(cls, path: Path) -> RunDir:
-        """An existing run.
+        """An existing run; what a killed process left half-replaced in it is put back.
 
         Raises:
             ArtifactError: no such folder, or no run in it.
@@ -234,6 +265,8 @@ class RunDir:
             raise ArtifactError(
                 f"{path} is not a run folder (no config.toml); see 'edgecell train --help'"
             )
+        for verb in VERBS:
+            former.put_back(path / verb)
         return cls(path)
 
     @contextmanager
@@ -251,9 +284,12 @@ class RunDir:
     def remove_leftovers(self, verb: str) -> None:
         """Remove what a killed process left half-written in this folder and in a stage's.
 
+        What it left half-replaced is put back.
+
         Raises:
             ArtifactError: the folder cannot be written.
         """
+        former.put_back(self.stage(verb))
         pattern = f".*{TEMPORARY}"
         for path in (*self.path.glob(pattern), *self.stage(verb).rglob(pattern)):
             try:
@@ -321,12 +357,12 @@ class RunDir:
             verb,
             created=utc_now(),
             inputs=self._hashes(inputs) | (input_hashes or {}),
-            outputs=self._hashes(outputs),
+            outputs=self._hashes([*outputs, *write_bill(self.stage(verb))]),
             environment=environment(),
             config=config,
             results=results,
         )
-        atomic_write_json(self.stage(verb) / "record.json", data)
+        write_record(self.stage(verb), data)
         return data
 
     def read_record(self, verb: str) -> dict[str, Any]:

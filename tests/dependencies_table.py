@@ -10,17 +10,12 @@ import re
 from importlib import metadata
 from pathlib import Path
 
+from edgecell.sbom import licence_of
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = REPOSITORY / "docs/dependencies.md"
 HEAD = "| package | version | licence |\n| --- | --- | --- |\n"
 _ROW = re.compile(r"^\| (\S+) \| (\S+) \| (.+) \|$", flags=re.MULTILINE)
-_LONGEST = 60
-_TEXTS = (  # of packages whose licence field holds the whole text
-    ("Apache License", "Apache-2.0"),
-    ("Permission is hereby granted, free of charge", "MIT"),
-    ("Redistribution and use in source and binary forms", "BSD"),
-    ("PYTHON SOFTWARE FOUNDATION", "PSF-2.0"),
-)
 
 
 def pinned(constraints: str) -> dict[str, str]:
@@ -37,19 +32,10 @@ def rows(page: str) -> dict[str, tuple[str, str]]:
 def licence(package: str) -> str | None:
     """What an installed package says of its licence, in a few words; None where it is not installed."""
     try:
-        facts = metadata.metadata(package)
+        said = licence_of(metadata.metadata(package))
     except metadata.PackageNotFoundError:
         return None
-    short = facts.get("License-Expression") or facts.get("License") or ""
-    if not short or len(short) > _LONGEST or "\n" in short:
-        known = [name for text, name in _TEXTS if text.lower() in short.lower()]
-        classifiers = [
-            line.rpartition(" :: ")[2]
-            for line in facts.get_all("Classifier", [])
-            if line.startswith("License ::")
-        ]
-        short = "; ".join(known or classifiers) or "not stated"
-    return short.replace("|", "/")
+    return (said or "not stated").replace("|", "/")
 
 
 def renewed(page: str, constraints: str) -> str:

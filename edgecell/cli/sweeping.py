@@ -117,7 +117,7 @@ class _Alpha(click.Choice[str]):
     type=click.IntRange(1, 3600),
     default=20,
     show_default=True,
-    help="Seconds between signs of life in a database; three missed ones are a death.",
+    help="Seconds between signs of life in a database of several machines; three missed ones are a death.",
 )
 @click.option(
     "--recipe", help="Recipe that the trainings start from: a name or a .toml file [default: none]."

@@ -68,7 +68,7 @@ _MOST_TRIALS = 10
     type=click.IntRange(1, 3600),
     default=20,
     show_default=True,
-    help="Seconds between signs of life in a database; three missed ones are a death.",
+    help="Seconds between signs of life in a database of several machines; three missed ones are a death.",
 )
 @click.option("--print-space", is_flag=True, help="Print the default space, a start for your own.")
 @click.option(

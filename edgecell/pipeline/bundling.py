@@ -33,6 +33,8 @@ from edgecell.rundir import (
     sha256_bytes,
     sha256_file,
     utc_now,
+    write_bill,
+    write_record,
 )
 from edgecell.runtime import TFLitePredictor
 from edgecell.tflite_metadata import attach
@@ -227,7 +229,7 @@ def _record(
         "bundle",
         created=utc_now(),
         inputs=inputs | (data_hash(dataset, "val") if dataset else {}),
-        outputs={home.relative(p): sha256_file(p) for p in written},
+        outputs={home.relative(p): sha256_file(p) for p in (*written, *write_bill(root))},
         environment=environment(),
         config={
             "target": wishes.target,
@@ -249,5 +251,5 @@ def _record(
             "signer": signer,
         },
     )
-    atomic_write_json(root / "record.json", record)
+    write_record(root, record)
     return record

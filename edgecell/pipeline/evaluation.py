@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgecell import former
 from edgecell.averaged import AveragedPredictor
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
@@ -137,6 +138,7 @@ def evaluate_in(
     )
     for pattern in EXPORTED:
         for old in folder.glob(pattern):
+            former.keep(old)
             old.unlink()
     if exports.medmnist_csv:
         written.append(write_medmnist(folder, dataset, split, predictions, target))

@@ -58,7 +58,7 @@ def resolve(path: Path, *, base: Config | None = None) -> Target:
         ArtifactError: nothing there, nothing that is a model, or one that :func:`admit` refuses.
     """
     if path.is_dir() and (path / "config.toml").is_file():
-        run = RunDir(path)
+        run = RunDir.open(path)
         model = run.stage("train") / "model.keras"
         if not model.is_file():
             raise ArtifactError(f"{path} has no trained model yet; run 'edgecell train' first")

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from edgecell import plots, rundir
+from edgecell import former, plots, rundir
 from edgecell.checkpoint import Checkpoint
 from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
@@ -305,6 +305,7 @@ def save_keras(model: Any, path: Path) -> None:
         ) as scratch:
             temporary = Path(scratch) / path.name
             model.save(temporary)
+            former.keep(path)
             temporary.replace(path)
     except OSError as error:
         raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error

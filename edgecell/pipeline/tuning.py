@@ -122,6 +122,7 @@ def tune_run(
     worker = _Worker(config, run, dataset, search, judge, progress)
     search.run(worker.train, plan.trials, plan.timeout, progress, after=worker.note_trials)
     with exclusively(run.path / ".tune.lock"):
+        run.remove_leftovers("tune")
         record = _write(config, plan, run, dataset, search, judge, storage.kind, definition)
         write_report(run)
     return record, run
@@ -180,7 +181,9 @@ class _Worker:
         planned = sum(stage.epochs for stage in stages(config))
         state = folder / "train" / "state"
         if attempt.retried_from is not None:
-            _take_over(self._folder(attempt.retried_from) / "train" / "state", state)
+            died = RunDir(self._folder(attempt.retried_from))
+            died.remove_leftovers("train")
+            _take_over(died.stage("train") / "state", state)
 
         def after_epoch(progression: Progression) -> None:
             attempt.note(_facts(progression))

@@ -42,7 +42,7 @@ def find_run(path: Path) -> RunDir | None:
     """The run that a file belongs to: the nearest folder above it with a config.toml."""
     for parent in list(path.resolve().parents)[:3]:
         if (parent / "config.toml").is_file():
-            return RunDir(parent)
+            return RunDir.open(parent)
     return None
 
 

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgecell.progress import Progress
 from edgecell.tuning.space import Space, Value
-from edgecell.tuning.storage import Storage, retried_from
+from edgecell.tuning.storage import DRAWN, Storage, attempts_before, retried_from
 from edgecell.tuning.study import WORKER, SharedStudy
 
 SamplerName = Literal["tpe", "random"]
@@ -60,20 +60,25 @@ class Attempt:
 Objective = Callable[[Attempt], float]
 
 
-class SeededByNumber(BaseSampler):
-    """A sampler whose draws are a function of (seed, number of the trial, trials so far).
+class SeededByPlace(BaseSampler):
+    """A sampler whose draws are a function of (seed, place of the trial, trials so far).
 
     Optuna's own start their generator with the process: a search that goes on after a break, or a
-    second worker with the same seed, would draw the first trials again.
+    second worker with the same seed, would draw the first trials again. The place, see :func:`place`,
+    is that of an undisturbed search: another attempt at a trial has the number of a later one.
+
+    ``trials`` gives all trials of the study; the one that Optuna hands over may be a part of it.
     """
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self._make, self._seed = make, seed
         self._inner = make(seed)
+        self.trials: Callable[[], list[FrozenTrial]] = list
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Start the generator anew."""
-        mixed = np.random.SeedSequence([self._seed, trial.number]).generate_state(1)
+        state = [self._seed, place(trial, self.trials())]
+        mixed = np.random.SeedSequence(state).generate_state(1)
         self._inner = self._make(int(mixed[0]))
         self._inner.before_trial(study, trial)
 
@@ -100,11 +105,26 @@ class SeededByNumber(BaseSampler):
         return self._inner.sample_independent(study, trial, param_name, param_distribution)
 
 
-def make_sampler(name: SamplerName, seed: int) -> BaseSampler:
+def place(trial: FrozenTrial, trials: list[FrozenTrial]) -> int:
+    """Which trial this is, counted from 0, where no trial had died; another attempt is the first one."""
+    first = (attempts_before(trial) or [trial.number])[0]
+    return sum(not attempts_before(other) for other in trials[:first])
+
+
+def is_twin(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
+    """Whether an earlier trial is another attempt at the same one: two workers had queued it at once."""
+    tried = attempts_before(trial)
+    return bool(tried) and any(
+        attempts_before(other) == tried and not SharedStudy.stepped_back(other)
+        for other in trials[: trial.number]
+    )
+
+
+def make_sampler(name: SamplerName, seed: int) -> SeededByPlace:
     """Tree-structured Parzen estimators (Bergstra et al. 2011), or independent random draws."""
     if name == "random":
-        return SeededByNumber(lambda s: RandomSampler(seed=s), seed)
-    return SeededByNumber(lambda s: TPESampler(seed=s), seed)
+        return SeededByPlace(lambda s: RandomSampler(seed=s), seed)
+    return SeededByPlace(lambda s: TPESampler(seed=s), seed)
 
 
 def make_pruner(name: PrunerName, epochs: int) -> BasePruner:
@@ -129,7 +149,7 @@ class Search(SharedStudy):
         name: str,
         space: Space,
         definition: Mapping[str, Any],
-        sampler: BaseSampler,
+        sampler: SeededByPlace,
         pruner: BasePruner,
         first: dict[str, Value] | None = None,
     ) -> None:
@@ -141,6 +161,7 @@ class Search(SharedStudy):
         self.space = space
         queued = () if first is None else (first,)
         super().__init__(storage, name, definition, sampler=sampler, pruner=pruner, first=queued)
+        sampler.trials = lambda: self.study.get_trials(deepcopy=False)
 
     def run(
         self,
@@ -167,6 +188,7 @@ class Search(SharedStudy):
         def call(trial: optuna.Trial) -> float:
             self._refuse_surplus(trial, trials)
             values = {key: _suggest(trial, key, found) for key, found in self.space.items()}
+            trial.set_user_attr(DRAWN, True)
             everything = self.study.get_trials(deepcopy=False)
             same = _same_values(everything, trial.number)
             if same is not None:
@@ -177,8 +199,9 @@ class Search(SharedStudy):
 
     def _refuse_surplus(self, trial: optuna.Trial, trials: int) -> None:
         """Two workers may both have seen one trial left; the one with the higher number steps back."""
-        earlier = self.study.get_trials(deepcopy=False)[: trial.number]
-        if _counted([other.state for other in earlier]) >= trials:
+        everything = self.study.get_trials(deepcopy=False)
+        earlier = [other.state for other in everything[: trial.number]]
+        if _counted(earlier) >= trials or is_twin(everything[trial.number], everything):
             self.step_back(trial)
 
     def best(self) -> FrozenTrial | None:

@@ -1,18 +1,22 @@
 """Where a study is kept, so that several processes or machines work on it, and who of them lives.
 
-A database keeps heartbeats (Optuna's own): a worker that is silent for too long is dead. A journal
-file has none; there each worker holds a lock on a file of its own, which the system releases when
-the process dies, however it dies.
+A database on another machine keeps heartbeats (Optuna's own): a worker that is silent for too long is
+dead. Beside a file, SQLite's or a journal, each worker holds a lock on a file of its own, which the
+system releases when the process dies, however it dies.
+
+A trial whose worker died is first marked failed and then queued again. Who dies between the two leaves a
+failed trial that nothing repeats; it is queued by the next who looks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import fcntl
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,12 @@ from edgecell.errors import ArtifactError, ConfigError
 RETRIES = 3
 """How often a trial whose worker died is tried again; one that kills its workers must end."""
 
-OnDeath = Callable[[optuna.Study, FrozenTrial], None] | None
+SURPLUS = "surplus"
+"""User attribute of a trial that its worker gave up as one too many."""
+ENDED = "error"
+"""User attribute of a trial that an error of ours ended, which a repetition would meet again."""
+DRAWN = "drawn"
+"""User attribute of a trial all of whose values are there."""
 
 ALLOWED = (
     "sqlite:///PATH, postgresql+psycopg://USER:PASSWORD@HOST/NAME, or the path of a journal file"
@@ -50,14 +59,17 @@ class Storage:
         self.grace_seconds = 3 * heartbeat_seconds
         self.requeues = requeues
         self.workers: Path | None = None
+        self._mine: Path | None = None
         self.backend: BaseStorage
         if "://" in url:
             self.kind = url.split(":")[0].split("+")[0]
-            self.backend = _database(url, heartbeat_seconds, retry if requeues else None)
+            file = url.removeprefix("sqlite:///").partition("?")[0]
+            self.backend = _database(url, None if self.kind == "sqlite" else heartbeat_seconds)
         else:
-            self.kind = "journal"
+            self.kind, file = "journal", url
             self.backend = _journal(Path(url))
-            self.workers = Path(f"{url}.workers")
+        if self.kind in ("sqlite", "journal"):
+            self.workers = Path(f"{file}.workers")
 
     @contextmanager
     def worker(self) -> Iterator[str]:
@@ -76,9 +88,11 @@ class Storage:
             ) from error
         with stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
+            self._mine = path
             try:
                 yield name
             finally:
+                self._mine = None
                 path.unlink(missing_ok=True)
 
     def sign(self, trial: optuna.Trial, attribute: str, worker: str) -> None:
@@ -87,14 +101,15 @@ class Storage:
         The first heartbeat comes before the name: Optuna takes a trial without any for one that may
         still be starting, and would wait for it for ever.
         """
-        if isinstance(self.backend, RDBStorage):
+        if self.workers is None and isinstance(self.backend, RDBStorage):
             self.backend.record_heartbeat(trial._trial_id)
         trial.set_user_attr(attribute, worker)
 
     def revive(self, study: optuna.Study, attribute: str) -> int:
-        """Mark the trials of dead workers failed, queue them again; returns how many died.
+        """Mark the trials of dead workers failed and queue them again; returns how many died.
 
-        A trial holds its worker's name as user attribute ``attribute``.
+        Queued is also what died before and whose repetition was never queued. A trial holds its worker's
+        name as user attribute ``attribute``.
         """
         before = _count_failed(study)
         with warnings.catch_warnings():
@@ -102,26 +117,27 @@ class Storage:
             optuna.storages.fail_stale_trials(study)
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_dead(trial, trial.user_attrs.get(attribute)):
-                _fail(study, trial, again=self.requeues)
+                _fail(study, trial)
+        if self.requeues:
+            _requeue(study)
         return _count_failed(study) - before
 
     def _is_dead(self, trial: FrozenTrial, worker: str | None) -> bool:
         if worker is None:
-            # Died between taking the trial and putting its name on it.
+            # About to put its name on the trial, or dead; the trial was there before this look around.
+            if self.workers is not None and not self._others():
+                return True
             begun = trial.datetime_start
             return begun is not None and time.time() - begun.timestamp() > self.grace_seconds
         if self.workers is None:
             return False  # its heartbeat tells
-        path = self.workers / worker
-        try:
-            with path.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return True
-        except BlockingIOError:
-            return False
-        path.unlink(missing_ok=True)
-        return True
+        return not _is_held(self.workers / worker)
+
+    def _others(self) -> bool:
+        """Whether another worker than this lives."""
+        assert self.workers is not None
+        files = list(self.workers.iterdir()) if self.workers.is_dir() else []
+        return any(_is_held(path) for path in files if path != self._mine)
 
 
 @contextmanager
@@ -140,30 +156,63 @@ def exclusively(path: Path) -> Iterator[None]:
         yield
 
 
+def _is_held(path: Path) -> bool:
+    """Whether the worker whose lock this is lives; the file of a dead one is removed."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    path.unlink(missing_ok=True)
+    return False
+
+
 def retry(study: optuna.Study, trial: FrozenTrial, limit: int | None = RETRIES) -> None:
-    """Queue a trial again that did not come to its end, with the same values."""
+    """Queue a trial again that did not come to its end, with the same values.
+
+    One that died while its values were drawn has only some of them; all are drawn again.
+    """
     again = copy.deepcopy(trial)
-    again.user_attrs = {}  # they name its worker
+    if DRAWN in trial.user_attrs:
+        again.user_attrs = {DRAWN: True}  # the others name its worker
+    else:
+        again.user_attrs, again.params, again.distributions = {}, {}, {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         RetryHeartbeatStaleTrialCallback(max_retry=limit)(study, again)
 
 
-def retried_from(trial: FrozenTrial) -> int | None:
-    """The number of the trial that this one is another attempt at; None for a first attempt."""
+def attempts_before(trial: FrozenTrial) -> list[int]:
+    """The numbers of the trials that this one is another attempt at, the first one first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        history = RetryHeartbeatStaleTrialCallback.retry_history(trial)
+        return RetryHeartbeatStaleTrialCallback.retry_history(trial)
+
+
+def retried_from(trial: FrozenTrial) -> int | None:
+    """The number of the trial that this one is another attempt at; None for a first attempt."""
+    history = attempts_before(trial)
     return history[-1] if history else None
 
 
-def _fail(study: optuna.Study, trial: FrozenTrial, *, again: bool) -> None:
-    try:
+def _fail(study: optuna.Study, trial: FrozenTrial) -> None:
+    with contextlib.suppress(UpdateFinishedTrialError, ValueError):  # another worker was quicker
         study.tell(trial.number, state=TrialState.FAIL)
-    except (UpdateFinishedTrialError, ValueError):
-        return  # another worker was quicker
-    if again:
-        retry(study, trial)
+
+
+def _requeue(study: optuna.Study) -> None:
+    """Queue each trial that died and that no other repeats.
+
+    Two workers may do so at once; see :func:`edgecell.tuning.search.is_twin`.
+    """
+    trials = study.get_trials(deepcopy=False)
+    repeated = {retried_from(trial) for trial in trials}
+    for trial in trials:
+        over = SURPLUS in trial.user_attrs or ENDED in trial.user_attrs
+        if trial.state == TrialState.FAIL and trial.number not in repeated and not over:
+            retry(study, trial)
 
 
 def _count_failed(study: optuna.Study) -> int:
@@ -179,7 +228,7 @@ def _journal(path: Path) -> BaseStorage:
         raise ArtifactError(f"cannot open the journal {path}: {reason}; choose another") from error
 
 
-def _database(url: str, heartbeat: int, on_death: OnDeath) -> BaseStorage:
+def _database(url: str, heartbeat: int | None) -> BaseStorage:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     scheme = url.split(":")[0]
@@ -189,7 +238,7 @@ def _database(url: str, heartbeat: int, on_death: OnDeath) -> BaseStorage:
             # A worker waits for another's write rather than fail.
             options["connect_args"] = {"timeout": 60}
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return _connect(url, heartbeat, on_death, options)
+        return _connect(url, heartbeat, options)
     except ImportError as error:
         raise ConfigError(
             f"--storage {scheme}://… needs a driver that is not installed; for PostgreSQL:"
@@ -203,7 +252,7 @@ def _database(url: str, heartbeat: int, on_death: OnDeath) -> BaseStorage:
         raise ArtifactError(f"cannot open the storage {scheme}://…: {reason}") from error
 
 
-def _connect(url: str, heartbeat: int, on_death: OnDeath, options: dict[str, Any]) -> RDBStorage:
+def _connect(url: str, heartbeat: int | None, options: dict[str, Any]) -> RDBStorage:
     """Two workers that make the tables of a new database at once get in each other's way."""
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
@@ -214,8 +263,7 @@ def _connect(url: str, heartbeat: int, on_death: OnDeath, options: dict[str, Any
                 url,
                 engine_kwargs=dict(options),
                 heartbeat_interval=heartbeat,
-                grace_period=3 * heartbeat,
-                heartbeat_stale_trial_callback=on_death,
+                grace_period=None if heartbeat is None else 3 * heartbeat,
             )
 
     for pause in (0.5, 1.0, 2.0):

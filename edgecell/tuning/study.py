@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import optuna
@@ -13,15 +13,14 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.errors import ArtifactError, ConfigError, EdgecellError
 from edgecell.progress import Progress
-from edgecell.tuning.storage import Storage, retry
+from edgecell.tuning.storage import ENDED, SURPLUS, Storage, retry
 
 WORKER = "worker"
 """The user attribute of a trial that names who has it."""
 
 _DEFINITION = "edgecell"
-_SURPLUS = "surplus"
 _POLL_SECONDS = 2.0
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -65,24 +64,28 @@ class SharedStudy:
                     pruner=pruner,
                 )
                 self.is_new = True
-                for values in first:
-                    self.study.enqueue_trial(dict(values))
-                self.study.set_user_attr(_DEFINITION, dict(definition))
+                self._begin(definition, first)
             except DuplicatedStudyError:
                 self.is_new = False
                 self.study = optuna.load_study(
                     storage=storage.backend, study_name=name, sampler=sampler, pruner=pruner
                 )
-                self._check(definition)
+                self._check(definition, first)
 
-    def _check(self, definition: Mapping[str, Any]) -> None:
+    def _begin(self, definition: Mapping[str, Any], first: Sequence[Mapping[str, Any]]) -> None:
+        """Queue the first trials, then say what the study is: whoever has said it has done both."""
+        for values in first:
+            self.study.enqueue_trial(dict(values))
+        self.study.set_user_attr(_DEFINITION, dict(definition))
+
+    def _check(self, definition: Mapping[str, Any], first: Sequence[Mapping[str, Any]]) -> None:
         for _ in range(10):  # its maker may still be writing
             found = self.study.user_attrs.get(_DEFINITION)
             if found is not None:
                 break
             time.sleep(0.5)
         else:  # its maker died
-            self.study.set_user_attr(_DEFINITION, dict(definition))
+            self._begin(definition, first[len(self.study.get_trials(deepcopy=False)) :])
             return
         differing = [key for key in definition if found.get(key) != definition[key]]
         if differing:
@@ -152,6 +155,10 @@ class SharedStudy:
             except (UpdateFinishedTrialError, TakenError) as error:
                 lost = True
                 raise TakenError from error
+            except EdgecellError as error:
+                with suppress(UpdateFinishedTrialError):
+                    trial.set_user_attr(ENDED, str(error))
+                raise
 
         try:
             self.study.optimize(call, n_trials=1, catch=(TakenError,))
@@ -170,13 +177,13 @@ class SharedStudy:
         Raises:
             TakenError: always.
         """
-        trial.set_user_attr(_SURPLUS, True)
+        trial.set_user_attr(SURPLUS, True)
         raise TakenError
 
     @staticmethod
     def stepped_back(trial: FrozenTrial) -> bool:
         """Whether a worker gave it up as one too many."""
-        return _SURPLUS in trial.user_attrs
+        return SURPLUS in trial.user_attrs
 
     def trials(self) -> list[FrozenTrial]:
         """All trials but those that a worker stepped back from."""

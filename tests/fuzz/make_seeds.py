@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import tf_keras as keras
+import toy_bundle
 import toys
 
 from converters.tflite import convert
-from edgecell.rundir import atomic_write_bytes
+from edgecell.bundle import writer
+from edgecell.record import seal
+from edgecell.rundir import atomic_write_bytes, atomic_write_json, read_json
 from edgecell.tflite_metadata import Metadata, attach
 
 SEEDS = Path(__file__).parent / "seeds"
@@ -38,6 +42,19 @@ def main() -> None:
     plain = keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="head")(x))
     plain.save(SEEDS / "plain.keras")
     plain.save(SEEDS / "plain.h5")
+    save_bundle(SEEDS / "toy.zip")
+
+
+def save_bundle(path: Path) -> None:
+    """A bundle as ``edgecell bundle`` zips and seals it, small: of its golden images only their list."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = toy_bundle.make_bundle(Path(scratch) / "toy", ())
+        card = read_json(folder / "model.json")
+        for image in (folder / "golden").glob("*.png"):
+            image.unlink()
+            del card["files"][f"golden/{image.name}"]
+        atomic_write_json(folder / "model.json", card | {"seal": seal(card)})
+        writer.write_zip(folder, path)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ import numpy as np
 from edgecell.custody import audit_run
 from edgecell.errors import ArtifactError
 
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 600
 AGAIN = 3
 """After so many kills of one folder the command is left to come to its end."""
 
@@ -108,6 +109,12 @@ def quantized(run: Path) -> Any:
     return {p.name: _digest(p) for p in (*files, run / "quantize/calibration.json")}
 
 
+def slimmed(run: Path) -> Any:
+    """Bytes of every file, and how each fine-tuning went."""
+    histories = {p.name: _digest(p) for p in (run / "quantize").glob("*-history.json")}
+    return quantized(run) | histories
+
+
 def benched(run: Path) -> Any:
     """Quality and identity of each model; times are never the same."""
     models = _record(run, "bench")["results"]["models"]
@@ -115,12 +122,10 @@ def benched(run: Path) -> Any:
 
 
 def tuned(run: Path) -> Any:
-    """Of the finished trials, by their settings: the figure. How often one was tried again is chance."""
+    """Settings and figure of each finished trial, in order. How often one was tried again is chance."""
     rows = _record(run, "tune")["results"]["trials"]
     done = [row for row in rows if row["state"] == "finished"]
-    return sorted(
-        [json.dumps(row["values"], sort_keys=True), row["score"]["value"]] for row in done
-    )
+    return [[row["values"], row["score"]["value"]] for row in done]
 
 
 def swept(run: Path) -> Any:
@@ -142,8 +147,11 @@ def downloaded(folder: Path) -> Any:
 # ------------------------------------------------------------------------------------ forked runs
 
 
-def fork(words: list[str], log: Path, *, below: Path | None = None, accesses: int = 0) -> int:
-    """``edgecell WORDS`` in a fork; it kills itself at its n-th access to a file below a folder."""
+def fork(words: list[str], log: Path, *, below: Path, accesses: int = 0) -> int:
+    """``edgecell WORDS`` in a fork; it kills itself at its n-th access to a file below a folder.
+
+    One that comes to its end writes beside its log how many accesses there were.
+    """
     process = os.fork()
     if process:
         return process
@@ -151,8 +159,8 @@ def fork(words: list[str], log: Path, *, below: Path | None = None, accesses: in
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    if accesses:
-        sys.addaudithook(_deadly(str(below), accesses))
+    seen = [0]
+    sys.addaudithook(_deadly(str(below), accesses, seen))
     from edgecell.cli import main
 
     os.environ["EDGECELL_VERBOSE"] = "1"
@@ -164,20 +172,19 @@ def fork(words: list[str], log: Path, *, below: Path | None = None, accesses: in
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
+        log.with_suffix(".accesses").write_text(str(seen[0]))
         os._exit(code)  # nothing of this program's own is to run twice
     raise AssertionError("unreachable")
 
 
-def _deadly(folder: str, accesses: int) -> Callable[[str, tuple[Any, ...]], None]:
-    left = [accesses]
-
+def _deadly(folder: str, accesses: int, seen: list[int]) -> Callable[[str, tuple[Any, ...]], None]:
     def count(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in _WATCHED:
             return
         paths = [os.fsdecode(a) for a in arguments if isinstance(a, (str, bytes, os.PathLike))]
         if any(path.startswith(folder) for path in paths):
-            left[0] -= 1
-            if left[0] == 0:
+            seen[0] += 1
+            if seen[0] == accesses:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return count
@@ -198,7 +205,7 @@ def finish(process: int, seconds: float) -> int:
 def complete(case: Case, folder: Path, log: Path) -> float:
     """The command to its end; the seconds it took."""
     begun = time.monotonic()
-    code = finish(fork(case.words(folder), log), TIMEOUT_SECONDS)
+    code = finish(fork(case.words(folder), log, below=folder), TIMEOUT_SECONDS)
     if code != 0:
         raise DisturbedError(f"{case.verb} ended with {code}: {log.read_text()[-2000:]}")
     return time.monotonic() - begun
@@ -233,19 +240,22 @@ def disturb(case: Case, work: Path, kills: int, rng: random.Random) -> dict[str,
     """Kill ``case`` that often; what happened."""
     log, folder = work / "last.log", work / "folder"
     duration = complete(case, prepare(case, folder), log)
+    accesses = int(log.with_suffix(".accesses").read_text())
     expected = case.outcome(folder)
     check(folder)
-    accesses = _accesses(case, folder, log)
     killed, whole, moments = 0, 0, Counter[str]()
     while killed < kills:
         prepare(case, folder)
-        for _ in range(AGAIN):
+        for nth_try in range(AGAIN):
             by_access = killed % 2 == 0
             nth = rng.randint(1, accesses) if by_access else 0
+            begun = time.monotonic()
             process = fork(case.words(folder), log, below=folder, accesses=nth)
             code = finish(process, TIMEOUT_SECONDS if by_access else rng.uniform(0, duration))
-            if code == 0:
-                break  # at its end before its moment
+            if code == 0:  # at its end before its moment
+                if nth_try == 0:
+                    duration = min(duration, time.monotonic() - begun)
+                break
             if code != -signal.SIGKILL:
                 raise DisturbedError(f"{case.verb} ended with {code}: {log.read_text()[-2000:]}")
             killed += 1
@@ -259,21 +269,11 @@ def disturb(case: Case, work: Path, kills: int, rng: random.Random) -> dict[str,
         found = case.outcome(folder)
         if found != expected:
             raise DisturbedError(f"{case.verb}: {found} instead of {expected}")
-        left = [str(p) for p in folder.rglob("*.tmp")] + [str(p) for p in folder.rglob("state")]
+        left = [str(p) for name in ("*.tmp", "*.former", "state") for p in folder.rglob(name)]
         if left:
             raise DisturbedError(f"{case.verb} left {left}")
         whole += 1
     return {"kills": killed, "compared": whole, "seconds": round(duration, 2), **moments}
-
-
-def _accesses(case: Case, folder: Path, log: Path) -> int:
-    """How often an undisturbed command touches its folder, by bisection of what kills it."""
-    low, high = 1, 4
-    while finish(
-        fork(case.words(prepare(case, folder)), log, below=folder, accesses=high), TIMEOUT_SECONDS
-    ):
-        low, high = high, 4 * high
-    return low
 
 
 def _left(folder: Path) -> str:
@@ -346,12 +346,21 @@ def cases(work: Path, images: Path, *, only_download: bool) -> dict[str, Case]:
         lambda f: ["quantize", str(f), "--float32", "--int8", "--calibration-images", "16"],
         quantized,
     )
+    thin = ["--prune", "0.5", "--prune-epochs", "1", "--cluster", "8", "--cluster-epochs", "1"]
+    slim = Case(
+        "slim",
+        work / "slim-before",
+        lambda f: ["quantize", str(f), "--int8", "--calibration-images", "16", *thin],
+        slimmed,
+    )
     complete(train, prepare(train, base), log)
     complete(quantize, prepare(quantize, converted), log)
+    # Of what is made a second time, the files of the first are in its record while they are replaced.
+    complete(slim, prepare(replace(slim, base=base), work / "slim-before"), log)
     int8 = next((converted / "quantize").glob("*-int8.tflite")).name
     space = work / "space.toml"
     space.write_text('[space]\n"train.learning_rate" = { low = 1e-4, high = 1e-2, log = true }\n')
-    tune = [str(space), "--trials", "2", "--heartbeat", "1", "--pruner", "none"]
+    tune = [str(space), "--trials", "3", "--heartbeat", "1", "--pruner", "none"]
     grid = ["--precision", "float32,int8", "--heartbeat", "1", "--jobs", "1", "--quick"]
     bench = ["--runs", "10", "--seconds", "0", "--unverified"]
     made = {
@@ -360,6 +369,7 @@ def cases(work: Path, images: Path, *, only_download: bool) -> dict[str, Case]:
             "tune", None, output("tune", *data, *_TRAINING, "--epochs", "2", *tune), tuned
         ),
         "quantize": quantize,
+        "slim": slim,
         "bench": Case(
             "bench",
             converted,
@@ -387,7 +397,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--verb", action="append", help="only this one; repeatable")
     asked = parser.parse_args(arguments)
     if asked.verb != ["download"]:
-        import edgecell.pipeline.running  # noqa: F401  # TensorFlow, once for all forks
+        for module in ("running", "benching", "bundling", "conversion", "sweeping", "tuning"):
+            import_module(f"edgecell.pipeline.{module}")  # TensorFlow, once for all forks
 
     work = asked.folder.resolve()
     work.mkdir(parents=True, exist_ok=True)
@@ -404,11 +415,20 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             place = work / verb
             place.mkdir(exist_ok=True)
             rng = random.Random(f"{asked.seed} {verb}")
-            report[verb] = disturb(every[verb], place, share, rng)
+            try:
+                report[verb] = disturb(every[verb], place, share, rng)
+            except DisturbedError as error:  # the other verbs are to be heard too
+                report[verb] = {"failed": str(error)}
+                place.rename(work / f"{verb}-failed-{time.time_ns()}")
             (work / "kills.json").write_text(json.dumps(report, indent=2))
             print(f"{verb}: {report[verb]}", flush=True)
     return report
 
 
+def failed(report: dict[str, Any]) -> list[str]:
+    """Verbs that a kill disturbed."""
+    return [verb for verb, found in report.items() if verb != "seed" and "failed" in found]
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(1 if failed(main()) else 0)

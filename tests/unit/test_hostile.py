@@ -24,6 +24,7 @@ from edgecell.data import load_dataset
 from edgecell.data.npz_member import BOMB
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.graph import scaling_operators
+from edgecell.hdf5_heaps import never_ends
 from edgecell.metadata_schema import pack, unpack
 from edgecell.pipeline.vouching import admit, admit_weights
 from edgecell.preprocess import decode_bytes, decode_file
@@ -381,6 +382,7 @@ CODE = {
     "never gets what it takes": lambda config: layer(config, "flat")["inbound_nodes"][0][
         0
     ].__setitem__(1, 5),
+    "'(dense|head)' never gets what it takes": _layer(inbound_nodes={}),
 }
 
 
@@ -453,11 +455,45 @@ def endless(tmp_path) -> Path:
     return path
 
 
-def test_hdf5_that_never_ends_is_ended_in_the_child(endless, monkeypatch):
+def test_hdf5_that_never_ends_is_refused(endless, tmp_path, monkeypatch):
+    """Of the file, and of the same inside of a .keras file."""
     monkeypatch.setattr(quarantine, "_TRIED", set())
-    monkeypatch.setattr(quarantine, "MOST_SECONDS", 3)
-    with pytest.raises(ArtifactError, match=r"endless\.h5 took more than"):
+    with pytest.raises(ArtifactError, match=r"endless\.h5 .*: one of its heaps never ends"):
         admit_weights([endless])
+    members = {"model.weights.h5": endless.read_bytes()}
+    with pytest.raises(keras_check.RefusedError, match="one of its heaps never ends"):
+        keras_check.check(keras_file(tmp_path / "x.keras", **members))
+
+
+def test_heaps_that_end_are_let_through():
+    sound = (SEEDS / "plain.h5").read_bytes()
+    assert sound.count(b"GCOL") and not never_ends(sound)
+    at = sound.index(b"GCOL")
+    for cut in (at + 4, at + 20, len(sound) - 1):
+        assert not never_ends(sound[:cut])
+    free = struct.pack("<HHIQ", 0, 0, 0, 0)
+    assert never_ends(sound[: at + 16] + free + sound[at + 32 :])
+    assert not never_ends(sound[: at + 16] + free[:8] + struct.pack("<Q", 16) + sound[at + 32 :])
+
+
+def test_looking_at_a_keras_file_is_limited_too(endless, monkeypatch):
+    """Partner: with heaps that nobody looks at, HDF5 loops, and the child ends before TensorFlow is there."""
+    code = (
+        f"import sys; sys.path.append({str(quarantine._ROOT)!r}); from edgecell import keras_check as k,"
+        " quarantine as q; k.never_ends = lambda data: False; q.MOST_CHECK_SECONDS = 1; q.main();"
+    )
+    for attempt in (lambda: admit_weights([endless]), lambda: quarantine.try_file(endless)):
+        child(monkeypatch, code)
+        with pytest.raises(ArtifactError, match=r"endless\.h5 took more than a file of its size"):
+            attempt()
+
+
+def test_a_larger_file_and_a_slower_machine_may_take_longer():
+    least = quarantine.seconds_for(30_000, spent=0.5)
+    assert least < 10
+    assert quarantine.seconds_for(95_000_000, spent=4.4) > 4 * 13  # ResNet50 took 13 s
+    assert quarantine.seconds_for(10**12, spent=0.5) < 60
+    assert quarantine.seconds_for(30_000, spent=20) == pytest.approx(40, abs=0.1)
 
 
 def test_weights_are_walked_through_in_the_child(tmp_path, monkeypatch):

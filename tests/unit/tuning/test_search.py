@@ -22,7 +22,7 @@ from edgecell.tuning.search import (
     values_of,
 )
 from edgecell.tuning.space import parse_space
-from edgecell.tuning.storage import RETRIES, Storage, retried_from
+from edgecell.tuning.storage import RETRIES, Storage, retried_from, retry
 from edgecell.tuning.study import PrunedError
 
 SPACE = parse_space(
@@ -41,7 +41,7 @@ def search(folder: Path, kind: str = "journal", **options) -> Search:
     settings = {"definition": {"recipe": 1}, "first": None, "pruner": "none", "sampler": "tpe"}
     settings |= options
     return Search(
-        Storage(url(kind, folder), heartbeat_seconds=settings.get("heartbeat", 20)),
+        settings.get("storage") or Storage(url(kind, folder), settings.get("heartbeat", 20)),
         settings.get("name", "s"),
         settings.get("space", SPACE),
         settings["definition"],
@@ -308,6 +308,111 @@ def test_a_storage_that_cannot_be_is_one_line_without_the_password(made, error, 
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
 
 
+# ------------------------------------------------------------------------------------ kills
+
+WRITES = (
+    *("create_new_study", "set_study_user_attr", "create_new_trial", "set_trial_param"),
+    *("set_trial_state_values", "set_trial_user_attr", "set_trial_system_attr"),
+)
+
+
+class Killed(BaseException):
+    """Ends a worker wherever it is: neither Optuna nor edgecell catches it."""
+
+
+DEATHS = (Killed, UnboundLocalError)
+"""The second is Optuna's own, on its way out of a trial that it could not tell."""
+
+
+def mortal(storage: Storage, moment: int, *, before: bool) -> Storage:
+    """The storage, whose worker dies just before, or just after, its write number ``moment``."""
+    left = itertools.count(moment, -1)
+
+    def dying(write):
+        def call(*arguments, **options):
+            last = next(left) == 1
+            if last and before:
+                raise Killed
+            written = write(*arguments, **options)
+            if last:
+                raise Killed
+            return written
+
+        return call
+
+    for name in WRITES:
+        setattr(storage.backend, name, dying(getattr(storage.backend, name)))
+    return storage
+
+
+def killed_again_and_again(folder: Path, kind: str, trials: int, gap: int, **options) -> int:
+    """Work with a kill at every ``gap``-th write of each process; how many there were."""
+    for kills in range(200):
+        storage = mortal(Storage(url(kind, folder), 20), gap, before=kills % 2 == 0)
+        try:
+            run(search(folder, kind, storage=storage, **options), trials)
+        except DEATHS:
+            continue
+        return kills
+    raise AssertionError("it never came to its end")
+
+
+def finished(study: Search) -> list[tuple[dict, float | None]]:
+    """Values and figures of the finished trials, in their order."""
+    return [(values_of(t), t.value) for t in study.trials() if t.state == TrialState.COMPLETE]
+
+
+FIRST = {"train.learning_rate": 0.005, "train.label_smoothing": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sampler", "gap"),
+    [
+        ("journal", "tpe", 12),
+        ("journal", "tpe", 13),
+        ("journal", "random", 17),
+        ("sqlite", "tpe", 14),
+    ],
+)
+def test_a_search_that_is_killed_draws_what_an_undisturbed_one_draws(tmp_path, kind, sampler, gap):
+    """13 trials, of which the last two or three follow from figures; killed before and after writes."""
+    options = {"sampler": sampler, "first": FIRST}
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    run(search(whole, **options), 13)
+    assert killed_again_and_again(cut, kind, 13, gap, **options) >= 5
+    assert finished(search(cut, kind, **options)) == finished(search(whole, **options))
+    assert states(search(cut, kind, **options)).count(TrialState.FAIL) >= 5
+
+
+@pytest.mark.parametrize("moment", range(1, 8))
+@pytest.mark.parametrize("before", [True, False])
+def test_a_kill_while_a_study_is_made_loses_no_trial(tmp_path, monkeypatch, moment, before):
+    monkeypatch.setattr("edgecell.tuning.study.time.sleep", lambda seconds: None)
+    run(search(tmp_path, name="whole", first=FIRST), 2)
+    storage = mortal(Storage(url("journal", tmp_path), 20), moment, before=before)
+    with pytest.raises(DEATHS):
+        run(search(tmp_path, storage=storage, first=FIRST), 2)
+    run(search(tmp_path, first=FIRST), 2)
+    assert finished(search(tmp_path, first=FIRST)) == finished(search(tmp_path, name="whole"))
+
+
+def test_of_two_that_queue_the_same_dead_trial_one_steps_back(tmp_path):
+    study = search(tmp_path)
+    trial = study.study.ask()
+    trial.set_user_attr("worker", "one that is gone")
+    assert study.storage.revive(study.study, "worker") == 1
+    retry(study.study, study.study.trials[0])  # as if another had looked at the same moment
+    seen = []
+    run(study, 1, lambda attempt: seen.append(attempt.number) or easy(attempt))
+    assert seen == [1]
+    assert [t.state for t in study.study.trials] == [
+        *(TrialState.FAIL, TrialState.COMPLETE, TrialState.FAIL)
+    ]
+    assert [t.number for t in study.trials()] == [0, 1]
+
+
 # ------------------------------------------------------------------------ several processes
 
 WORKER = """
@@ -390,13 +495,21 @@ def test_a_trial_that_kills_its_workers_is_not_repeated_for_ever(tmp_path):
     assert len({trial.params["train.learning_rate"] for trial in study.trials()}) == 1
 
 
-def test_a_trial_whose_worker_died_before_it_could_sign_is_found_after_a_while(tmp_path):
-    study = search(tmp_path)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_trial_whose_worker_died_before_it_could_sign_is_found(tmp_path, kind):
+    """At once where nobody else is at work, who could be about to sign; otherwise after a while."""
+    study, other = search(tmp_path, kind), Storage(url(kind, tmp_path), 20)
     study.study.ask()
-    assert study.storage.revive(study.study, "worker") == 0
-    study.storage.grace_seconds = 0
-    assert study.storage.revive(study.study, "worker") == 1
-    assert states(study) == [TrialState.FAIL, TrialState.WAITING]
+    with study.storage.worker():
+        with other.worker():
+            assert study.storage.revive(study.study, "worker") == 0
+            study.storage.grace_seconds = 0
+            assert study.storage.revive(study.study, "worker") == 1
+            study.storage.grace_seconds = 60
+        assert states(study) == [TrialState.FAIL, TrialState.WAITING]
+        study.study.ask()
+        assert study.storage.revive(study.study, "worker") == 1
+    assert states(study) == [TrialState.FAIL, TrialState.FAIL, TrialState.WAITING]
 
 
 def test_a_worker_that_lives_keeps_its_trial(tmp_path):
