@@ -35,7 +35,14 @@ TIERS = (
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
-        *("tflite_check", "tflite_tables", "tflite_front", "keras_check", "keras_order", "hdf5_heaps"),
+        *(
+            "tflite_check",
+            "tflite_tables",
+            "tflite_front",
+            "keras_check",
+            "keras_order",
+            "hdf5_heaps",
+        ),
         *("augment", "batches", "checkpoint", "device", "confidence", "corruptions", "losses"),
         *("predictions", "examples", "mixing", "averaging", "distillation", "objective"),
         *(
