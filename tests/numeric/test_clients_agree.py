@@ -70,7 +70,12 @@ def test_swapped_channels_would_show(clients, given, tmp_path):
     spoilt = replace(given, files={MODEL_SIZED: swapped})
     for client in clients:
         row = clients_agree.compared(spoilt, client.ask(spoilt, MODEL_SIZED))
-        facts = {"client": client.name, "file": "a.tflite", "fed": MODEL_SIZED}
+        facts = {
+            "client": client.name,
+            "file": "b.tflite",
+            "made_from": "a.tflite",
+            "fed": MODEL_SIZED,
+        }
         assert clients_agree.below([facts | row]) != [], client.name
 
 
