@@ -34,6 +34,7 @@ FILES = (
     "edgecell/documents.py",
     "edgecell/errors.py",
     "edgecell/graph.py",
+    "edgecell/hdf5_heaps.py",
     "edgecell/keras_check.py",
     "edgecell/keras_file.py",
     "edgecell/keras_order.py",
