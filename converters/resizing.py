@@ -26,7 +26,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Step:
-    """An operator to write: its code, what it reads and writes, half-pixel centres for a resize."""
+    """An operator to write: the place of its code, the tensors it reads, the one it writes."""
 
     code: int
     inputs: Sequence[int]
@@ -140,9 +140,8 @@ def resize_violations(model: bytes, size: Size) -> list[str]:
                 f"operator {op.name} {op.index} resizes without half-pixel centres, which the training has"
             )
         entry, leave = file.tensors[op.inputs[0]], file.tensors[op.outputs[0]]
-        if (entry.dtype, entry.scales, entry.zero_points) != (
-            *(leave.dtype, leave.scales, leave.zero_points),
-        ):
+        kinds = [(t.dtype, t.scales, t.zero_points) for t in (entry, leave)]
+        if kinds[0] != kinds[1]:
             lines.append(f"operator {op.name} {op.index} changes the scale of the pixels")
     return lines
 

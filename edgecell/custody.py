@@ -19,7 +19,7 @@ Kind = Literal["altered", "missing", "stale", "foreign", "unfinished", "leftover
 BROKEN: tuple[Kind, ...] = ("altered", "missing", "stale")
 """With one of these the chain does not hold; the others are said and do no harm."""
 
-RECORD, CONFIG, MANIFEST = "record.json", "config.toml", "model.json"
+RECORD, CONFIG, MANIFEST = former.RECORD, "config.toml", "model.json"
 # Made from records at any time, or the inner state of a study: nothing is read from them again.
 _DERIVED = ("report.html", "report.xlsx", "MODEL_CARD.md", "MODEL_CARD.html", "trial.json")
 _STUDY = re.compile(r"study\.(db|journal)([.-].*)?")

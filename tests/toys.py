@@ -16,6 +16,16 @@ import tf_keras as keras
 keras.backend.experimental.enable_tf_random_generator()
 
 SIZE = 16
+KINDS = [
+    ("float32", None),
+    ("float16", None),
+    ("int8", "uint8"),
+    ("int8", "int8"),
+    ("int8", "float32"),
+    ("int16x8", "float32"),
+    ("int16x8", "int16"),
+]
+"""Precision and input type of every file that is made."""
 CLASSES = ("dark red", "bright red", "dark blue", "bright blue")
 _COLOURS = np.array([[110, 50, 50], [230, 150, 150], [50, 50, 110], [150, 150, 230]])
 

@@ -15,18 +15,8 @@ from converters.scaling import RAW, InputScaling
 from converters.tflite import convert
 from edgecell.errors import ArtifactError, ConvertError
 
-ALL = [
-    ("float32", None),
-    ("float16", None),
-    ("int8", "uint8"),
-    ("int8", "int8"),
-    ("int8", "float32"),
-    ("int16x8", "float32"),
-    ("int16x8", "int16"),
-]
 
-
-@pytest.mark.parametrize(("precision", "input_type"), ALL)
+@pytest.mark.parametrize(("precision", "input_type"), toys.KINDS)
 def test_every_converted_file_is_what_its_name_says(precision, input_type):
     report = audit(toys.converted(precision, input_type), precision, input_type)
     assert report.violations == ()
@@ -38,7 +28,7 @@ def test_every_converted_file_is_what_its_name_says(precision, input_type):
     ("precision", "input_type", "claimed"),
     [
         (*kind, claimed)
-        for kind in ALL
+        for kind in toys.KINDS
         for claimed in ("float32", "float16", "dynamic", "int8", "int16x8")
         if claimed != kind[0]
     ],

@@ -19,15 +19,6 @@ from edgecell.runtime import ActivationProbe, KerasPredictor, TFLitePredictor
 from edgecell.tflite_file import parse
 from edgecell.tflite_metadata import Metadata, attach, read
 
-KINDS = [
-    ("float32", None),
-    ("float16", None),
-    ("int8", "uint8"),
-    ("int8", "int8"),
-    ("int8", "float32"),
-    ("int16x8", "float32"),
-    ("int16x8", "int16"),
-]
 FULL = PreprocessSpec(toys.SIZE, toys.SIZE)
 SMALL = (8, 12)
 
@@ -49,7 +40,7 @@ def without_centres(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "ResizeBilinearOptionsAddHalfPixelCenters", lambda *_: None)
 
 
-@pytest.mark.parametrize(("precision", "input_type"), KINDS)
+@pytest.mark.parametrize(("precision", "input_type"), toys.KINDS)
 def test_every_kind_of_file_answers_as_with_our_own_resize(precision, input_type):
     plain = toys.converted(precision, input_type)
     made = enlarged(plain, SMALL)
