@@ -54,6 +54,17 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
     return np.sort(np.concatenate(chosen)).astype(np.int64)
 
 
+def unseen(drawn: NDArray[np.int64], size: int, count: int, seed: int) -> NDArray[np.int64]:
+    """Ascending indices of ``count`` of a split's ``size`` images that are not ``drawn``, or of all.
+
+    No class is looked at: how answers change is wanted on images as they come.
+    """
+    left = np.setdiff1d(np.arange(size, dtype=np.int64), drawn)
+    if count >= len(left):
+        return left
+    return np.sort(np.random.default_rng(seed).choice(left, count, replace=False))
+
+
 def _shares(support: NDArray[np.int64], count: int) -> NDArray[np.int64]:
     """``count`` divided in proportion to ``support``: 1 ≤ share ≤ support, sum exact."""
     exact = support * count / support.sum()

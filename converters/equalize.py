@@ -4,7 +4,8 @@ Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias 
 may be multiplied by s if whoever reads it divides by s. Weights that make it take s (their scale is
 per channel, so it costs nothing there); weights that read it take 1 / s. The float function is the
 same. How much: s² ∝ weights that read the channel / values of the channel, which shares the spread
-between both (Xiao et al. 2023, "SmoothQuant", with its exponent 1/2).
+between both (Xiao et al. 2023, "SmoothQuant", with its exponent 1/2). Depthwise weights have a scale
+per channel at either end: where nothing else reads a tensor, its channels are made equal (exponent 1).
 
 What ReLU6 limits: relu6(s x) = s relu6(x) only while s x stays below 6. Its channels may only grow,
 and only those that stay 10 % below 6 on every calibration image after it; others keep s = 1. On
@@ -165,15 +166,18 @@ def _factors(
     heights = [_heights(layer, weights[layer.weights]) for layer in readers]
     height = np.max(heights, axis=0) if heights else np.ones_like(peak)
     alive = (peak > 0) & (height > 0)
+    room = np.divide(_CLIP, _MARGIN * peak, out=np.ones_like(peak), where=alive).clip(1.0, LARGEST)
+    if group.clipped and not readers:
+        return room
+    share = 0.5 if readers else 1.0
     factors = np.ones_like(peak)
-    factors[alive] = np.sqrt(height[alive] / peak[alive])
+    factors[alive] = height[alive] ** (1 - share) / peak[alive] ** share
     if alive.any():
         factors[alive] /= np.exp(np.log(factors[alive]).mean())
     factors = factors.clip(1 / LARGEST, LARGEST)
     if not group.clipped:
         return factors
-    room = np.divide(_CLIP, _MARGIN * peak, out=np.ones_like(peak), where=alive)
-    return np.where(room > 1, np.minimum(factors, room).clip(1.0), 1.0)
+    return np.minimum(factors, room).clip(1.0)
 
 
 def _heights(layer: WeightedLayer, weights: FloatArray) -> FloatArray:

@@ -10,12 +10,13 @@ import numpy as np
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from converters.calibration import CalibrationSet, calibration_set
+from converters.calibration import CalibrationSet, calibration_set, unseen
 from converters.fine_tuning import Lesson
 from converters.search import METHODS, Prepared, SearchResult, prepare, search
 from edgecell import batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
+from edgecell.data.types import read_into
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.plausible import doubts_of_calibration
 from edgecell.pipeline.targets import Target, check_classes
@@ -23,6 +24,10 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor
+
+UNSEEN_IMAGES = 8192
+"""At most so many images of train beside val choose a method, and no more than this memory holds:"""
+UNSEEN_BYTES = 2**29
 
 
 @dataclass
@@ -56,6 +61,18 @@ class Material:
         images: NDArray[np.uint8] = split_images(
             self.reference, self.target, self.dataset, "val", self.progress
         )
+        return images
+
+    @cached_property
+    def unseen_images(self) -> NDArray[np.uint8]:
+        """Images of train that calibration did not draw, uint8 (M, H, W, 3)."""
+        height, width = self.model.input_shape[1:3]
+        train, spec = self.dataset.train, PreprocessSpec(height, width, self.config.model.fit)
+        count = min(UNSEEN_IMAGES, UNSEEN_BYTES // (height * width * 3))
+        indices = unseen(self.chosen.indices, len(train), count, self.config.quantize.seed)
+        images = np.empty((len(indices), height, width, 3), np.uint8)
+        self.progress.begin("reading train", len(indices))
+        read_into(images, train.source, indices, spec, self.progress.advance)
         return images
 
     @cached_property
@@ -125,6 +142,7 @@ def search_in(material: Material) -> SearchResult:
         ConvertError, DataError: as in :func:`converters.search.search`.
     """
     prepared, images = material.prepared, material.val_images
+    unseen_images = material.unseen_images
     progress, done = material.progress, 0
     progress.begin("searching", len(METHODS))
 
@@ -139,13 +157,18 @@ def search_in(material: Material) -> SearchResult:
         images,
         material.dataset.val.labels,
         material.dataset.class_names,
+        unseen=unseen_images,
         input_type=material.config.quantize.input_type,
         step=step,
     )
     folder = material.run.stage("search")
     rundir.atomic_write_json(folder / "search.json", result.to_json())
     picture = plots.save(
-        plots.search_candidates(result.to_json()["candidates"], chosen=result.chosen),
+        plots.search_candidates(
+            result.to_json()["candidates"],
+            chosen=result.chosen,
+            judged=result.n + result.n_unseen,
+        ),
         folder / "search.png",
     )
     material.run.write_record(

@@ -13,18 +13,29 @@ from edgecell.plots.style import BLUE, INK, MUTED, SKY, VERMILION, new_figure, s
 MOST_LAYERS = 30
 
 
-def search_candidates(candidates: Sequence[Mapping[str, Any]], *, chosen: str) -> Figure:
+def search_candidates(
+    candidates: Sequence[Mapping[str, Any]], *, chosen: str, judged: int
+) -> Figure:
     """Two bars a method: points of accuracy lost, and share of answers changed; `chosen` in colour.
 
-    `candidates`: method, accuracy_drop and agreement (fractions), in the order to draw.
+    `candidates`: method, accuracy_drop on val (a fraction) and changed (answers of `judged` images),
+    in the order to draw.
     """
     figure = new_figure(1.2 + 0.34 * len(candidates), width=8.2)
     left, right = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(candidates))[::-1]
     colors = [VERMILION if each["method"] == chosen else SKY for each in candidates]
     panels = (
-        (left, [100 * each["accuracy_drop"] for each in candidates], "accuracy lost, points"),
-        (right, [100 * (1 - each["agreement"]) for each in candidates], "answers changed, %"),
+        (
+            left,
+            [100 * each["accuracy_drop"] for each in candidates],
+            "accuracy lost on val, points",
+        ),
+        (
+            right,
+            [100 * each["changed"] / judged for each in candidates],
+            f"answers changed, % of {judged:,}",
+        ),
     )
     for axes, values, name in panels:
         axes.barh(rows, values, color=colors, height=0.66)
@@ -43,7 +54,7 @@ def search_candidates(candidates: Sequence[Mapping[str, Any]], *, chosen: str) -
         tidy(axes, x=name, grid="x")
     left.set_yticks(rows, [short(each["method"], 30) for each in candidates])
     left.set_title(
-        "int8 against its float model, on val",
+        "int8 against its float model",
         loc="left",
         fontsize=11,
         fontweight="bold",

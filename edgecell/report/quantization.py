@@ -30,23 +30,31 @@ def search_section(
             f"{each['accuracy_drop']:+.4f}",
             f"{each['macro_f1_drop']:+.4f}",
             f"{each['agreement']:.4f}",
+            each.get("changed", "–"),  # older records judge on val alone
             f"{each['worst_class_f1_drop']:+.4f} ({each['worst_class']})",
             f"{each['size_bytes'] / 1000:,.1f} kB",
         ]
         for each in results["candidates"]
     ]
     skipped = results.get("skipped", {})  # records made before 0.2 have none
-    rows += [[method, "skipped", *("–",) * 6] for method in skipped]
-    columns = ["Method", "", "Accuracy", "Drop", "Macro-F1 drop", "Agreement", "Worst class, F1"]
+    rows += [[method, "skipped", *("–",) * 7] for method in skipped]
+    columns = ["Method", "", "Accuracy", "Drop", "Macro-F1 drop", "Agreement", "Changed"]
+    unseen = results.get("n_unseen", 0)
+    beside = (
+        f"Changed: answers that differ on val and on {unseen:,} images of train that nothing was "
+        "fitted to. "
+        if unseen
+        else ""
+    )
     return section(
         "Search for a better int8",
         "search",
-        table([*columns, "Size"], rows, numeric=(2, 3, 4, 5, 6, 7)),
+        table([*columns, "Worst class, F1", "Size"], rows, numeric=range(2, 9)),
         _figures(record, folder, pictures, "Methods on val: accuracy lost and answers changed"),
         *(element("p", f"Skipped: {method}: {reason}.") for method, reason in skipped.items()),
         element("p", f"Kept: {results['rule']}."),
         lead=f"Post-training methods without training, fitted to train and compared on val "
-        f"(n={results['n']}, trained model {results['reference_accuracy']:.4f}). cle: channels "
+        f"(n={results['n']}, trained model {results['reference_accuracy']:.4f}). {beside}cle: channels "
         "evened between layers; mse, percentile: how ranges are chosen; gptq: weights rounded so "
         "that errors cancel; bias: means corrected.",
     )

@@ -25,6 +25,12 @@ def test_search_reports_every_method_and_keeps_one(edgecell: Run, run_copy: Path
     assert methods[0] == "ptq-minmax" and len(methods) == 10
     for method in methods:
         assert method in done.out
+    train = RunDir(run_copy).read_record("train")["results"]["images"]["train"]
+    calibration = json.loads((run_copy / "quantize" / "calibration.json").read_text("utf-8"))
+    assert results["n_unseen"] == train - calibration["count"] > 0
+    assert all(
+        0 <= each["changed"] <= results["n"] + results["n_unseen"] for each in results["candidates"]
+    )
     assert f"{results['chosen']} ← kept" in done.out
     entry = entry_of(run_copy, "int8-search")
     assert entry["method"] == results["chosen"] and entry["precision"] == "int8"

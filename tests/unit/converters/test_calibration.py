@@ -8,7 +8,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.calibration import calibration_set, choose
+from converters.calibration import calibration_set, choose, unseen
 from edgecell.data.types import Split
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
@@ -52,6 +52,16 @@ def test_a_sample_is_stratified_sorted_and_repeatable(labels, count, seed):
     if exact.min() >= 1:
         assert np.abs(found - exact).max() <= 1 + 1e-9
     np.testing.assert_array_equal(chosen, choose(labels, count, seed))
+
+
+@given(st.integers(1, 60), st.sets(st.integers(0, 59)), st.integers(0, 80), st.integers(0, 9))
+def test_unseen_images_are_others_as_many_as_asked_for_or_all(size, drawn, count, seed):
+    drawn = np.array(sorted(i for i in drawn if i < size), np.int64)
+    found = unseen(drawn, size, count, seed)
+    assert len(found) == min(count, size - len(drawn))
+    assert (np.diff(found) > 0).all() and not np.isin(found, drawn).any()
+    assert len(found) == 0 or (found.min() >= 0 and found.max() < size)
+    np.testing.assert_array_equal(found, unseen(drawn, size, count, seed))
 
 
 def test_another_seed_is_another_sample():

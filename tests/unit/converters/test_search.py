@@ -57,7 +57,8 @@ def test_every_method_makes_a_strict_int8_file(prepared, reference):
     assert [each.method for each in result.candidates] == list(METHODS)
     apart = (PLAIN, "ptq-minmax+bias", "ptq-minmax+gptq+bias", "ptq-cle+mse+gptq+bias")
     assert len({each.data for each in result.candidates if each.method in apart}) == len(apart)
-    assert result.best.agreement == max(each.agreement for each in result.candidates)
+    assert result.best.changed == min(each.changed for each in result.candidates)
+    assert (result.n, result.n_unseen) == (64, 0)
 
 
 def test_the_plain_method_is_the_plain_conversion(prepared):
@@ -79,6 +80,28 @@ def test_nothing_to_search_in_is_refused(prepared, reference):
         prepare(toys.trained(), IMAGES[:0])
 
 
+def test_unseen_images_choose_too_and_val_alone_gives_the_figures(prepared, reference):
+    """A file that is right on the few images of val and wrong beyond is not kept for it."""
+    methods = {
+        "ptq-bad": Method("percentile-55"),
+        "ptq-mse+gptq+bias": METHODS["ptq-mse+gptq+bias"],
+    }
+    answers = reference.predict(IMAGES).argmax(axis=1)
+    bad = TFLitePredictor(build(prepared, methods["ptq-bad"])).predict(IMAGES).argmax(axis=1)
+    kind = np.flatnonzero(bad == answers)[:6]
+    assert len(kind) == 6 and (bad != answers).any()  # the plant bites
+    val, labels = IMAGES[kind], LABELS[kind]
+    alone = search(prepared, reference, val, labels, toys.CLASSES, methods=methods)
+    beside = search(prepared, reference, val, labels, toys.CLASSES, unseen=IMAGES, methods=methods)
+    assert alone.candidates[0].changed == 0 < beside.candidates[0].changed
+    assert beside.chosen == "ptq-mse+gptq+bias"
+    assert (beside.n, beside.n_unseen) == (6, 64)
+    assert beside.reference_accuracy == alone.reference_accuracy
+    for one, other in zip(alone.candidates, beside.candidates, strict=True):
+        assert (one.accuracy, one.agreement) == (other.accuracy, other.agreement)
+    assert beside.to_json()["n_unseen"] == 64
+
+
 def test_the_rule_prefers_agreement_over_lucky_answers():
     expected, labels = rows(0, 1, 2, 3, 3, 2), np.array([0, 1, 2, 3, 2, 3])
     answers = {
@@ -93,6 +116,7 @@ def test_the_rule_prefers_agreement_over_lucky_answers():
         for name, found in answers.items()
     ]
     by_name = {each.method: each for each in found}
+    assert [by_name[name].changed for name in answers] == [1, 2, 0, 0, 0]
     assert by_name["lucky"].accuracy_drop == pytest.approx(-2 / 6)
     assert by_name["worse"].accuracy_drop == pytest.approx(1 / 6)
     # Class 3: F1 of 2·1/(2 + 2) falls to 2·0/(2 + 1).
@@ -100,7 +124,10 @@ def test_the_rule_prefers_agreement_over_lucky_answers():
     assert by_name["worse"].worst_class_f1_drop == pytest.approx(0.5)
     assert choose(found).method == "equal"
     assert choose([by_name["worse"], by_name["lucky"], by_name["same"]]).method == "same"
-    assert choose([by_name["worse"], by_name["lucky"]]).method == "lucky"
+    assert choose([by_name["worse"], by_name["lucky"]]).method == "worse"
+    twice = judge("twice", b"", expected, rows(1, 0, 2, 3, 3, 2), labels, toys.CLASSES, 0.0)
+    assert twice.changed == by_name["lucky"].changed
+    assert choose([twice, by_name["lucky"]]).method == "lucky"  # as many changed: what val says
 
 
 # ------------------------------------------------------------------------------------ sensitivity
