@@ -136,7 +136,8 @@ class Candidate:
 class SearchResult:
     """All candidates in the order they were tried, and the name of the best by :data:`RULE`.
 
-    ``n`` images of val and ``n_unseen`` of train judged them. ``skipped`` holds, by method, why it cannot be applied to this network.
+    ``n`` images of val and ``n_unseen`` of train judged them. ``skipped`` holds, by method, why it
+    cannot be applied to this network.
     """
 
     candidates: tuple[Candidate, ...]
