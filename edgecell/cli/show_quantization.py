@@ -21,16 +21,19 @@ def searched(record: dict[str, Any], folder: Path) -> None:
             f"{each['accuracy_drop']:+.4f}",
             f"{each['macro_f1_drop']:+.4f}",
             f"{each['agreement']:.4f}",
+            str(each.get("changed", "–")),  # older records judge on val alone
             f"{each['worst_class_f1_drop']:+.4f} ({each['worst_class']})",
             f"{each['size_bytes']:,}",
         ]
         for each in results["candidates"]
     ]
     skipped = results.get("skipped", {})  # records made before 0.2 have none
-    rows += [[method + " (skipped)", *("–",) * 6] for method in skipped]
-    columns = ["method", "accuracy", "drop", "macro-F1 drop", "agreement", "worst class", "bytes"]
+    rows += [[method + " (skipped)", *("–",) * 7] for method in skipped]
+    columns = ["method", "accuracy", "drop", "F1 drop", "agreement", "changed", "worst class"]
     title = f"int8 on val, n={results['n']}, reference {results['reference_accuracy']:.4f}"
-    print_table(title, columns, rows)
+    print_table(title, [*columns, "bytes"], rows)
+    if results.get("n_unseen"):
+        print_line(f"changed: answers on val and on {results['n_unseen']:,} unseen images of train")
     for method, reason in skipped.items():
         print_line(f"skipped: {method}: {reason}")
     print_line(f"kept by: {results['rule']}")
