@@ -124,10 +124,15 @@ def test_the_rule_prefers_agreement_over_lucky_answers():
     assert by_name["worse"].worst_class_f1_drop == pytest.approx(0.5)
     assert choose(found).method == "equal"
     assert choose([by_name["worse"], by_name["lucky"], by_name["same"]]).method == "same"
+    assert [(by_name[name].lost, by_name[name].gained) for name in ("worse", "lucky")] == [
+        (1, 0),
+        (0, 2),
+    ]
+    # One changed and lost, or two changed and gained: as many, and the smaller difference decides.
     assert choose([by_name["worse"], by_name["lucky"]]).method == "worse"
     twice = judge("twice", b"", expected, rows(1, 0, 2, 3, 3, 2), labels, toys.CLASSES, 0.0)
     assert twice.changed == by_name["lucky"].changed
-    assert choose([twice, by_name["lucky"]]).method == "lucky"  # as many changed: what val says
+    assert choose([twice, by_name["lucky"]]).method == "lucky"
 
 
 # ------------------------------------------------------------------------------------ sensitivity
