@@ -63,9 +63,8 @@ METHODS: dict[str, Method] = {
 PLAIN = "ptq-minmax"
 
 RULE = (
-    "fewest answers changed on val and on the unseen images of train, to which those add that a class of"
-    " val lost more than it gained; then the smallest mean squared difference of probabilities; then the"
-    " simplest"
+    "fewest answers changed on val and on the unseen images of train, to which those add that val lost"
+    " more than it gained; then the smallest mean squared difference of probabilities; then the simplest"
 )
 
 
@@ -110,9 +109,8 @@ class Prepared:
 class Candidate:
     """One method's file and what it does on val. Drops are reference minus converted: fractions.
 
-    ``lost`` right answers of the reference are wrong, ``gained`` wrong ones right; ``tilt`` sums what
-    classes lost more than they gained, which is much where answers move from one class to another.
-    ``changed`` answers and ``probability_error`` are over val and the unseen images together.
+    ``lost`` right answers of the reference are wrong, ``gained`` wrong ones right. ``changed`` answers
+    and ``probability_error`` are over val and the unseen images together.
     """
 
     method: str
@@ -126,7 +124,6 @@ class Candidate:
     worst_class_f1_drop: float
     lost: int
     gained: int
-    tilt: int
     changed: int
     probability_error: float
     size_bytes: int
@@ -290,7 +287,6 @@ def judge(
         worst_class_f1_drop=float(drops[worst]),
         lost=int(((was == labels) & (now != labels)).sum()),
         gained=int(((was != labels) & (now == labels)).sum()),
-        tilt=int((before.diagonal() - after.diagonal()).clip(0).sum()),
         changed=int((~same).sum()),
         probability_error=float(((expected - found).astype(np.float64) ** 2).mean()),
         size_bytes=len(data),
@@ -307,7 +303,7 @@ def choose(candidates: list[Candidate]) -> Candidate:
     return min(
         candidates,
         key=lambda each: (
-            each.changed + each.tilt,
+            each.changed + max(each.lost - each.gained, 0),
             each.probability_error,
         ),
     )
