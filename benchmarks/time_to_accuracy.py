@@ -2,7 +2,8 @@
 
 Each recipe is trained by a process of its own, ``edgecell train --stop-at ACCURACY``, ours before and
 after the other, so that a drift of the machine shows. What counts is the time from the first image read
-to the epoch that reached the accuracy, evaluating on val included; starting Python is not.
+to the epoch that reached the accuracy, evaluating on val included; starting Python is not. With
+``--at-most 12`` the other one is stopped after twelve times our time, and the ratio is a lower bound.
 """
 
 from __future__ import annotations
@@ -35,18 +36,40 @@ class Timing:
     seconds: float
 
 
-def measure(recipe: str, accuracy: float, flags: list[str], folder: Path) -> Timing:
-    """Train ``recipe`` in a child process until ``accuracy`` on val, or to its end.
+def measure(
+    recipe: str, accuracy: float, flags: list[str], folder: Path, limit: float | None = None
+) -> Timing:
+    """Train ``recipe`` in a child process until ``accuracy`` on val, to its end, or for ``limit`` seconds.
 
     Raises:
         SystemExit: the training failed; its own message is on stderr.
     """
     command = [sys.executable, "-m", "edgecell", "train", "--recipe", recipe]
     command += ["--stop-at", str(accuracy), "--output", str(folder), *flags]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    try:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, check=False, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return stopped(
+            recipe, accuracy, _finished_epochs(folder / "train" / "state" / "state.json")
+        )
     if done.returncode:
         sys.exit(f"training {recipe} failed with exit code {done.returncode}")
     return read(recipe, accuracy, RunDir(folder).read_record("train")["results"])
+
+
+def stopped(recipe: str, accuracy: float, history: list[dict[str, Any]]) -> Timing:
+    """What the epochs say that a training had finished when it was stopped."""
+    best = max((float(each["val_accuracy"]) for each in history), default=0.0)
+    seconds = sum(float(each["seconds"]) for each in history)
+    return Timing(recipe, best >= accuracy, best, len(history), seconds)
+
+
+def _finished_epochs(state: Path) -> list[dict[str, Any]]:
+    """What a training that did not end keeps to go on from; none before its first epoch ended."""
+    if not state.is_file():
+        return []
+    history: list[dict[str, Any]] = json.loads(state.read_text("utf-8"))["progression"]["history"]
+    return history
 
 
 def read(recipe: str, accuracy: float, results: dict[str, Any]) -> Timing:
@@ -92,14 +115,18 @@ def main() -> None:
     parser.add_argument("--ours", default=OURS, help="a recipe's name or path")
     parser.add_argument("--theirs", default=THEIRS, help="a recipe's name or path")
     parser.add_argument("--flag", action="append", default=[], help="a flag for both trainings")
+    parser.add_argument("--at-most", type=float, help="stop theirs after so many times our seconds")
     parser.add_argument("--output", type=Path, help="a .json file")
     arguments = parser.parse_args()
     flags = ["--data", arguments.data, "--weights", arguments.weights, *arguments.flag]
-    timings = []
+    timings: list[Timing] = []
     with tempfile.TemporaryDirectory() as scratch:
         for position, recipe in enumerate((arguments.ours, arguments.theirs, arguments.ours)):
             folder = Path(scratch) / str(position)
-            timings.append(measure(recipe, arguments.accuracy, flags, folder))
+            limit = None
+            if recipe == arguments.theirs and arguments.at_most:
+                limit = arguments.at_most * timings[0].seconds
+            timings.append(measure(recipe, arguments.accuracy, flags, folder, limit))
             sys.stderr.write(f"{timings[-1]}\n")
     found = ratio([timings[0], timings[2]], timings[1])
     sys.stdout.write(table(timings) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import time_to_accuracy
-from benchmarks.time_to_accuracy import OURS, Timing, measure, ratio, read, table
+from benchmarks.time_to_accuracy import OURS, Timing, measure, ratio, read, stopped, table
 
 
 def timing(seconds: float, reached: bool = True) -> Timing:
@@ -22,6 +22,19 @@ def test_the_ratio_spans_our_rounds_and_needs_both_to_arrive():
     assert ratio([timing(10), timing(20)], timing(200)) == (10.0, 20.0)
     assert ratio([timing(10), timing(20, reached=False)], timing(200)) is None
     assert "| r | no |" in table([timing(1, reached=False)])
+
+
+def test_a_stopped_training_counts_for_the_epochs_it_had_finished():
+    history = [{"val_accuracy": 0.8, "seconds": 5.0}, {"val_accuracy": 0.7, "seconds": 6.5}]
+    assert stopped("r", 0.9, history) == Timing("r", False, 0.8, 2, 11.5)
+    assert stopped("r", 0.8, history).reached
+    assert stopped("r", 0.9, []) == Timing("r", False, 0.0, 0, 0.0)
+
+
+def test_a_training_is_stopped_at_the_limit(tmp_path):
+    """Before an epoch has ended: Python alone takes longer than that to start."""
+    flags = ["--data", "synthetic", "--weights", "none"]
+    assert measure(OURS, 1.0, flags, tmp_path / "run", 0.2) == Timing(OURS, False, 0.0, 0, 0.0)
 
 
 def test_a_failed_training_ends_the_race(tmp_path, capfd):
