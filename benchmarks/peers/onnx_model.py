@@ -74,8 +74,8 @@ def _take_bytes(proto: Any, shape: tuple[int, ...]) -> None:
         entry, replaced = "turned", turn.output[0]
     if scaling:
         new.append(helper.make_node("DequantizeLinear", [entry, "scale", "zero_point"], [SCALED]))
-        graph.initializer.append(numpy_helper.from_array(np.float32(_SCALE), "scale"))
-        graph.initializer.append(numpy_helper.from_array(np.uint8(_ZERO), "zero_point"))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(_SCALE, np.float32), "scale"))
+        graph.initializer.append(numpy_helper.from_array(np.asarray(_ZERO, np.uint8), "zero_point"))
     else:
         new.append(helper.make_node("Cast", [entry], [SCALED], to=onnx.TensorProto.FLOAT))
     for node in graph.node:
