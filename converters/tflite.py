@@ -142,10 +142,13 @@ def check_reference(model: keras.Model, name: str) -> None:
     tolerance = 1e-3 + out[1] * 2.0**-11
     off = float(np.abs(rows.sum(axis=1) - 1).max())
     if not np.isfinite(rows).all() or rows.min() < 0 or off > tolerance:
-        raise ConvertError(
+        said = (
             f"{name} does not give probabilities (values {rows.min():.3g} to {rows.max():.3g},"
             f" sum off 1 by {off:.3g}); end it with a softmax layer"
         )
+        if 0 <= rows.min() and rows.max() <= 1:
+            said += "; a sigmoid for several labels at once cannot be converted yet"
+        raise ConvertError(said)
 
 
 def _single(shape: Any, rank: int) -> bool:

@@ -159,7 +159,7 @@ def classifier(shape, tail):
     ("model", "says"),
     [
         (lambda: _head("linear"), "does not give probabilities"),
-        (lambda: _head("sigmoid"), "does not give probabilities"),
+        (lambda: _head("sigmoid"), "several labels at once cannot be converted yet"),
         (lambda: classifier((16, 16, 1), _pooled), "allowed: one RGB image of fixed size"),
         (lambda: classifier((None, None, 3), _pooled), "allowed: one RGB image of fixed size"),
         (lambda: classifier((16, 16, 3), lambda x: x), "allowed: one row of at least 2"),
