@@ -146,7 +146,7 @@ def check_reference(model: keras.Model, name: str) -> None:
             f"{name} does not give probabilities (values {rows.min():.3g} to {rows.max():.3g},"
             f" sum off 1 by {off:.3g}); end it with a softmax layer"
         )
-        if 0 <= rows.min() and rows.max() <= 1:
+        if rows.min() >= 0 and rows.max() <= 1:
             said += "; a sigmoid for several labels at once cannot be converted yet"
         raise ConvertError(said)
 

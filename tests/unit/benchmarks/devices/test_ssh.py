@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -174,3 +176,22 @@ def test_another_litert_is_said():
     assert ssh_module._other_versions({"ai-edge-litert": "2.0.0"})[0].startswith("the board runs")
     ours = ssh_module.package_versions(["ai-edge-litert"])
     assert ssh_module._other_versions(ours) == []
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/tmp/escaped", "link"])
+def test_what_leads_out_of_the_results_is_refused(tmp_path, name):
+    """Also on Pythons before 3.11.4, whose tarfile has no filter for it."""
+    packed, inside = tmp_path / "results.tar", tmp_path / "inside"
+    with tarfile.open(packed, "w") as archive:
+        for each in ("session.json", name):
+            member = tarfile.TarInfo(each)
+            if each == "link":
+                member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+                archive.addfile(member)
+            else:
+                member.size = 2
+                archive.addfile(member, io.BytesIO(b"{}"))
+    with tarfile.open(packed) as opened, pytest.raises(ValueError, match="no file of its own"):
+        ssh_module._extract(opened, inside)
+    assert [path.name for path in inside.iterdir()] == ["session.json"]
+    assert not (tmp_path / "escaped").exists()
