@@ -123,9 +123,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for position, recipe in enumerate((arguments.ours, arguments.theirs, arguments.ours)):
             folder = Path(scratch) / str(position)
-            limit = None
-            if recipe == arguments.theirs and arguments.at_most:
-                limit = arguments.at_most * timings[0].seconds
+            theirs = position == 1
+            limit = arguments.at_most * timings[0].seconds if theirs and arguments.at_most else None
             timings.append(measure(recipe, arguments.accuracy, flags, folder, limit))
             sys.stderr.write(f"{timings[-1]}\n")
     found = ratio([timings[0], timings[2]], timings[1])

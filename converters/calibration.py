@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecell.data.types import Split, read_into
+from edgecell.data.types import Split, materialize
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import sha256_bytes
@@ -93,8 +93,7 @@ def calibration_set(
     if split.name != "train":
         raise DataError(f"calibration on the split '{split.name}' is refused; allowed: train")
     indices = choose(split.labels, count, seed)
-    images = np.empty((len(indices), spec.height, spec.width, 3), np.uint8)
-    read_into(images, split.source, indices, spec)
+    images = materialize(split, spec, indices=indices)
     if len(images) and images.min() == images.max():
         raise DataError(
             f"all pixels of the {len(images)} calibration images are {images.min()}: there is no range"

@@ -1,4 +1,4 @@
-"""Ways to make a better int8 file without training, and the one that loses least on val.
+"""Ways to make a better int8 file without training, and the one that changes the fewest answers.
 
     prepared = prepare(model, calibration_images)
     result = search(prepared, reference, images, labels, class_names, unseen=train_images)

@@ -107,16 +107,18 @@ def materialize(
     split: Split,
     spec: PreprocessSpec,
     progress: Callable[[int], None] | None = None,
+    indices: NDArray[np.int64] | None = None,
 ) -> NDArray[np.uint8]:
-    """Decode and resize a whole split: uint8 (N, spec.height, spec.width, 3).
+    """Decode and resize a split, or its images at ``indices``: uint8 (N, spec.height, spec.width, 3).
 
     Pillow releases the interpreter lock, so threads help. ``progress`` gets the number done so far.
 
     Raises:
         DataError: an image cannot be decoded.
     """
-    out = np.empty((len(split), spec.height, spec.width, 3), np.uint8)
-    read_into(out, split.source, np.arange(len(split)), spec, progress)
+    wanted = np.arange(len(split)) if indices is None else indices
+    out = np.empty((len(wanted), spec.height, spec.width, 3), np.uint8)
+    read_into(out, split.source, wanted, spec, progress)
     return out
 
 

@@ -16,7 +16,7 @@ from converters.search import METHODS, Prepared, SearchResult, prepare, search
 from edgecell import batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
-from edgecell.data.types import read_into
+from edgecell.data.types import materialize
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.plausible import doubts_of_calibration
 from edgecell.pipeline.targets import Target, check_classes
@@ -70,10 +70,8 @@ class Material:
         train, spec = self.dataset.train, PreprocessSpec(height, width, self.config.model.fit)
         count = min(UNSEEN_IMAGES, UNSEEN_BYTES // (height * width * 3))
         indices = unseen(self.chosen.indices, len(train), count, self.config.quantize.seed)
-        images = np.empty((len(indices), height, width, 3), np.uint8)
         self.progress.begin("reading train", len(indices))
-        read_into(images, train.source, indices, spec, self.progress.advance)
-        return images
+        return materialize(train, spec, self.progress.advance, indices)
 
     @cached_property
     def lesson(self) -> Lesson:
