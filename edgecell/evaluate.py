@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from edgecell import metrics, plots
 from edgecell.errors import DataError
+from edgecell.evaluate_labels import evaluate_labels
+from edgecell.naming import listed
 from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text
@@ -18,7 +20,6 @@ from edgecell.rundir import atomic_write_json, atomic_write_text
 SCHEMA = "edgecell/evaluation"
 SCHEMA_VERSION = 1
 LEVEL = 0.95
-_LISTED = 8  # names of classes in a note
 
 
 def evaluate(
@@ -26,6 +27,7 @@ def evaluate(
     labels: NDArray,
     class_names: Sequence[str],
     *,
+    ordinal: bool = False,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -33,7 +35,9 @@ def evaluate(
 
     Args:
         probabilities: (N, C), 0..1.
-        labels: int (N,) or (N, 1), 0..C-1.
+        labels: int (N,) or (N, 1), 0..C-1; where an image can have several labels (N, C) of 0 and 1,
+            for which :func:`edgecell.evaluate_labels.evaluate_labels` answers.
+        ordinal: the classes are grades of one scale: adds "kappa", with quadratic weights.
         class_names: C names.
         resamples, seed: of the bootstrap.
 
@@ -44,6 +48,8 @@ def evaluate(
     Raises:
         DataError: shapes or values that do not fit together.
     """
+    if np.ndim(labels) == 2 and np.shape(labels)[1] > 1:
+        return evaluate_labels(probabilities, labels, class_names, resamples=resamples, seed=seed)
     labels, probabilities = metrics.check_inputs(labels, probabilities)
     n, class_count = probabilities.shape
     if len(class_names) != class_count:
@@ -63,6 +69,7 @@ def evaluate(
         return _measured(value, unit, n, interval)
 
     area = metrics.auc(labels, probabilities)
+    grades = {"kappa": _kappa(confusion, n, resamples, seed)} if ordinal else {}
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -86,6 +93,7 @@ def evaluate(
             n,
             metrics.percentile_interval(draws["weighted_f1"]),
         ),
+        **grades,
         "auc": by_images("auc", area, "fraction")
         if area is not None
         else Measurement.missing("fraction", "all images have the same label").to_json(),
@@ -162,6 +170,15 @@ def _measured(value: float, unit: str, n: int, interval: metrics.Interval | None
     return Measurement(value, unit, n=n, low=low, high=high).to_json()
 
 
+def _kappa(confusion: NDArray, n: int, resamples: int, seed: int) -> dict[str, Any]:
+    value = metrics.quadratic_kappa(confusion)
+    if value is None:
+        reason = "labels and predictions are one class throughout"
+        return Measurement.missing("1", reason).to_json()
+    drawn = metrics.bootstrap_kappa(confusion, resamples, seed)
+    return _measured(value, "1", n, metrics.percentile_interval(drawn))
+
+
 def _classes(
     confusion: NDArray, f1_draws: NDArray, class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -211,12 +228,6 @@ def _worst(classes: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _arrays(table: dict[str, Any]) -> dict[str, list]:
     return {key: np.asarray(values).tolist() for key, values in table.items()}
-
-
-def listed(names: Sequence[str]) -> str:
-    """``names`` in a line that stays short whatever their number."""
-    rest = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _notes(confusion: NDArray, class_names: Sequence[str]) -> list[str]:

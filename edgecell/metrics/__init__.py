@@ -11,7 +11,10 @@ from edgecell.metrics.intervals import (
     percentile_interval,
     wilson_interval,
 )
+from edgecell.metrics.label_draws import LabelDraws, bootstrap_labels
 from edgecell.metrics.labels import (
+    THRESHOLD,
+    average_precisions,
     check_label_inputs,
     decide,
     label_accuracy,
@@ -20,7 +23,7 @@ from edgecell.metrics.labels import (
     mean_auc,
 )
 from edgecell.metrics.moved import Moved, find_moved, moved_line
-from edgecell.metrics.ordinal import quadratic_kappa
+from edgecell.metrics.ordinal import bootstrap_kappa, quadratic_kappa
 from edgecell.metrics.scores import (
     ECE_BINS,
     PerClass,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError
-from edgecell.evaluate import listed
+from edgecell.naming import listed
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes

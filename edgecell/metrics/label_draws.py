@@ -1,0 +1,85 @@
+"""Scores of several labels when the images are drawn anew: the bootstrap, one draw for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgecell.metrics.labels import (
+    auc_scorer,
+    check_label_inputs,
+    decide,
+    mean_of_defined,
+    precision_scorer,
+    sample_label_loss,
+)
+from edgecell.metrics.scores import FloatArray
+
+
+@dataclass(frozen=True)
+class LabelDraws:
+    """B resamples: ``accuracy``, ``macro_f1``, ``mean_auc``, ``mean_precision``, ``loss``, ``brier`` (B,);
+    ``f1``, ``auc``, ``precision`` (average precision) by label (B, C), NaN where one has none.
+    """
+
+    accuracy: FloatArray
+    macro_f1: FloatArray
+    mean_auc: FloatArray
+    mean_precision: FloatArray
+    loss: FloatArray
+    brier: FloatArray
+    f1: FloatArray
+    auc: FloatArray
+    precision: FloatArray
+
+
+def bootstrap_labels(
+    labels: NDArray, probabilities: NDArray, n: int = 1000, seed: int = 0
+) -> LabelDraws:
+    """``n`` resamples over images; labels int (N, C) of 0 and 1, probabilities (N, C).
+
+    An image keeps all its labels, so that what labels have in common stays in the spread of a mean.
+    """
+    labels, probabilities = check_label_inputs(labels, probabilities)
+    said = decide(probabilities)
+    truth, called = labels.astype(np.float64), said.astype(np.float64)
+    by_image = np.stack(
+        [
+            (said == labels).mean(axis=1),
+            sample_label_loss(labels, probabilities),
+            ((probabilities - labels) ** 2).mean(axis=1),
+        ],
+        axis=1,
+    )
+    scorers = auc_scorer(labels, probabilities), precision_scorer(labels, probabilities)
+    rng, total = np.random.default_rng(seed), len(labels)
+    chunk = max(1, 4_000_000 // total)  # bounds the (B, N) weights at about 32 MB
+    parts = []
+    for start in range(0, n, chunk):
+        size = min(chunk, n - start)
+        weights = rng.multinomial(total, np.full(total, 1 / total), size=size).astype(np.float64)
+        support, predicted = weights @ truth, weights @ called
+        f1, some = _ratio(2 * (weights @ (truth * called)), support + predicted)
+        (auc, ranked), (precision, found) = (scorer(weights) for scorer in scorers)
+        accuracy, loss, brier = (weights @ by_image / total).T
+        parts.append(
+            (
+                accuracy,
+                np.divide(f1.sum(1), some.sum(1), out=np.zeros(size), where=some.any(1)),
+                mean_of_defined(auc, ranked),
+                mean_of_defined(precision, found),
+                loss,
+                brier,
+                np.where(some, f1, np.nan),
+                np.where(ranked, auc, np.nan),
+                np.where(found, precision, np.nan),
+            )
+        )
+    return LabelDraws(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+
+def _ratio(above: FloatArray, below: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
+    defined = below > 0
+    return np.divide(above, below, out=np.zeros(above.shape), where=defined), defined
