@@ -17,6 +17,7 @@ from edgecell.naming import listed
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes
+from edgecell.tasks import task_named
 
 Adjust = Callable[[Config], Config]
 """What the command line does to a target's configuration: its flags."""
@@ -128,6 +129,26 @@ def check_classes(target: Target, found: int, dataset: Dataset) -> None:
             f"{target.model.name} has {found} classes, the data set '{dataset.name}' has"
             f" {len(dataset.class_names)}; name the data set it was trained on with --data"
         )
+
+
+def check_task(target: Target, decides_labels: bool, dataset: Dataset) -> None:
+    """Refuse a data set whose answers are not of the model's form.
+
+    ``decides_labels``: whether the model ends in a sigmoid, see :func:`edgecell.anatomy.decides_labels`.
+    """
+    several = task_named(dataset.task).multi_label
+    if decides_labels == several:
+        return
+    count = len(dataset.class_names)
+    said = f"a sigmoid and decides each label by itself, an image of '{dataset.name}' has one of {count} classes"
+    wanted = "labels (N, C) of 0 and 1"
+    if several:
+        said = f"a softmax and finds one class, an image of '{dataset.name}' can have several of {count} labels"
+        wanted = "one class to an image, (N,)"
+    raise DataError(
+        f"{target.model.name} ends in {said}; allowed: a data set with {wanted}; name the one it was"
+        " trained on with --data"
+    )
 
 
 def check_names(target: Target, dataset: Dataset) -> None:
