@@ -14,8 +14,11 @@ from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, VERMILION, new_figure
 WHOLE = (("mean AUC", "auc_drop"), ("accuracy", "accuracy_drop"), ("macro-F1", "macro_f1_drop"))
 """Drops of a gate's report over all classes, by name; one of one label to an image has no AUC."""
 
-_SCORES = {"auc_drop": "AUC", "recall_drop": "recall", "f1_drop": "F1"}
-_BY_CLASS = ((-0.3, "auc_drop", VERMILION), (-0.15, "recall_drop", ORANGE), (0.15, "f1_drop", BLUE))
+_BY_CLASS = (
+    ("AUC", "auc_drop", VERMILION),
+    ("recall", "recall_drop", ORANGE),
+    ("F1", "f1_drop", BLUE),
+)
 
 
 def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
@@ -39,10 +42,10 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     figure.suptitle(title or said, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     above.tick_params(axis="y", length=0)
     for place, row in enumerate(classes):
-        for shift, key, color in _BY_CLASS:
-            if key in row:
-                label = _SCORES[key] if place == 0 else None
-                _interval(below, place + shift, row[key], color, label)
+        shown = [each for each in _BY_CLASS if each[1] in row]
+        for step, (name, key, color) in enumerate(shown):
+            shift = 0.5 * (step - (len(shown) - 1) / 2) / len(shown)
+            _interval(below, place + 1.2 * shift, row[key], color, name if place == 0 else None)
     _limit(below, gate["class_budget"], "budget")
     _rows(below, [f"{short(row['name'])}  ({row['support']})" for row in classes], 6 if many else 9)
     tidy(
@@ -62,7 +65,8 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
 
 def _urgency(row: Mapping[str, Any]) -> float:
     """Smallest for the class that lost most, largest for one without images."""
-    return -max((row[key].get("value", -1.0) for key in _SCORES if key in row), default=0.0)
+    drops = (row[key] for _, key, _ in _BY_CLASS if key in row)
+    return -max((drop.get("value", -1.0) for drop in drops), default=0.0)
 
 
 def _interval(
