@@ -11,6 +11,7 @@ import argparse
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,8 @@ def mosaics(
     found = np.empty((n, 2 * height, 2 * width, 3), np.uint8)
     found[:] = ground
     told = np.zeros((n, class_count), np.int64)
-    for i, count in enumerate(random.integers(1, FIELDS + 1, n)):
+    counts: list[int] = random.integers(1, FIELDS + 1, size=n).tolist()
+    for i, count in enumerate(counts):
         chosen = [i, *random.integers(0, n, count - 1)]
         for image, field in zip(chosen, random.permutation(FIELDS), strict=False):
             top, left = height * (field // 2), width * (field % 2)
@@ -47,9 +49,9 @@ def mosaics(
     return found, told
 
 
-def arrays(dataset: Dataset, side: int, seed: int) -> dict[str, NDArray]:
+def arrays(dataset: Dataset, side: int, seed: int) -> dict[str, Any]:
     """The content of an .npz file that edgecell reads, fields of ``side`` pixels."""
-    content: dict[str, NDArray] = {
+    content: dict[str, Any] = {
         "class_names": np.array(dataset.class_names),
         "task": np.array(MULTI_LABEL),
     }
