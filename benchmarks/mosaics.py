@@ -39,9 +39,9 @@ def mosaics(
     found = np.empty((n, 2 * height, 2 * width, 3), np.uint8)
     found[:] = ground
     told = np.zeros((n, class_count), np.int64)
-    counts: list[int] = random.integers(1, FIELDS + 1, size=n).tolist()
-    for i, count in enumerate(counts):
-        chosen = [i, *random.integers(0, n, count - 1)]
+    counts = np.asarray(random.integers(1, FIELDS + 1, n), np.int64)
+    for i, some in enumerate(counts.tolist()):
+        chosen = [i, *random.integers(0, n, some - 1)]
         for image, field in zip(chosen, random.permutation(FIELDS), strict=False):
             top, left = height * (field // 2), width * (field % 2)
             found[i, top : top + height, left : left + width] = images[image]
