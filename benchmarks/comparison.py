@@ -18,10 +18,12 @@ from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
 from edgecell.metrics.paired import discordant, paired_bootstrap, tango_interval
 from edgecell.predictions import read_answers
 from edgecell.record import Measurement
+from edgecell.tasks import task_of_record
 
 SCHEMA = "edgecell/comparison"
 SCHEMA_VERSION = 1
 ALPHA = 0.05
+SEVERAL = "images with several labels are not tested in pairs: compare mean AUC and its interval in each model's row"
 NOTES = (
     "Drops are those against the baseline: positive is worse. Brackets are 95 % intervals; accuracy: Tango's "
     "score interval for matched pairs, macro-F1: paired bootstrap over images.",
@@ -146,6 +148,9 @@ def same_answers(
         ArtifactError: answers that cannot be read.
     """
     told = [each["quality"].get("answers") for each in (base, other)]
+    several = [task_of_record(each["quality"]).multi_label for each in (base, other)]
+    if any(several):
+        return SEVERAL if all(several) else "only one of the two can say several labels of an image"
     if None in told:
         return "the answers to single images were not kept; bench again with this edgecell"
     if base.get("images") is None or base.get("images") != other.get("images"):

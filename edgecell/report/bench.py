@@ -23,10 +23,13 @@ from edgecell.report.elements import (
     section,
     table,
 )
+from edgecell.tasks import task_of_record
 
 _TITLES = {
     "size_accuracy.png": "File size against accuracy",
     "latency_accuracy.png": "Latency against accuracy",
+    "size_auc.png": "File size against mean AUC",
+    "latency_auc.png": "Latency against mean AUC",
 }
 
 
@@ -42,11 +45,12 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     `verdicts`: sha256 of a verified file → whether it passed.
     """
     models = results["models"]
-    answered = [model for model in models if "value" in model["quality"]["accuracy"]]
+    task = task_of_record(models[0]["quality"])
+    answered = [model for model in models if "value" in model["quality"][task.metric]]
     passing = [model for model in answered or models if _passed(model, verdicts)]
     chosen = _to_ship(passing or answered or models)
     largest = max(models, key=lambda model: model["footprint"]["size"]["value"])
-    accuracy, p50 = chosen["quality"]["accuracy"], chosen["latency"][0]["p50"]
+    quality, p50 = chosen["quality"][task.metric], chosen["latency"][0]["p50"]
     worst = chosen["quality"]["worst_class"]
     ratio = largest["footprint"]["size"]["value"] / chosen["footprint"]["size"]["value"]
     against = (
@@ -57,8 +61,10 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     kind = chosen["precision"] + ("" if passing else " (not verified)")
     where = "this host" if on_host(results) else results["device"]["kind"]
     return [
-        _card(f"Test accuracy, {kind}", accuracy, _interval(accuracy, results["images"])),
-        _card(f"Weakest class, {kind}", worst["f1"], f"F1 of {worst['name']}"),
+        _card(f"Test {task.metric_name}, {kind}", quality, _interval(quality, results["images"])),
+        _card(f"Weakest label, {kind}", worst["auc"], f"AUC of {worst['name']}")
+        if task.multi_label
+        else _card(f"Weakest class, {kind}", worst["f1"], f"F1 of {worst['name']}"),
         card(f"File size, {kind}", measurement(chosen["footprint"]["size"]), against),
         card(
             f"Latency p50, {kind}",
@@ -97,7 +103,7 @@ def _card(title: str, data: dict[str, Any], note: str) -> Html:
 def bench_section(
     record: dict[str, Any], folder: Path, pictures: Pictures, verdicts: dict[str, bool]
 ) -> Html:
-    """Comparison table, plots, per-class F1 by model, machine."""
+    """Comparison table, plots, per-class figures by model, machine."""
     results = record["results"]
     models = results["models"]
     figures = [
@@ -113,8 +119,7 @@ def bench_section(
         _comparison(models, verdicts),
         "" if on_host(results) else agreement(models),
         element("div", *figures, cls="figures") if figures else "",
-        element("h3", "F1 per class"),
-        _per_class(models),
+        per_class(models),
         notes(results),
         details("Memory, opening times and spread", more(models)),
         details("Machine and options", facts(results["host"]), facts(results["options"])),
@@ -124,12 +129,11 @@ def bench_section(
 
 def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html:
     counts = [timing["threads"] for timing in models[0]["latency"]]
-    columns = ["Model", "Accuracy", "Macro F1", "Weakest class", "Size"]
+    columns = ["Model", *quality_cells(models[0]["quality"]), "Size"]
     columns += [f"p50, {count} thread{'s' if count > 1 else ''}" for count in counts]
     columns += ["× float32", "Memory"]
     rows = []
     for model in models:
-        quality, worst = model["quality"], model["quality"]["worst_class"]
         rows.append(
             [
                 join(
@@ -137,9 +141,7 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
                     element("small", model["name"]),
                     _verdict(_passed(model, verdicts)),
                 ),
-                _stacked(quality["accuracy"]),
-                _stacked(quality["macro_f1"]),
-                join(_short(worst["f1"], 3), element("small", worst["name"])),
+                *quality_cells(model["quality"]).values(),
                 measurement(model["footprint"]["size"]),
                 *(
                     _stacked(timing["p50"])
@@ -157,17 +159,38 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
     return table(columns, rows, numeric=range(1, len(columns)))
 
 
+def quality_cells(quality: Mapping[str, Any]) -> dict[str, Html]:
+    """What a table shows of a quality, title → cell; the primary figure first."""
+    worst = quality["worst_class"]
+    if task_of_record(dict(quality)).multi_label:
+        return {
+            "Mean AUC": _stacked(quality["auc"]),
+            "Label accuracy": _stacked(quality["accuracy"]),
+            "Macro F1": _stacked(quality["macro_f1"]),
+            "Weakest label, AUC": join(_short(worst["auc"], 3), element("small", worst["name"])),
+        }
+    kappa = {"Kappa": _stacked(quality["kappa"])} if "kappa" in quality else {}
+    return {
+        "Accuracy": _stacked(quality["accuracy"]),
+        **kappa,
+        "Macro F1": _stacked(quality["macro_f1"]),
+        "Weakest class": join(_short(worst["f1"], 3), element("small", worst["name"])),
+    }
+
+
 def agreement(models: list[dict[str, Any]]) -> Html:
     """Do the device's answers match this host's, for the same files and images?"""
+    several = "decisions" in models[0]["agreement"]
+    first = "decisions" if several else "top1"
     keys = {
-        "top1": "Same first class as on the host",
+        first: "All decisions as on the host" if several else "Same first class as on the host",
         "equal_outputs": "Outputs that are the same",
         "largest_difference": "Largest difference",
     }
     rows = [
         [
             model["name"],
-            *(_short(model["agreement"][key]) for key in ("top1", "equal_outputs")),
+            *(_short(model["agreement"][key]) for key in (first, "equal_outputs")),
             _difference(model["agreement"]["largest_difference"]),
         ]
         for model in models
@@ -202,19 +225,34 @@ def _verdict(passed: bool | None) -> Html:
     return badge({True: "verified", False: "refused", None: "not verified"}[passed], passed)
 
 
-def _per_class(models: list[dict[str, Any]]) -> Html:
-    lowest = [min((_f1(row) for row in m["quality"]["classes"]), default=1.0) for m in models]
+def per_class(models: list[dict[str, Any]]) -> Html:
+    """F1 of each class by model; where several labels can hold for an image, their AUC before it."""
+    if not task_of_record(models[0]["quality"]).multi_label:
+        return join(element("h3", "F1 per class"), _by_class(models, "f1", "Class"))
+    return join(
+        element("h3", "AUC per label"),
+        _by_class(models, "auc", "Label"),
+        element("h3", "F1 per label, said above 0.5"),
+        _by_class(models, "f1", "Label"),
+    )
+
+
+def _by_class(models: list[dict[str, Any]], key: str, kind: str) -> Html:
+    lowest = [
+        min((_score(row, key) for row in m["quality"]["classes"]), default=1.0) for m in models
+    ]
     rows = []
     for i, entry in enumerate(models[0]["quality"]["classes"]):
         cells: list[object] = [entry["name"], entry["support"]]
         for model, low in zip(models, lowest, strict=True):
             row = model["quality"]["classes"][i]
-            shown = _stacked(row["f1"])
-            cells.append(element("span", shown, cls="low") if _f1(row) == low < 2 else shown)
+            shown = _stacked(row[key])
+            weakest = _score(row, key) == low < 2
+            cells.append(element("span", shown, cls="low") if weakest else shown)
         rows.append(cells)
-    columns = ["Class", "Images", *_short_names(models)]
+    columns = [kind, "Images", *_short_names(models)]
     each = zip(*(model["quality"]["classes"] for model in models), strict=True)
-    urgency = [min(map(_f1, entries)) for entries in each]
+    urgency = [min(_score(row, key) for row in entries) for entries in each]
     return long_table(columns, rows, urgency, numeric=range(1, len(columns)))
 
 
@@ -228,9 +266,9 @@ def _short_names(models: Sequence[Mapping[str, Any]]) -> list[str]:
     return [name[shared:] for name in names]
 
 
-def _f1(row: dict[str, Any]) -> float:
+def _score(row: dict[str, Any], key: str) -> float:
     """A class without images, or a device without answers, is nobody's lowest."""
-    return row["f1"]["value"] if row["support"] and "value" in row["f1"] else 2.0
+    return row[key]["value"] if row["support"] and "value" in row[key] else 2.0
 
 
 def more(models: list[dict[str, Any]]) -> Html:
