@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.cli.terminal import print_line, print_table
+from edgecell.plots.gate import WHOLE
 
 MOST_CLASSES = 50
 """Classes that a table in the terminal has; of more, those that are worst."""
@@ -112,11 +113,14 @@ def verified(record: dict[str, Any]) -> None:
 
 
 def _gate(gate: dict[str, Any]) -> None:
-    drops = (("accuracy drop", "accuracy_drop"), ("macro-F1 drop", "macro_f1_drop"))
-    for name, key in drops:
-        print_line(f"  {name} {measurement(gate[key])}")
+    for name, key in WHOLE:
+        if key in gate:
+            print_line(f"  {name} drop {measurement(gate[key])}")
+    tested, unit = f"McNemar exact p = {gate.get('mcnemar_p', 1.0):.3g}", ""
+    if "auc_drop" in gate:
+        tested, unit = f"DeLong one-sided p = {gate['worse_p']:.3g}", " decisions"
     print_line(
-        f"  McNemar exact p = {gate['mcnemar_p']:.3g} ({gate['lost']} lost, {gate['gained']} gained);"
+        f"  {tested} ({gate['lost']}{unit} lost, {gate['gained']} gained);"
         f" drop of {gate['margin']:g} or more: p = {gate['non_inferiority_p']:.3g}"
     )
     loud = "" if gate["verdict"] == "equivalent" else "!! "
@@ -124,18 +128,20 @@ def _gate(gate: dict[str, Any]) -> None:
 
 
 def _classes(entry: dict[str, Any]) -> None:
+    key, score = ("auc", "AUC") if "auc_drop" in entry["classes"][0] else ("f1", "F1")
+    judged = [row for row in entry["classes"] if row.get(f"{key}_drop") is not None]
     rows = [
         [
             row["name"],
             str(row["support"]),
-            f"{row['reference_f1']:.4f}",
-            f"{row['converted_f1']:.4f}",
-            f"{row['f1_drop']:+.4f}",
+            f"{row[f'reference_{key}']:.4f}",
+            f"{row[f'converted_{key}']:.4f}",
+            f"{row[f'{key}_drop']:+.4f}",
             _mark(row["passed"]),
         ]
-        for row in sorted(entry["classes"], key=lambda row: -row["f1_drop"])[:MOST_CLASSES]
+        for row in sorted(judged, key=lambda row: -row[f"{key}_drop"])[:MOST_CLASSES]
     ]
-    columns = ["class", "support", "F1 reference", "F1 converted", "drop", ""]
+    columns = ["class", "support", f"{score} reference", f"{score} converted", "drop", ""]
     print_table("per class, worst first", columns, rows)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from edgecell.plots.answers import Images, confident_mistakes, examples_by_class
 from edgecell.plots.calibration import confidence_histogram, reliability_diagram
-from edgecell.plots.classes import f1_drops, per_class_bars
+from edgecell.plots.classes import per_class_bars, score_drops
 from edgecell.plots.confusion import confusion_matrix
 from edgecell.plots.curves import learning_curves
 from edgecell.plots.eda import (
@@ -57,7 +57,6 @@ __all__ = [
     "confusion_matrix",
     "corruption_strip",
     "examples_by_class",
-    "f1_drops",
     "file_sizes",
     "fine_tuning_curves",
     "gate_intervals",
@@ -78,6 +77,7 @@ __all__ = [
     "robustness_curves",
     "samples",
     "save",
+    "score_drops",
     "search_candidates",
     "selective_accuracy",
     "sensitivity",

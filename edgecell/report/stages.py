@@ -198,7 +198,9 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
 
 
 def _drawn(path: Path) -> str:
-    return "Drops with their intervals" if path.stem.endswith("-gate") else "F1 lost per class"
+    if path.stem.endswith("-gate"):
+        return "Drops with their intervals"
+    return "AUC lost per label" if path.stem.endswith("-auc-drop") else "F1 lost per class"
 
 
 def _owner(picture: str, stems: list[str]) -> str:
