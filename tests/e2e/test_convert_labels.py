@@ -123,3 +123,16 @@ def test_a_model_and_data_of_another_kind_are_refused(
     assert done.code == 3
     assert "ends in a softmax and finds one class" in done.err
     assert "can have several of 3 labels" in done.err
+
+
+def test_layers_in_float(edgecell: Run, blobs: Path) -> None:
+    done = edgecell("quantize", blobs, "--int8", "--keep-float", "1", *FEW)
+    assert done.code == 0, done.err
+    models = RunDir(blobs).check_outputs("quantize")["results"]["models"]
+    (entry,) = [each for each in models if each["precision"] == "mixed"]
+    layers = RunDir(blobs).read_record("analyze")["results"]["layers"]
+    assert entry["float_layers"] == [next(e["label"] for e in layers if e["weights"])]
+    rows = entry["trade"]["rows"]
+    assert [row["float_layers"] for row in rows] == [0, 1]
+    assert all(abs(row["auc_drop"]) < 0.02 and row["passed"] in (True, False) for row in rows)
+    assert entry["audit"]["passed"]
