@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_several_labels_from_training_to_report(edgecell: Run, blobs: Path, tmp_
     )
     assert found["auc"]["value"] == pytest.approx(auc, abs=1e-6)
     assert found["accuracy"]["value"] == pytest.approx(accuracy)
-    assert f"mean AUC          {auc:.4f} [" in shown.out
+    assert re.search(rf"^  mean AUC +{auc:.4f} \[", shown.out, re.MULTILINE)
     assert all(name in shown.out for name in toys_labels.LABELS)
     written = {Path(name).name for name in record["outputs"]}
     assert {"auc.png", "labels.png", "mistakes.png", "evaluation.xlsx"} <= written
