@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.data.strata import spread
 from edgecell.data.types import Split, materialize
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
@@ -31,11 +32,14 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
     """Ascending indices of a stratified random sample of ``count`` labels, all where there are fewer.
 
     Each class gets its share of ``count`` (largest remainder), at least one image, and never more
-    than it has.
+    than it has. Of labels (N, C) of 0 and 1 each gets its share, and so do images without any; each that
+    an image has is in the sample.
 
     Raises:
-        DataError: no labels, or ``count`` below the number of classes.
+        DataError: no labels, or ``count`` below the number of classes, or labels, that occur.
     """
+    if labels.ndim == 2:
+        return _choose_labelled(labels, count, seed)
     classes, support = np.unique(labels, return_counts=True)
     if len(classes) == 0:
         raise DataError("the train split is empty; calibration needs images of it")
@@ -52,6 +56,31 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
         for each, size in zip(classes, _shares(support, count), strict=True)
     ]
     return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _choose_labelled(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    present = np.flatnonzero(labels.any(axis=0))
+    if len(labels) == 0:
+        raise DataError("the train split is empty; calibration needs images of it")
+    if count < len(present):
+        raise DataError(
+            f"{count} calibration images for {len(present)} labels;"
+            f" allowed: at least one a label, --calibration-images {len(present)} or more"
+        )
+    if count >= len(labels):
+        return np.arange(len(labels), dtype=np.int64)
+    generator = np.random.default_rng(seed)
+    chosen = spread(labels, (count, len(labels) - count), generator) == 0
+    # The sample is one of two parts for it; a label of a single image may have gone to the other.
+    for label in present:
+        having = np.flatnonzero(labels[:, label])
+        if chosen[having].any():
+            continue
+        alone = labels[chosen].sum(axis=0) == 1
+        free = np.flatnonzero(chosen & ~((labels == 1) & alone).any(axis=1))
+        chosen[generator.choice(free)] = False
+        chosen[generator.choice(having)] = True
+    return np.flatnonzero(chosen)
 
 
 def unseen(drawn: NDArray[np.int64], size: int, count: int, seed: int) -> NDArray[np.int64]:
@@ -83,8 +112,9 @@ def calibration_set(
 ) -> CalibrationSet:
     """Draw, decode and document the calibration images.
 
-    ``fingerprint`` is the data set's own. There is no calibration on anything but train: ranges
-    fitted to validation or test images make their figures worthless.
+    ``fingerprint`` is the data set's own. The manifest's "per_class" counts images by class; of several
+    labels those that have each, and as "none" those without any. There is no calibration on anything but
+    train: ranges fitted to validation or test images make their figures worthless.
 
     Raises:
         DataError: another split than train, too few images asked for, an image that cannot be read,
@@ -99,16 +129,23 @@ def calibration_set(
             f"all pixels of the {len(images)} calibration images are {images.min()}: there is no range"
             " to measure; look at train with 'edgecell data show'"
         )
-    classes, support = np.unique(split.labels[indices], return_counts=True)
     manifest = {
         "split": split.name,
         "seed": seed,
         "requested": count,
         "count": len(indices),
-        "per_class": {str(each): int(n) for each, n in zip(classes, support, strict=True)},
+        "per_class": _counts(split.labels[indices]),
         "indices": [int(i) for i in indices],
         "data_fingerprint": fingerprint,
         "preprocess": spec.to_json(),
         "images_sha256": sha256_bytes(images.tobytes()),
     }
     return CalibrationSet(images, indices, manifest)
+
+
+def _counts(labels: NDArray[np.int64]) -> dict[str, int]:
+    if labels.ndim == 2:
+        having = {str(each): int(n) for each, n in enumerate(labels.sum(axis=0))}
+        return having | {"none": int((labels.sum(axis=1) == 0).sum())}
+    classes, support = np.unique(labels, return_counts=True)
+    return {str(each): int(n) for each, n in zip(classes, support, strict=True)}

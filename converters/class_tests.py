@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from edgecell.metrics import Interval, confusion_matrix, per_class, percentile_interval
+from edgecell.metrics import Interval, percentile_interval
 from edgecell.metrics.paired import discordant, tango_interval, worse_p
 from edgecell.record import Measurement
 
@@ -28,8 +28,9 @@ _ROUNDING = 1e-9  # a drop of exactly the budget is not beyond it
 class ClassTest:
     """One class, reference minus converted; p-values are one-sided, small where it got worse.
 
-    ``*_p_holm`` are corrected for all classes and both scores. ``worse``: significant after the
-    correction and beyond the budget. A class without images is not tested (p None).
+    ``*_p_holm`` are corrected for all classes and all scores. ``worse``: significant after the
+    correction and beyond the budget. A class without images is not tested (p None). AUC is tested
+    where an image can have several labels, elsewhere it is None.
     """
 
     name: str
@@ -43,11 +44,15 @@ class ClassTest:
     recall_p_holm: float | None = None
     f1_p_holm: float | None = None
     worse: bool = False
+    auc_drop: Measurement | None = None
+    auc_p: float | None = None
+    auc_p_holm: float | None = None
 
     @property
     def p_holm(self) -> float:
-        """The smaller of the two corrected p-values; 1.0 where nothing was tested."""
-        return min(1.0 if p is None else p for p in (self.recall_p_holm, self.f1_p_holm))
+        """The smallest of the corrected p-values; 1.0 where nothing was tested."""
+        found = (self.recall_p_holm, self.f1_p_holm, self.auc_p_holm)
+        return min(1.0 if p is None else p for p in found)
 
 
 def compare_classes(
@@ -68,39 +73,57 @@ def compare_classes(
         f1_drops: (B, C) resampled drops, for the intervals.
         budget: largest drop that may be significant.
     """
-    before = per_class(confusion_matrix(labels, reference, len(class_names)))
-    after = per_class(confusion_matrix(labels, converted, len(class_names)))
-    rows = []
-    for index, name in enumerate(class_names):
-        mine = labels == index
-        support = int(mine.sum())
-        if support == 0:
-            none = Measurement.missing("fraction", "no images of this class")
-            rows.append(ClassTest(name, 0, 0, 0, none, none, None, None))
-            continue
-        lost, gained = discordant(reference[mine] == index, converted[mine] == index)
-        f1 = float(before.f1[index] - after.f1[index])
-        rows.append(
-            ClassTest(
-                name,
-                support,
-                lost,
-                gained,
-                drop_of((lost - gained) / support, support, tango_interval(lost, gained, support)),
-                drop_of(f1, support, percentile_interval(f1_drops[:, index])),
-                worse_p(lost, gained),
-                f1_permutation_p(labels, reference, converted, index, seed),
-            )
-        )
-    return _holm(rows, alpha, budget)
+    rows = [
+        compare_class(labels, reference, converted, index, name, f1_drops[:, index], seed=seed)
+        for index, name in enumerate(class_names)
+    ]
+    return holm(rows, alpha, budget)
 
 
-def _holm(rows: list[ClassTest], alpha: float, budget: float) -> tuple[ClassTest, ...]:
-    """Correct the p-values of all classes and both scores as one family, and judge."""
+def compare_class(
+    labels: Ints,
+    reference: Ints,
+    converted: Ints,
+    index: int,
+    name: str,
+    f1_drops: NDArray[np.float64],
+    *,
+    seed: int = 0,
+) -> ClassTest:
+    """Test the recall and the F1 of class ``index``; not corrected, not judged.
+
+    ``labels``, ``reference``, ``converted`` int (N,), ``f1_drops`` (B,) resampled drops of this class.
+    """
+    mine = labels == index
+    support = int(mine.sum())
+    if support == 0:
+        none = Measurement.missing("fraction", "no images of this class")
+        return ClassTest(name, 0, 0, 0, none, none, None, None)
+    lost, gained = discordant(reference[mine] == index, converted[mine] == index)
+    before, after = (_f1(mine, each == index) for each in (reference, converted))
+    return ClassTest(
+        name,
+        support,
+        lost,
+        gained,
+        drop_of((lost - gained) / support, support, tango_interval(lost, gained, support)),
+        drop_of(before - after, support, percentile_interval(f1_drops)),
+        worse_p(lost, gained),
+        f1_permutation_p(labels, reference, converted, index, seed),
+    )
+
+
+def _f1(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    below = int(has.sum()) + int(said.sum())
+    return 2 * int((has & said).sum()) / below if below else 0.0
+
+
+def holm(rows: list[ClassTest], alpha: float, budget: float) -> tuple[ClassTest, ...]:
+    """Correct the p-values of all classes and all their scores as one family, and judge."""
     places = [
         (i, key)
         for i, row in enumerate(rows)
-        for key in ("recall_p", "f1_p")
+        for key in ("recall_p", "f1_p", "auc_p")
         if getattr(row, key) is not None
     ]
     if not places:

@@ -45,7 +45,7 @@ class Clustered:
 
     def measure(self, judge: Judge) -> dict[str, float]:
         """Figures of the clustered float model."""
-        return judge.figures(judge.answers(predictor(self.model)))
+        return judge.figures(judge.ask(predictor(self.model)))
 
     def ready(self) -> bool:
         """From the first epoch on."""

@@ -292,7 +292,8 @@ def _wrapped(core: keras.Model, rounded: set[str], shared: bool) -> keras.Model:
             keras.activations.softmax,
             keras.activations.sigmoid,
         )
-        if activation in _CURVES and not before:
+        # The last sigmoid stays smooth: where it rounds to 0 no gradient would come back.
+        if activation in _CURVES and not before and layer.name not in core.output_names:
             copy.activation = _CURVES[activation]
         output = layer.name in rounded
         if kernel is None and not output:

@@ -17,11 +17,12 @@ import tensorflow as tf
 import tf_keras as keras
 from numpy.typing import NDArray
 
-from edgecell import device, metrics
+from converters.aim import aim_of
+from converters.scoring import Scoring, scoring_of
+from edgecell import device
 from edgecell.batches import TrainingImages, epoch_batches, steps_per_epoch
 from edgecell.checkpoint import Checkpoint, Progression, Snapshot
 from edgecell.config import AugmentConfig, TuningConfig
-from edgecell.distillation import mixed_loss
 from edgecell.errors import ConfigError
 from edgecell.progress import Progress
 
@@ -75,7 +76,7 @@ class Student(Protocol):
         ...
 
     def measure(self, judge: Judge) -> dict[str, float]:
-        """Figures of what the model becomes; ``judge.figures`` of its answers at least."""
+        """Figures of what the model becomes; ``judge.figures`` of its probabilities at least."""
         ...
 
     def ready(self) -> bool:
@@ -85,42 +86,39 @@ class Student(Protocol):
 
 @dataclass(frozen=True)
 class Judge:
-    """The reference's answers on val, and how another model's compare with them."""
+    """The reference's probabilities (N, C) on val, and how another model's compare with them."""
 
     images: TrainingImages
-    expected: NDArray[np.int64]
-    confusion: NDArray[np.int64]
+    expected: NDArray[np.float32]
+    how: Scoring
 
     @classmethod
     def of(cls, reference: keras.Model, images: TrainingImages) -> Judge:
         """The judge that compares with ``reference`` on ``images``."""
-        expected = _answers(predictor(reference), images)
-        confusion = metrics.confusion_matrix(images.split.labels, expected, images.class_count)
-        return cls(images, expected, confusion)
+        expected = _probabilities(predictor(reference), images)
+        return cls(images, expected, scoring_of(images.split.labels))
 
-    def answers(self, predict: Predict) -> NDArray[np.int64]:
-        """The classes (N,) that ``predict`` finds."""
-        return _answers(predict, self.images)
+    def ask(self, predict: Predict) -> NDArray[np.float32]:
+        """The probabilities (N, C) that ``predict`` finds."""
+        return _probabilities(predict, self.images)
 
-    def figures(self, found: NDArray[np.int64]) -> dict[str, float]:
-        """Accuracy, its drop, agreement and the largest drop of a class's F1; fractions."""
-        confusion = metrics.confusion_matrix(self.images.split.labels, found, len(self.confusion))
-        f1_drop = metrics.per_class(self.confusion).f1 - metrics.per_class(confusion).f1
+    def agreement(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+        """Share of answers that two models have in common."""
+        return float((self.how.answers(one) == self.how.answers(other)).mean())
+
+    def figures(self, found: NDArray[np.float32]) -> dict[str, float]:
+        """Accuracy, its drop, agreement and the largest drop of a class's F1; fractions.
+
+        Of several labels also the mean AUC, its drop, and the error of the probabilities.
+        """
+        labels = self.images.split.labels
+        before, after = (self.how.quality(labels, each) for each in (self.expected, found))
         return {
-            "val_accuracy": metrics.accuracy(confusion),
-            "val_accuracy_drop": metrics.accuracy(self.confusion) - metrics.accuracy(confusion),
-            "val_agreement": float((found == self.expected).mean()),
-            "val_worst_f1_drop": float(np.nanmax(f1_drop)),
-        }
-
-
-def score(figures: dict[str, float]) -> float:
-    """What the best epoch has most of: agreement with the reference, less any loss of accuracy.
-
-    Agreement alone would pay nothing for being right where the reference is wrong; accuracy alone
-    would follow the luck of val. A gain of accuracy does not count, so that it buys no disagreement.
-    """
-    return figures["val_agreement"] - max(0.0, figures["val_accuracy_drop"])
+            "val_accuracy": after.accuracy,
+            "val_accuracy_drop": before.accuracy - after.accuracy,
+            "val_agreement": self.agreement(found, self.expected),
+            "val_worst_f1_drop": float(np.nanmax(before.f1 - after.f1)),
+        } | self.how.epoch_figures(before, after, self.how.error(self.expected, found))
 
 
 def tune(
@@ -160,9 +158,12 @@ def tune(
         progression.history.append({"epoch": 0, "stage": title.stage} | before)
         progress.say(
             f"before {title.words}: agreement {before['val_agreement']:.4f},"
-            f" accuracy drop {before['val_accuracy_drop']:+.4f} on val"
+            f" {judge.how.drop(before)} on val"
         )
-    step = make_step(reference, student, optimizer, settings, lesson.label_smoothing)
+    several = lesson.train.split.multi_label
+    step = make_step(
+        reference, student, optimizer, settings, lesson.label_smoothing, several=several
+    )
     while progression.epochs_done < settings.epochs:
         device.reseed_random_layers(
             student.model, settings.seed * 100_003 + progression.epochs_done
@@ -170,13 +171,13 @@ def tune(
         entry = _epoch(step, title, lesson, settings, progression.epochs_done, steps, progress)
         entry |= student.measure(judge)
         entry["learning_rate"] = float(keras.backend.get_value(optimizer.learning_rate))
-        best_now = _note(progression, entry, student.ready())
+        best_now = _note(progression, entry, student.ready(), judge.how)
         found = Snapshot.of(student.model, optimizer)
         checkpoint.save(progression, found, best_now=best_now, key=key)
         progress.advance(
             steps,
             f"loss {entry['loss']:.4f}  val agreement {entry['val_agreement']:.4f}"
-            f"  accuracy drop {entry['val_accuracy_drop']:+.4f}{' *' * best_now}",
+            f"  {judge.how.drop(entry)}{' *' * best_now}",
         )
     checkpoint.load_best(progression, student.model)
     best = progression.history[progression.best_epoch]
@@ -197,14 +198,18 @@ def make_step(
     optimizer: keras.optimizers.Optimizer,
     settings: TuningConfig,
     label_smoothing: float,
+    *,
+    several: bool = False,
 ) -> Any:
     """The compiled training step: (pixels 0…255, one-hot, weights, frozen: bool) → loss.
 
+    ``several``: an image can have several labels, and targets and weights are (B, C), the labels' own.
     Frozen, the student runs as it will when converted: BatchNorm with its stored statistics, ranges
     as they stand, no dropout; the gradient still reaches every weight, gamma and beta included.
     """
     # AutoGraph cannot convert a method that is a docstring only, and says so at length.
     settle = tf.autograph.experimental.do_not_convert(student.settle)
+    aim = aim_of(settings, label_smoothing, several=several)
 
     @tf.function
     def step(pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, frozen: bool) -> tf.Tensor:
@@ -213,17 +218,10 @@ def make_step(
             pixels, targets, weights = mixed(pixels, targets, weights, key, settings.mixup)
         # Whole levels, as a camera gives them: the file's input can hold no others.
         pixels = tf.round(pixels)
-        smooth = targets * (1.0 - label_smoothing) + label_smoothing / targets.shape[1]
         teacher = reference(pixels, training=False)
         with tf.GradientTape() as tape:
-            loss = mixed_loss(
-                student.model(student.enter(pixels), training=not frozen),
-                teacher,
-                smooth,
-                weights,
-                distillation=settings.distillation,
-                temperature=settings.temperature,
-            )
+            found = student.model(student.enter(pixels), training=not frozen)
+            loss = aim(found, targets, weights, teacher)
         variables = student.model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         settle(frozen)
@@ -304,12 +302,12 @@ def _epoch(
     }
 
 
-def _note(progression: Progression, entry: dict[str, Any], ready: bool) -> bool:
+def _note(progression: Progression, entry: dict[str, Any], ready: bool, how: Scoring) -> bool:
     progression.history.append(entry)
     progression.epochs_done = progression.stage_epochs = entry["epoch"]
     # An epoch that is not ready is the best only of those that are not. At a tie the later epoch:
     # its learning rate was lower.
-    reached = score(entry) if ready else _NOT_READY
+    reached = how.epoch_score(entry) if ready else _NOT_READY
     if not progression.is_best(reached, -entry["epoch"]):
         return False
     progression.best_epoch = entry["epoch"]
@@ -317,9 +315,8 @@ def _note(progression: Progression, entry: dict[str, Any], ready: bool) -> bool:
     return True
 
 
-def _answers(predict: Predict, images: TrainingImages) -> NDArray[np.int64]:
-    """The most probable class (N,) of every image of a prepared split."""
+def _probabilities(predict: Predict, images: TrainingImages) -> NDArray[np.float32]:
+    """What ``predict`` gives (N, C) for every image of a prepared split."""
     starts = range(0, len(images.split), _PREDICT_BATCH)
     chunks = [np.arange(s, min(s + _PREDICT_BATCH, len(images.split))) for s in starts]
-    found = [predict(images.gather(chunk)).argmax(axis=1) for chunk in chunks]
-    return np.concatenate(found)
+    return np.concatenate([predict(images.gather(chunk)) for chunk in chunks])

@@ -62,7 +62,7 @@ class Pruned:
 
     def measure(self, judge: Judge) -> dict[str, float]:
         """Figures of the pruned float model, and the share of zeros in what is pruned."""
-        found = judge.answers(predictor(self.model))
+        found = judge.ask(predictor(self.model))
         values = np.concatenate([layer.layer.kernel.numpy().ravel() for layer in self._wrappers()])
         return judge.figures(found) | {"sparsity": float((values == 0).mean())}
 

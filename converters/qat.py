@@ -76,9 +76,9 @@ class Rounded:
         """Figures of the file that the twin becomes, and how far the twin is like it."""
         data = _file(self.twin.calibrated(), self.twin.plain, self.clustered, "uint8")
         file = TFLitePredictor(data, name="the int8 file")
-        found = judge.answers(file.predict)
-        rounded = judge.answers(predictor(self.model, self.enter))
-        return judge.figures(found) | {"twin_agreement": float((found == rounded).mean())}
+        found = judge.ask(file.predict)
+        rounded = judge.ask(predictor(self.model, self.enter))
+        return judge.figures(found) | {"twin_agreement": judge.agreement(found, rounded)}
 
     def ready(self) -> bool:
         """From the first epoch on."""

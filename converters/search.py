@@ -8,7 +8,7 @@ A method's name decodes itself: ``ptq-cle+mse+gptq+bias`` is post-training quant
 channels (cross-layer equalisation), ranges of least squared error, compensated rounding (GPTQ) and
 corrected biases. Ranges and rounding are fitted to train. What chooses is val and, without their
 labels, images of train that nothing was fitted to: among good methods val alone decides by an image or
-two, which is chance.
+two, which is chance. :mod:`converters.scoring` says what an answer is and which file is the best.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from converters.moments import Moments, input_moments
 from converters.ranges import Histogram, choose_ranges, histograms, mse_range, percentile_range
 from converters.rounding import round_weights
 from converters.scaling import InputScaling
-from edgecell import metrics
+from converters.scoring import CLASSES, Scoring, auc_drop, scoring_of
 from edgecell.errors import ConvertError, DataError
 from edgecell.runtime import Predictor, TFLitePredictor
 
@@ -61,11 +61,6 @@ METHODS: dict[str, Method] = {
 """Tried in this order, from the simplest on; the first one is what ``--int8`` alone does."""
 
 PLAIN = "ptq-minmax"
-
-RULE = (
-    "fewest answers changed on val and on the unseen images of train, to which those add that val lost"
-    " more than it gained; then the smallest mean squared difference of probabilities; then the simplest"
-)
 
 
 @dataclass
@@ -110,7 +105,10 @@ class Candidate:
     """One method's file and what it does on val. Drops are reference minus converted: fractions.
 
     ``lost`` right answers of the reference are wrong, ``gained`` wrong ones right. ``changed`` answers
-    and ``probability_error`` are over val and the unseen images together.
+    and ``probability_error`` (:meth:`converters.scoring.Scoring.error`) are over val and the unseen images
+    together. Where images have several labels an answer is the decision about one of them, ``accuracy``
+    and ``agreement`` are shares of decisions, F1 is a label's at 0.5, and ``auc_drop`` is that of the mean
+    AUC; None for classes.
     """
 
     method: str
@@ -128,18 +126,20 @@ class Candidate:
     probability_error: float
     size_bytes: int
     seconds: float
+    auc_drop: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """JSON types, without the file itself."""
-        return {key: value for key, value in vars(self).items() if key != "data"}
+        """JSON types, without the file itself, and without ``auc_drop`` where there is none."""
+        left_out = ("data", *(("auc_drop",) if self.auc_drop is None else ()))
+        return {key: value for key, value in vars(self).items() if key not in left_out}
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All candidates in the order they were tried, and the name of the best by :data:`RULE`.
+    """All candidates in the order they were tried, and the name of the best by ``rule``.
 
-    ``n`` images of val and ``n_unseen`` of train judged them. ``skipped`` holds, by method, why it
-    cannot be applied to this network.
+    ``n`` images of val and ``n_unseen`` of train judged them, ``answers`` in all: one to an image, or one
+    about each of its labels. ``skipped`` holds, by method, why it cannot be applied to this network.
     """
 
     candidates: tuple[Candidate, ...]
@@ -147,7 +147,9 @@ class SearchResult:
     reference_accuracy: float
     n: int
     n_unseen: int
+    answers: int
     skipped: Mapping[str, str]
+    rule: str
 
     @property
     def best(self) -> Candidate:
@@ -158,7 +160,7 @@ class SearchResult:
         """JSON types, without the files."""
         return {
             "chosen": self.chosen,
-            "rule": RULE,
+            "rule": self.rule,
             "n": self.n,
             "n_unseen": self.n_unseen,
             "reference_accuracy": self.reference_accuracy,
@@ -217,9 +219,10 @@ def search(
 ) -> SearchResult:
     """Build every method's file and judge it; ``step`` is called after each with a line.
 
-    ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,) are val's; ``unseen`` uint8 (M, H, W, 3) are
-    images of train that are not among ``prepared.images``. A method that this network gives
-    nothing to work on, or that does not end in an int8 file, is skipped with its reason.
+    ``images`` uint8 (N, H, W, 3), ``labels`` int64 (N,), or (N, C) of several labels, are val's;
+    ``unseen`` uint8 (M, H, W, 3) are images of train that are not among ``prepared.images``. A method
+    that this network gives nothing to work on, or that does not end in an int8 file, is skipped with
+    its reason.
 
     Raises:
         ConvertError: no method, or none that can be built. DataError: no images.
@@ -250,10 +253,17 @@ def search(
         step(_line(candidates[-1]))
     if not candidates:
         raise ConvertError(next(iter(skipped.values())))
-    answers = expected[: len(labels)].argmax(axis=1)
-    accuracy = metrics.accuracy(metrics.confusion_matrix(labels, answers, len(class_names)))
-    chosen, n = choose(candidates).method, len(labels)
-    return SearchResult(tuple(candidates), chosen, accuracy, n, len(judged) - n, skipped)
+    how, n = scoring_of(labels), len(labels)
+    return SearchResult(
+        tuple(candidates),
+        choose(candidates, how).method,
+        how.quality(labels, expected[:n]).accuracy,
+        n,
+        len(judged) - n,
+        int(how.answers(expected).size),
+        skipped,
+        how.rule,
+    )
 
 
 def judge(
@@ -265,48 +275,41 @@ def judge(
     class_names: tuple[str, ...],
     seconds: float,
 ) -> Candidate:
-    """Probabilities (N + M, C) of the reference and of a file, the first N held against labels (N,)."""
-    n = len(labels)
-    same = expected.argmax(axis=1) == found.argmax(axis=1)
-    was, now = expected[:n].argmax(axis=1), found[:n].argmax(axis=1)
-    before, after = (
-        metrics.confusion_matrix(labels, each, len(class_names)) for each in (was, now)
-    )
-    drops = metrics.per_class(before).f1 - metrics.per_class(after).f1
-    present = np.flatnonzero(before.sum(axis=1) > 0)
+    """Probabilities (N + M, C) of the reference and of a file, the first N held against labels.
+
+    ``labels`` int64 (N,), or (N, C) of several labels.
+    """
+    how, n = scoring_of(labels), len(labels)
+    was, now = how.answers(expected), how.answers(found)
+    same, right = was == now, (was[:n] == labels, now[:n] == labels)
+    before, after = how.quality(labels, expected[:n]), how.quality(labels, found[:n])
+    drops = before.f1 - after.f1
+    # Of val without any label all have a drop of 0.
+    present = np.flatnonzero(before.present) if before.present.any() else np.arange(len(drops))
     worst = int(present[np.argmax(drops[present])])
     return Candidate(
         method=name,
         data=data,
-        accuracy=metrics.accuracy(after),
-        macro_f1=metrics.macro_f1(after),
+        accuracy=after.accuracy,
+        macro_f1=after.macro_f1,
         agreement=float(same[:n].mean()),
-        accuracy_drop=metrics.accuracy(before) - metrics.accuracy(after),
-        macro_f1_drop=metrics.macro_f1(before) - metrics.macro_f1(after),
+        accuracy_drop=before.accuracy - after.accuracy,
+        macro_f1_drop=before.macro_f1 - after.macro_f1,
         worst_class=class_names[worst],
         worst_class_f1_drop=float(drops[worst]),
-        lost=int(((was == labels) & (now != labels)).sum()),
-        gained=int(((was != labels) & (now == labels)).sum()),
+        lost=int((right[0] & ~right[1]).sum()),
+        gained=int((~right[0] & right[1]).sum()),
         changed=int((~same).sum()),
-        probability_error=float(((expected - found).astype(np.float64) ** 2).mean()),
+        probability_error=how.error(expected, found),
         size_bytes=len(data),
         seconds=round(seconds, 1),
+        auc_drop=auc_drop(before, after),
     )
 
 
-def choose(candidates: list[Candidate]) -> Candidate:
-    """The best candidate by :data:`RULE`; of equals the one that was tried first.
-
-    A file that happens to beat its reference on val by an image or two is not better than one that
-    does what the reference does.
-    """
-    return min(
-        candidates,
-        key=lambda each: (
-            each.changed + max(each.lost - each.gained, 0),
-            each.probability_error,
-        ),
-    )
+def choose(candidates: list[Candidate], how: Scoring = CLASSES) -> Candidate:
+    """The best candidate by ``how.rule``; of equals the one that was tried first."""
+    return min(candidates, key=how.badness)
 
 
 def _rule(name: str) -> Callable[[Histogram], tuple[float, float]]:
@@ -322,7 +325,8 @@ def _rule(name: str) -> Callable[[Histogram], tuple[float, float]]:
 
 
 def _line(candidate: Candidate) -> str:
+    lost = f" AUC drop {candidate.auc_drop:+.4f}," if candidate.auc_drop is not None else ""
     return (
-        f"{candidate.method}: accuracy drop {candidate.accuracy_drop:+.4f},"
+        f"{candidate.method}: accuracy drop {candidate.accuracy_drop:+.4f},{lost}"
         f" agreement {candidate.agreement:.4f}, {candidate.changed} answers changed"
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from converters.lowering import CalibratedModel, quantize_int8
 from converters.scaling import InputScaling
+from converters.scoring import scoring_of
 from edgecell import tflite_file
 from edgecell.errors import ConvertError, DataError
 from edgecell.runtime import ActivationProbe, TFLitePredictor
@@ -25,8 +26,6 @@ from edgecell.tflite_file import Operator, Tensor
 
 PROBE_IMAGES = 16
 """Images for the SQNR: thousands of values each, the ratio settles to a tenth of a dB."""
-
-RULE = "largest mean squared change of the probabilities first"
 
 # They move values and compute none: nothing is lost in them.
 _MOVING = ("RESHAPE", "PAD", "PADV2", "MAX_POOL_2D", "QUANTIZE", "DEQUANTIZE", "CONCATENATION")
@@ -40,9 +39,10 @@ class LayerCost:
     """One operator, quantized alone.
 
     ``node`` is the name of its output tensor, ``label`` a short one. ``sqnr_db`` is None where
-    nothing was lost or nothing comes out. ``probability_error`` is the mean squared change of the
-    probabilities against the graph in float, ``agreement`` the share of unchanged answers with the
-    reference, ``agreement_drop`` what the float graph agreed more, ``accuracy_drop`` float minus this.
+    nothing was lost or nothing comes out. ``probability_error`` is the change of the probabilities
+    against the graph in float (:meth:`converters.scoring.Scoring.error`), ``agreement`` the share of
+    unchanged answers with the reference, ``agreement_drop`` what the float graph agreed more,
+    ``accuracy_drop`` float minus this. Of several labels each decision is an answer.
     """
 
     node: str
@@ -69,10 +69,11 @@ def analyze(
     *,
     step: Callable[[str], None] = lambda note: None,
 ) -> list[LayerCost]:
-    """Quantize each operator alone and rank them, the most expensive first (:data:`RULE`).
+    """Quantize each operator alone and rank them, the most expensive first (``layer_rule`` of the scoring).
 
     ``expected`` float32 (N, C) are the reference's probabilities on ``images`` uint8 (N, H, W, 3) of
-    val, ``labels`` int64 (N,). ``step`` is called after each operator with a line.
+    val, ``labels`` int64 (N,) or, of several labels, (N, C). ``step`` is called after each
+    operator with a line.
 
     Raises:
         DataError: no images. ConvertError: no operator with a calibrated range.
@@ -86,9 +87,10 @@ def analyze(
     plain = quantize_int8(calibrated, float_nodes=everything)
     # The twin in float has the same input and output steps: what differs is the operator's doing.
     float_rows = TFLitePredictor(plain, threads=0).predict(images)
-    answers = expected.argmax(axis=1)
-    baseline = float((float_rows.argmax(axis=1) == answers).mean())
-    hits = float((float_rows.argmax(axis=1) == labels).mean())
+    how = scoring_of(labels)
+    answers, plainly = how.answers(expected), how.answers(float_rows)
+    baseline = float((plainly == answers).mean())
+    hits = float((plainly == labels).mean())
     entries = scaling.apply(images[:PROBE_IMAGES])
     operators = quantizable(calibrated)
     exact = _outputs(calibrated.flatbuffer, entries, [name for name, _, _ in operators])
@@ -96,17 +98,18 @@ def analyze(
     for node, operator, weights in operators:
         alone = quantize_int8(calibrated, float_nodes=everything - {node})
         rows = TFLitePredictor(alone, threads=0).predict(images)
-        agreement = float((rows.argmax(axis=1) == answers).mean())
+        found = how.answers(rows)
+        agreement = float((found == answers).mean())
         cost = LayerCost(
             node,
             label(node),
             operator,
             weights,
             _sqnr(exact[node], _outputs(alone, images[:PROBE_IMAGES], [node])[node]),
-            float(((rows - float_rows).astype(np.float64) ** 2).mean()),
+            how.error(float_rows, rows),
             agreement,
             baseline - agreement,
-            hits - float((rows.argmax(axis=1) == labels).mean()),
+            hits - float((found == labels).mean()),
         )
         costs.append(cost)
         step(f"{cost.label}: {len(costs)} of {len(operators)}")
@@ -116,7 +119,7 @@ def analyze(
 def quantizable(calibrated: CalibratedModel) -> list[tuple[str, str, int]]:
     """(node, operator, number of weights) of all that computes and can be left in float.
 
-    The last softmax is not among them: its output has the file's own scale.
+    The last softmax or sigmoid is not among them: its output has the file's own scale.
 
     Raises:
         ConvertError: none.

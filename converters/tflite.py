@@ -10,6 +10,7 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from converters.lowering import calibrate, lower, quantize_int8, quantize_int16x8
+from edgecell.anatomy import decides_labels
 from edgecell.errors import ArtifactError, ConvertError
 from edgecell.keras_file import first_line, load_keras
 from edgecell.runtime import TFLitePredictor
@@ -118,7 +119,8 @@ def load_reference(path: Path) -> keras.Model:
 def check_reference(model: keras.Model, name: str) -> None:
     """Refuse what is not one RGB image of fixed size in, one row of probabilities out.
 
-    Probabilities are told by running two images: rows of a softmax sum to 1.
+    Probabilities are told by running two images: rows of a softmax sum to 1. A sigmoid's, one for
+    each of several labels, need not, and are told by the last layer: numbers in 0..1 may be anything.
 
     Raises:
         ConvertError: other shapes, or outputs that are no probabilities.
@@ -138,17 +140,18 @@ def check_reference(model: keras.Model, name: str) -> None:
         rows = np.asarray(model(probe, training=False), np.float64)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConvertError(f"{name} cannot be run ({first_line(error)})") from error
+    within = np.isfinite(rows).all() and rows.min() >= 0
+    if decides_labels(model) and within and rows.max() <= 1:
+        return
     # float16 sums of C terms are off by up to C * 2^-11; a logit row is off by far more.
     tolerance = 1e-3 + out[1] * 2.0**-11
     off = float(np.abs(rows.sum(axis=1) - 1).max())
-    if not np.isfinite(rows).all() or rows.min() < 0 or off > tolerance:
-        said = (
+    if not within or off > tolerance:
+        raise ConvertError(
             f"{name} does not give probabilities (values {rows.min():.3g} to {rows.max():.3g},"
-            f" sum off 1 by {off:.3g}); end it with a softmax layer"
+            f" sum off 1 by {off:.3g}); end it with a softmax layer, or a sigmoid layer where an image"
+            " can have several labels"
         )
-        if rows.min() >= 0 and rows.max() <= 1:
-            said += "; a sigmoid for several labels at once cannot be converted yet"
-        raise ConvertError(said)
 
 
 def _single(shape: Any, rank: int) -> bool:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from converters.gate import GateReport
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.judgement import Judgement
+from edgecell import metrics
 from edgecell.errors import ParityError
 from edgecell.record import Measurement
 
-EQUIVALENCE = "equivalence of accuracy"
+EQUIVALENCE = {
+    "accuracy": "equivalence of accuracy",
+    "mean AUC": "equivalence of the mean AUC",
+}
+"""What a gate's margin is about → the name of its check."""
+
+ROUNDING = 1e-9
+"""Drops are differences of fractions k/n in float64; without this 1.0 - 0.99 exceeds 0.01."""
 
 
 @dataclass(frozen=True)
 class VerifyBudget:
     """What a conversion may cost, as fractions: 0.01 is one point.
 
-    ``max_f1_drop`` holds for every class. ``margin`` and ``alpha`` are those of the statistical gate
-    (:mod:`converters.gate`); with ``require_equivalence`` its "cannot tell" is a failure too.
-    ``min_agreement`` None: measured, not judged.
+    ``max_f1_drop`` holds for every class; where an image can have several labels, ``max_auc_drop`` holds
+    for the mean over labels and ``max_label_auc_drop`` for every label instead. ``margin`` and ``alpha``
+    are those of the statistical gate (:mod:`converters.gate`, :mod:`converters.label_gate`); with
+    ``require_equivalence`` its "cannot tell" is a failure too. ``min_agreement`` None: not judged.
     """
 
     max_accuracy_drop: float = 0.005
@@ -27,6 +40,8 @@ class VerifyBudget:
     margin: float = 0.005
     alpha: float = 0.05
     require_equivalence: bool = False
+    max_auc_drop: float = 0.005
+    max_label_auc_drop: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -43,7 +58,7 @@ class Check:
 class ClassRow:
     """One class, reference against converted; ``f1_drop`` = reference minus converted.
 
-    ``passed`` is None for a class without images.
+    ``passed`` is None for a class without images. The AUC is of a label among several, else None.
     """
 
     name: str
@@ -54,6 +69,27 @@ class ClassRow:
     reference_recall: float
     converted_recall: float
     passed: bool | None
+    reference_auc: float | None = None
+    converted_auc: float | None = None
+    auc_drop: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types; AUC only where there is one to an image's label."""
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if self.auc_drop is not None or "auc" not in key
+        }
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What comparing gave: checks, a row for each class, measurements, the gate's judgement."""
+
+    checks: tuple[Check, ...] = ()
+    classes: tuple[ClassRow, ...] = ()
+    measurements: dict[str, Measurement] = field(default_factory=dict)
+    gate: Judgement | None = None
 
 
 @dataclass(frozen=True)
@@ -67,9 +103,9 @@ class VerifyReport:
     converted: str
     checks: tuple[Check, ...]
     classes: tuple[ClassRow, ...]
-    measurements: dict[str, Measurement]
+    measurements: Mapping[str, Measurement]
     budget: VerifyBudget
-    gate: GateReport | None = None
+    gate: Judgement | None = None
 
     @property
     def passed(self) -> bool:
@@ -85,9 +121,13 @@ class VerifyReport:
         return self.gate.sentence
 
     def worst_class(self) -> ClassRow | None:
-        """The class whose F1 fell most, among those with images."""
+        """The class whose F1 fell most, or the label whose AUC did, among those with images."""
         judged = [row for row in self.classes if row.passed is not None]
-        return max(judged, key=lambda row: row.f1_drop, default=None)
+        return max(
+            judged,
+            key=lambda row: row.f1_drop if row.auc_drop is None else row.auc_drop,
+            default=None,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The report in JSON types."""
@@ -97,7 +137,7 @@ class VerifyReport:
             "passed": self.passed,
             "verdict": self.verdict,
             "checks": [asdict(check) for check in self.checks],
-            "classes": [asdict(row) for row in self.classes],
+            "classes": [row.to_json() for row in self.classes],
             "measurements": {key: m.to_json() for key, m in self.measurements.items()},
             "budget": asdict(self.budget),
         } | ({} if self.gate is None else {"gate": self.gate.to_json()})
@@ -118,8 +158,11 @@ def _where(report: VerifyReport) -> str:
     worst = report.worst_class()
     if worst is None:
         return ""
+    score, before, after = "F1", worst.reference_f1, worst.converted_f1
+    if worst.reference_auc is not None and worst.converted_auc is not None:
+        score, before, after = "AUC", worst.reference_auc, worst.converted_auc
     said = (
-        f"; worst class '{worst.name}': F1 {worst.reference_f1:.4f} → {worst.converted_f1:.4f}"
+        f"; worst class '{worst.name}': {score} {before:.4f} → {after:.4f}"
         f" on {worst.support} images"
     )
     significant = report.gate.worse_classes if report.gate is not None else ()
@@ -131,8 +174,44 @@ def _where(report: VerifyReport) -> str:
 
 
 def _next_step(check: str) -> str:
+    more = "verify more images (--split val+test), or a larger --margin"
     return {
         "reference alive": "train it longer with 'edgecell train'",
         "structure": "convert it again with 'edgecell quantize'",
-        EQUIVALENCE: "verify more images (--split val+test), or a larger --margin",
+        **dict.fromkeys(EQUIVALENCE.values(), more),
     }.get(check, "try 'edgecell quantize --int8 --search', --float16, or a larger budget")
+
+
+def fraction(hits: int, n: int) -> Measurement:
+    """A share of ``n`` images, at least 1, with Wilson's interval."""
+    interval = metrics.wilson_interval(int(hits), n)
+    assert interval is not None
+    return Measurement(int(hits) / n, "fraction", n, interval.low, interval.high)
+
+
+def differences(
+    expected: NDArray[np.float32], found: NDArray[np.float32], output_scale: float | None
+) -> dict[str, Measurement]:
+    """The largest difference of probabilities (N, C), as it is and in steps of the output."""
+    n = len(expected)
+    difference = float(np.abs(expected.astype(np.float64) - found).max())
+    finite = np.isfinite(difference)
+    missing = "the converted model's probabilities are not finite"
+    return {
+        "max_probability_difference": Measurement(difference, "1", n)
+        if finite
+        else Measurement.missing("1", missing),
+        "max_difference_quanta": Measurement(difference / output_scale, "quanta", n)
+        if finite and output_scale
+        else Measurement.missing(
+            "quanta", "the output is float, it has no step" if finite else missing
+        ),
+    }
+
+
+def apart(measured: Mapping[str, Measurement]) -> str:
+    """:func:`differences` in words."""
+    quanta, difference = measured["max_difference_quanta"], measured["max_probability_difference"]
+    if quanta.value is not None:
+        return f"{quanta.value:.1f} quanta"
+    return difference.reason or f"{difference.value:.2e} (float output)"

@@ -70,10 +70,24 @@ def last_features(model: keras.Model) -> keras.KerasTensor:
     return last.input
 
 
+def decides_labels(model: keras.Model) -> bool:
+    """Whether the model ends in a sigmoid: it decides each of several labels by itself.
+
+    Told by the last layer, of a model inside the model too; what is no such layer is none.
+    """
+    try:
+        last = model.get_layer(model.output_names[0])
+    except (AttributeError, IndexError, ValueError):  # no graph of layers
+        return False
+    if isinstance(last, keras.Model):
+        return decides_labels(last)
+    return _curve(last) == "sigmoid"
+
+
 def _last(model: keras.Model) -> keras.layers.Layer:
     """The layer that gives the probabilities: dense, or an activation of its own."""
     last = model.get_layer(model.output_names[0])
-    curve = getattr(getattr(last, "activation", None), "__name__", "")
+    curve = _curve(last)
     if isinstance(last, keras.layers.Softmax) or (not last.weights and curve in _CURVES):
         return last
     if isinstance(last, keras.layers.Dense) and curve in (*_CURVES, "linear"):
@@ -82,6 +96,10 @@ def _last(model: keras.Model) -> keras.layers.Layer:
         f"{model.name} ends in {last.name} ({type(last).__name__} {curve}); needed are the scores"
         " before softmax or sigmoid: allowed is a last layer Dense, Softmax or Activation"
     )
+
+
+def _curve(layer: keras.layers.Layer) -> str:
+    return str(getattr(getattr(layer, "activation", None), "__name__", ""))
 
 
 def _output_shape(layer: keras.layers.Layer) -> tuple[int | None, ...]:

@@ -298,7 +298,8 @@ class ClusterConfig(TuningConfig):
 class VerifyConfig:
     """Budgets of the parity gate, as fractions; a drop is reference minus converted.
 
-    ``margin`` and ``alpha`` are those of the equivalence test, ``split`` the images it looks at.
+    ``margin`` and ``alpha`` are those of the equivalence test, ``split`` the images it looks at. Where an
+    image can have several labels the AUC budgets hold, and the margin is the mean AUC's.
     """
 
     max_accuracy_drop: float = 0.005
@@ -307,9 +308,13 @@ class VerifyConfig:
     alpha: float = 0.05
     split: Literal["val", "val+test"] = "val"
     require_equivalence: bool = False
+    max_auc_drop: float = 0.005
+    max_label_auc_drop: float = 0.02
 
     def __post_init__(self) -> None:
         _between("verify.max_accuracy_drop", self.max_accuracy_drop, 0.0, 1.0)
+        _between("verify.max_auc_drop", self.max_auc_drop, 0.0, 1.0)
+        _between("verify.max_label_auc_drop", self.max_label_auc_drop, 0.0, 1.0)
         _between("verify.max_f1_drop", self.max_f1_drop, 0.0, 1.0)
         _between("verify.margin", self.margin, 0.0001, 0.5)
         _between("verify.alpha", self.alpha, 0.001, 0.4)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edgecell import metrics
+from edgecell import metrics, plots
 from edgecell.errors import DataError
 from edgecell.naming import listed
 from edgecell.record import Measurement
@@ -89,6 +90,24 @@ def evaluate_labels(
             "threshold": metrics.THRESHOLD,
         },
         "notes": _notes(classes, n),
+    }
+
+
+def label_figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
+    """The figures of an evaluation of several labels by the names of their files."""
+    n, classes = evaluation["n"], evaluation["classes"]
+    decisions = f"{n * len(classes):,} decisions on {n:,} images"
+    return {
+        "auc.png": plots.label_aucs(classes, evaluation["auc"], n),
+        "labels.png": plots.label_decisions(classes),
+        "confidence.png": plots.confidence_histogram(
+            **evaluation["confidence_histogram"], of="decision"
+        ),
+        "reliability.png": plots.reliability_diagram(
+            **evaluation["reliability"],
+            caption=f"ECE {evaluation['ece']['value']:.3f} ({decisions})",
+            of="decision",
+        ),
     }
 
 

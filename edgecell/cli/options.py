@@ -148,7 +148,7 @@ TRAIN = (
     Flag(
         "--patience",
         "train.patience",
-        "Stop after N epochs without a better val accuracy (0: never).",
+        "Stop after N epochs without a better val accuracy, or mean AUC of several labels (0: never).",
         int,
     ),
     Flag("--stop-at", "train.stop_at", "Stop once the val figure reaches this (0: never).", float),
@@ -307,7 +307,22 @@ VERIFY = (
         float,
     ),
     Flag(
-        "--margin", "verify.margin", "Drop of accuracy that still is equivalent, fraction.", float
+        "--max-auc-drop",
+        "verify.max_auc_drop",
+        "Largest allowed drop of the mean AUC of several labels, fraction.",
+        float,
+    ),
+    Flag(
+        "--max-label-auc-drop",
+        "verify.max_label_auc_drop",
+        "Largest allowed drop of any label's AUC, and of its recall and F1 where significant, fraction.",
+        float,
+    ),
+    Flag(
+        "--margin",
+        "verify.margin",
+        "Drop of accuracy, or of several labels' mean AUC, that still is equivalent, fraction.",
+        float,
     ),
     Flag("--significance", "verify.alpha", "Level of the gate's tests, fraction.", float),
     Flag(

@@ -14,11 +14,14 @@ MOST_LAYERS = 20
 def searched(record: dict[str, Any], folder: Path) -> None:
     """One row per method, the kept one marked."""
     results = record["results"]
+    # Of several labels to an image.
+    ranked = any("auc_drop" in each for each in results["candidates"])
     rows = [
         [
             each["method"] + (" ← kept" if each["method"] == results["chosen"] else ""),
             f"{each['accuracy']:.4f}",
             f"{each['accuracy_drop']:+.4f}",
+            *([f"{each['auc_drop']:+.4f}"] if ranked else ()),
             f"{each['macro_f1_drop']:+.4f}",
             f"{each['agreement']:.4f}",
             str(each.get("changed", "–")),  # older records judge on val alone
@@ -28,8 +31,9 @@ def searched(record: dict[str, Any], folder: Path) -> None:
         for each in results["candidates"]
     ]
     skipped = results.get("skipped", {})  # records made before 0.2 have none
-    rows += [[method + " (skipped)", *("–",) * 7] for method in skipped]
-    columns = ["method", "accuracy", "drop", "F1 drop", "agreement", "changed", "worst class"]
+    columns = ["method", "accuracy", "drop", *(["AUC drop"] if ranked else ())]
+    columns += ["F1 drop", "agreement", "changed", "worst class"]
+    rows += [[method + " (skipped)", *("–",) * len(columns)] for method in skipped]
     title = f"int8 on val, n={results['n']}, reference {results['reference_accuracy']:.4f}"
     print_table(title, [*columns, "bytes"], rows)
     if results.get("n_unseen"):

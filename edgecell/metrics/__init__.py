@@ -23,7 +23,7 @@ from edgecell.metrics.labels import (
     mean_auc,
 )
 from edgecell.metrics.moved import Moved, find_moved, moved_line
-from edgecell.metrics.ordinal import bootstrap_kappa, quadratic_kappa
+from edgecell.metrics.ordinal import bootstrap_kappa, bootstrap_kappa_drop, quadratic_kappa
 from edgecell.metrics.scores import (
     ECE_BINS,
     PerClass,

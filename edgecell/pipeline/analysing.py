@@ -12,8 +12,9 @@ from benchmarks.latency import Pace, time_interleaved
 from benchmarks.spread import summarize
 from converters import audit
 from converters.calibration import choose
+from converters.scoring import scoring_of
 from converters.search import METHODS, PLAIN, Candidate, build, judge
-from converters.sensitivity import RULE, LayerCost, analyze, quantizable, worst_nodes
+from converters.sensitivity import LayerCost, analyze, quantizable, worst_nodes
 from converters.verify import verify
 from edgecell import plots, rundir
 from edgecell.errors import ConvertError
@@ -88,10 +89,13 @@ def analyze_in(material: Material) -> list[LayerCost]:
         prepared.calibrated, prepared.scaling, expected, images, labels[sample], step=step
     )
     layers = [{"rank": i} | cost.to_json() for i, cost in enumerate(costs, 1)]
-    results = {"rule": RULE, "n": len(images), "layers": layers}
+    how = scoring_of(labels)
+    results = {"rule": how.layer_rule, "n": len(images), "layers": layers}
     folder = run.stage("analyze")
     rundir.atomic_write_json(folder / "sensitivity.json", results)
-    picture = plots.save(plots.sensitivity(layers), folder / "sensitivity.png")
+    picture = plots.save(
+        plots.sensitivity(layers, change=how.error_title), folder / "sensitivity.png"
+    )
     run.write_record(
         "analyze",
         inputs=[material.target.model],
@@ -181,12 +185,14 @@ def _judge(material: Material, known: Known, data: bytes, count: int) -> tuple[C
 
 
 def _row(candidate: Candidate, count: int, passed: bool) -> dict[str, Any]:
+    lost = {} if candidate.auc_drop is None else {"auc_drop": candidate.auc_drop}
     return {
         "float_layers": count,
         "size_bytes": candidate.size_bytes,
         "accuracy_drop": candidate.accuracy_drop,
         "agreement": candidate.agreement,
         "worst_class_f1_drop": candidate.worst_class_f1_drop,
+        **lost,
         "passed": passed,
     }
 

@@ -171,7 +171,8 @@ def evaluate_split(
     progress.advance(len(chosen))
     names = [chosen.source.name(i) for i in range(len(chosen))]
     predictions = Predictions(dataset.class_names, names, chosen.labels, probabilities)
-    results = evaluate(probabilities, chosen.labels, dataset.class_names)
+    ordinal = task_named(dataset.task).ordinal
+    results = evaluate(probabilities, chosen.labels, dataset.class_names, ordinal=ordinal)
     results |= {"split": split, "model": predictor.name, "examples": examples(predictions)}
     results["images"] = images_id(dataset, split)
     results["notes"] = [*doubts(target.run, dataset, split, images, progress), *results["notes"]]

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from converters.calibration import CalibrationSet, calibration_set, unseen
 from converters.fine_tuning import Lesson
 from converters.search import METHODS, Prepared, SearchResult, prepare, search
-from edgecell import batches, plots, rundir
+from edgecell import anatomy, batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.data.types import materialize
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.plausible import doubts_of_calibration
-from edgecell.pipeline.targets import Target, check_classes
+from edgecell.pipeline.targets import Target, check_classes, check_task
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
@@ -118,6 +118,7 @@ def gather(
 ) -> Material:
     """Draw the calibration images; DataError where the data set is not the model's."""
     check_classes(target, int(model.output_shape[-1]), dataset)
+    check_task(target, anatomy.decides_labels(model), dataset)
     height, width = model.input_shape[1:3]
     chosen = calibration_set(
         dataset.train,
@@ -165,7 +166,7 @@ def search_in(material: Material) -> SearchResult:
         plots.search_candidates(
             result.to_json()["candidates"],
             chosen=result.chosen,
-            judged=result.n + result.n_unseen,
+            judged=result.answers,
         ),
         folder / "search.png",
     )

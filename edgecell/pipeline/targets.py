@@ -17,6 +17,7 @@ from edgecell.naming import listed
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes
+from edgecell.tasks import task_named, task_of_record
 
 Adjust = Callable[[Config], Config]
 """What the command line does to a target's configuration: its flags."""
@@ -87,6 +88,7 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
     """
     if override is not None:
         dataset = load_dataset(override, progress=progress)
+        check_form(target, dataset)
         check_names(target, dataset)
         return dataset
     if target.run is None:
@@ -127,6 +129,44 @@ def check_classes(target: Target, found: int, dataset: Dataset) -> None:
         raise DataError(
             f"{target.model.name} has {found} classes, the data set '{dataset.name}' has"
             f" {len(dataset.class_names)}; name the data set it was trained on with --data"
+        )
+
+
+def check_task(target: Target, decides_labels: bool, dataset: Dataset) -> None:
+    """Refuse a data set whose answers are not of the model's form.
+
+    ``decides_labels``: whether the model ends in a sigmoid, see :func:`edgecell.anatomy.decides_labels`.
+    """
+    several = task_named(dataset.task).multi_label
+    if decides_labels == several:
+        return
+    count = len(dataset.class_names)
+    said = f"a sigmoid and decides each label by itself, an image of '{dataset.name}' has one of {count} classes"
+    wanted = "labels (N, C) of 0 and 1"
+    if several:
+        said = f"a softmax and finds one class, an image of '{dataset.name}' can have several of {count} labels"
+        wanted = "one class to an image, (N,)"
+    raise DataError(
+        f"{target.model.name} ends in {said}; allowed: a data set with {wanted}; name the one it was"
+        " trained on with --data"
+    )
+
+
+def check_form(target: Target, dataset: Dataset) -> None:
+    """Refuse several labels to an image for a run that was trained on one, and the reverse.
+
+    The outputs of both have the same shape, and every figure would come out wrong without a word.
+    """
+    if target.run is None or not target.run.has("train"):
+        return
+    results = target.run.read_record("train")["results"]
+    trained, given = task_of_record(results.get("data", {})), task_named(dataset.task)
+    if trained.multi_label != given.multi_label:
+        several = "several labels to an image", "one label to an image"
+        found, known = several if given.multi_label else several[::-1]
+        raise DataError(
+            f"'{dataset.name}' has {found}, the run's model was trained for {known}; name a data set"
+            " of the kind it was trained on with --data"
         )
 
 

@@ -35,6 +35,7 @@ from edgecell.progress import Progress
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
+from edgecell.tasks import task_named
 
 
 def verify_target(
@@ -157,6 +158,7 @@ def verify_in(
             budget,
             structure,
             shown=own,
+            ordinal=task_named(dataset.task).ordinal,
         )
         results.append(_entry(entry, report))
         pictures += _pictures(report, folder / path.stem)
@@ -193,13 +195,15 @@ def budget_of(settings: VerifyConfig) -> VerifyBudget:
         margin=settings.margin,
         alpha=settings.alpha,
         require_equivalence=settings.require_equivalence,
+        max_auc_drop=settings.max_auc_drop,
+        max_label_auc_drop=settings.max_label_auc_drop,
     )
 
 
 def verify_images(
     reference: Predictor, target: Target, dataset: Dataset, split: str, progress: Progress
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, H, W, 3) and labels (N,) of one split, or of several joined by '+'."""
+    """Images (N, H, W, 3) and labels (N,) or (N, C) of one split, or of several joined by '+'."""
     names = split.split("+")
     images = [split_images(reference, target, dataset, name, progress) for name in names]
     labels = [dataset.split(name).labels for name in names]
@@ -244,24 +248,34 @@ def _failure(report: VerifyReport) -> ParityError | None:
 
 
 def _pictures(report: VerifyReport, stem: Path) -> list[Path]:
+    if report.gate is None:
+        return []
+    intervals = plots.gate_intervals(report.gate.to_json())
+    return [
+        _drops(report, stem),
+        plots.save(intervals, stem.with_name(f"{stem.name}-gate.png")),
+    ]
+
+
+def _drops(report: VerifyReport, stem: Path) -> Path:
+    """What each class lost of its F1, or each label of its AUC, as a picture."""
+    score, allowed = "F1", report.budget.max_f1_drop
+    if any(row.auc_drop is not None for row in report.classes):
+        score, allowed = "AUC", report.budget.max_label_auc_drop
+    key = score.lower()
     rows = [
         {
             "name": row.name,
-            "reference_f1": row.reference_f1,
-            "converted_f1": row.converted_f1,
-            "drop": row.f1_drop,
+            "reference": getattr(row, f"reference_{key}"),
+            "converted": getattr(row, f"converted_{key}"),
+            "drop": getattr(row, f"{key}_drop"),
             "passed": row.passed is not False,
         }
         for row in report.classes
+        if getattr(row, f"{key}_drop") is not None
     ]
-    if report.gate is None:
-        return []
-    drops = plots.f1_drops(rows, allowed=report.budget.max_f1_drop)
-    intervals = plots.gate_intervals(report.gate.to_json())
-    return [
-        plots.save(drops, stem.with_name(f"{stem.name}-f1-drop.png")),
-        plots.save(intervals, stem.with_name(f"{stem.name}-gate.png")),
-    ]
+    figure = plots.score_drops(rows, score=score, allowed=allowed)
+    return plots.save(figure, stem.with_name(f"{stem.name}-{key}-drop.png"))
 
 
 def entry_of_file(target: Target) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from edgecell.plots.answers import Images, confident_mistakes, examples_by_class
 from edgecell.plots.calibration import confidence_histogram, reliability_diagram
-from edgecell.plots.classes import f1_drops, per_class_bars
+from edgecell.plots.classes import per_class_bars, score_drops
 from edgecell.plots.confusion import confusion_matrix
 from edgecell.plots.curves import learning_curves
 from edgecell.plots.eda import (
@@ -23,6 +23,7 @@ from edgecell.plots.eda import (
 from edgecell.plots.fine_tuning import fine_tuning_curves
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.heat import heat_by_class, heat_of_mistakes
+from edgecell.plots.labels import label_aucs, label_decisions
 from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.pareto import pareto
 from edgecell.plots.plane import class_plane, label_planes, purity_bars
@@ -57,13 +58,14 @@ __all__ = [
     "confusion_matrix",
     "corruption_strip",
     "examples_by_class",
-    "f1_drops",
     "file_sizes",
     "fine_tuning_curves",
     "gate_intervals",
     "heat_by_class",
     "heat_of_mistakes",
     "image_sizes",
+    "label_aucs",
+    "label_decisions",
     "label_planes",
     "learning_curves",
     "light_and_contrast",
@@ -78,6 +80,7 @@ __all__ = [
     "robustness_curves",
     "samples",
     "save",
+    "score_drops",
     "search_candidates",
     "selective_accuracy",
     "sensitivity",

@@ -84,12 +84,16 @@ def per_class_bars(classes: Sequence[Mapping[str, Any]], *, title: str = "") -> 
     return figure
 
 
-def f1_drops(
-    classes: Sequence[Mapping[str, Any]], *, allowed: float | None = None, title: str = ""
+def score_drops(
+    classes: Sequence[Mapping[str, Any]],
+    *,
+    score: str = "F1",
+    allowed: float | None = None,
+    title: str = "",
 ) -> Figure:
-    """Reference F1 minus converted F1 per class: right of zero is worse.
+    """A score of the reference minus that of the converted per class: right of zero is worse.
 
-    `classes`: name, reference_f1, converted_f1, drop, passed. `allowed` draws the budget. Of more than
+    `classes`: name, reference, converted, drop, passed. `allowed` draws the budget. Of more than
     MOST_ROWS those of the largest drops.
     """
     classes, some = first_rows(classes, lambda entry: -entry["drop"])
@@ -117,7 +121,7 @@ def f1_drops(
     for place, entry in zip(places, classes, strict=True):
         verdict = "" if entry["passed"] else "  ✗"
         axes.annotate(
-            f"{entry['reference_f1']:.3f} → {entry['converted_f1']:.3f}{verdict}",
+            f"{entry['reference']:.3f} → {entry['converted']:.3f}{verdict}",
             (1.01, place),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -129,8 +133,8 @@ def f1_drops(
     axes.set_ylim(count - 0.4, -0.6)
     tidy(
         axes,
-        title=title or f"F1 lost by conversion, per class{some}",
-        x="F1 drop (right is worse)",
+        title=title or f"{score} lost by conversion, per class{some}",
+        x=f"{score} drop (right is worse)",
         grid="x",
     )
     axes.set_title(

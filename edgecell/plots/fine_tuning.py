@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgecell.plots.style import BLUE, GREEN, INK, MUTED, ORANGE, new_figure, tidy
+from edgecell.plots.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, new_figure, tidy
 
 
 def fine_tuning_curves(
@@ -17,12 +17,18 @@ def fine_tuning_curves(
     """Agreement with the reference and drop of accuracy on val, by epoch; epoch 0 is before training.
 
     `history`: one mapping per epoch with epoch, val_agreement and val_accuracy_drop, and sparsity where
-    it is that of a pruning (fractions). `what` was judged: "The int8 file".
+    it is that of a pruning (fractions). Of several labels it has val_probability_error and, where there
+    is one, val_auc_drop, which is drawn for that of accuracy. `what` was judged: "The int8 file".
     """
+    ranked = "val_auc_drop" in history[-1]
     rows = [
         ("val_agreement", "agreement, %", BLUE),
-        ("val_accuracy_drop", "accuracy\ndrop, points", ORANGE),
+        ("val_auc_drop", "mean AUC\ndrop, points", ORANGE)
+        if ranked
+        else ("val_accuracy_drop", "accuracy\ndrop, points", ORANGE),
     ]
+    if "val_probability_error" in history[-1]:
+        rows.append(("val_probability_error", "noise, %", VERMILION))
     if "sparsity" in history[-1]:
         rows.append(("sparsity", "zeros, %", GREEN))
     figure = new_figure(1.2 + 1.7 * len(rows))

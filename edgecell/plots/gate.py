@@ -11,9 +11,18 @@ from matplotlib.figure import Figure
 from edgecell.plots.classes import first_rows
 from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, VERMILION, new_figure, short, tidy
 
+WHOLE = (("mean AUC", "auc_drop"), ("accuracy", "accuracy_drop"), ("macro-F1", "macro_f1_drop"))
+"""Drops of a gate's report over all classes, by name; one of one label to an image has no AUC."""
+
+_BY_CLASS = (
+    ("AUC", "auc_drop", VERMILION),
+    ("recall", "recall_drop", ORANGE),
+    ("F1", "f1_drop", BLUE),
+)
+
 
 def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
-    """Drops with their 95 % intervals: accuracy and macro-F1 above, each class below.
+    """Drops with their 95 % intervals: what the margin is about and macro-F1 above, each class below.
 
     `gate`: a gate report in JSON types. Right of zero is worse; dashed lines are margin and budget.
     Of very many classes those that lost most.
@@ -22,19 +31,21 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     many = len(classes) > 30
     figure = new_figure(2.6 + (0.2 if many else 0.4) * len(classes))
     above, below = figure.subplots(2, 1, height_ratios=[2.2, max(0.8 * len(classes), 1.5)])
-    for place, key in enumerate(("accuracy_drop", "macro_f1_drop")):
-        worse = key == "accuracy_drop" and gate["accuracy_worse"]
+    wholes = [(name, key) for name, key in WHOLE if key in gate]
+    for place, (_, key) in enumerate(wholes):
+        worse = gate.get(key.replace("_drop", "_worse"), False)
         _interval(above, place, gate[key], VERMILION if worse else BLUE)
     _limit(above, gate["margin"], "margin")
-    _rows(above, ["accuracy", "macro-F1"], 9)
+    _rows(above, [name for name, _ in wholes], 9)
     tidy(above, grid="x")
     said = f"{gate['verdict']} at a margin of {gate['margin']:g} (n = {gate['n']:,})"
     figure.suptitle(title or said, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     above.tick_params(axis="y", length=0)
     for place, row in enumerate(classes):
-        for shift, key, color in ((-0.15, "recall_drop", ORANGE), (0.15, "f1_drop", BLUE)):
-            label = {"recall_drop": "recall", "f1_drop": "F1"}[key] if place == 0 else None
-            _interval(below, place + shift, row[key], color, label)
+        shown = [each for each in _BY_CLASS if each[1] in row]
+        for step, (name, key, color) in enumerate(shown):
+            shift = 0.5 * (step - (len(shown) - 1) / 2) / len(shown)
+            _interval(below, place + 1.2 * shift, row[key], color, name if place == 0 else None)
     _limit(below, gate["class_budget"], "budget")
     _rows(below, [f"{short(row['name'])}  ({row['support']})" for row in classes], 6 if many else 9)
     tidy(
@@ -48,13 +59,14 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
         label.set_color(VERMILION if row["worse"] else INK)
         label.set_fontweight("bold" if row["worse"] else "normal")
     handles, labels = below.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     return figure
 
 
 def _urgency(row: Mapping[str, Any]) -> float:
     """Smallest for the class that lost most, largest for one without images."""
-    return -max((row[key].get("value", -1.0) for key in ("recall_drop", "f1_drop")), default=0.0)
+    drops = (row[key] for _, key, _ in _BY_CLASS if key in row)
+    return -max((drop.get("value", -1.0) for drop in drops), default=0.0)
 
 
 def _interval(

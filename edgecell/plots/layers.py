@@ -18,19 +18,18 @@ def search_candidates(
 ) -> Figure:
     """Two bars a method: points of accuracy lost, and share of answers changed; `chosen` in colour.
 
-    `candidates`: method, accuracy_drop on val (a fraction) and changed (answers of `judged` images),
-    in the order to draw.
+    `candidates`: method, accuracy_drop on val (a fraction), or auc_drop, and changed (of `judged`
+    answers), in the order to draw.
     """
     figure = new_figure(1.2 + 0.34 * len(candidates), width=8.2)
     left, right = figure.subplots(1, 2, sharey=True)
     rows = np.arange(len(candidates))[::-1]
     colors = [VERMILION if each["method"] == chosen else SKY for each in candidates]
+    lost, what = "accuracy_drop", "accuracy"
+    if all("auc_drop" in each for each in candidates):
+        lost, what = "auc_drop", "mean AUC"
     panels = (
-        (
-            left,
-            [100 * each["accuracy_drop"] for each in candidates],
-            "accuracy lost on val, points",
-        ),
+        (left, [100 * each[lost] for each in candidates], f"{what} lost on val, points"),
         (
             right,
             [100 * each["changed"] / judged for each in candidates],
@@ -64,11 +63,16 @@ def search_candidates(
     return figure
 
 
-def sensitivity(layers: Sequence[Mapping[str, Any]]) -> Figure:
+def sensitivity(
+    layers: Sequence[Mapping[str, Any]],
+    *,
+    change: str = "mean squared change\nof probabilities",
+) -> Figure:
     """The most expensive layers, each quantized alone: change at the end, and SQNR at the layer.
 
     `layers`: ranked, with rank, label, weights, probability_error, agreement_drop and sqnr_db (None
-    where nothing was lost). At most 30 are drawn. Layers without weights are pale.
+    where nothing was lost). At most 30 are drawn. Layers without weights are pale. `change` says what
+    probability_error is.
     """
     drawn = layers[:MOST_LAYERS]
     figure = new_figure(1.3 + 0.25 * len(drawn), width=8.6)
@@ -76,7 +80,7 @@ def sensitivity(layers: Sequence[Mapping[str, Any]]) -> Figure:
     rows = np.arange(len(drawn))[::-1]
     colors = [BLUE if layer["weights"] else SKY for layer in drawn]
     columns = (
-        ([layer["probability_error"] for layer in drawn], "mean squared change\nof probabilities"),
+        ([layer["probability_error"] for layer in drawn], change),
         ([100 * layer["agreement_drop"] for layer in drawn], "agreement lost,\npoints"),
     )
     for axes, (values, name) in zip(panels, columns, strict=False):

@@ -22,12 +22,15 @@ def search_section(
 ) -> Html:
     """Every method with its figures on val, the kept one marked."""
     results = record["results"]
+    # Of several labels to an image.
+    ranked = any("auc_drop" in each for each in results["candidates"])
     rows = [
         [
             each["method"],
             badge("kept", True) if each["method"] == results["chosen"] else "",
             f"{each['accuracy']:.4f}",
             f"{each['accuracy_drop']:+.4f}",
+            *([f"{each['auc_drop']:+.4f}"] if ranked else ()),
             f"{each['macro_f1_drop']:+.4f}",
             f"{each['agreement']:.4f}",
             each.get("changed", "–"),  # older records judge on val alone
@@ -37,8 +40,9 @@ def search_section(
         for each in results["candidates"]
     ]
     skipped = results.get("skipped", {})  # records made before 0.2 have none
-    rows += [[method, "skipped", *("–",) * 7] for method in skipped]
-    columns = ["Method", "", "Accuracy", "Drop", "Macro-F1 drop", "Agreement", "Changed"]
+    columns = ["Method", "", "Accuracy", "Drop", *(["AUC drop"] if ranked else ())]
+    columns += ["Macro-F1 drop", "Agreement", "Changed", "Worst class, F1", "Size"]
+    rows += [[method, "skipped", *("–",) * (len(columns) - 2)] for method in skipped]
     unseen = results.get("n_unseen", 0)
     beside = (
         f"Changed: answers that differ on val and on {unseen:,} images of train that nothing was "
@@ -49,7 +53,7 @@ def search_section(
     return section(
         "Search for a better int8",
         "search",
-        table([*columns, "Worst class, F1", "Size"], rows, numeric=range(2, 9)),
+        table(columns, rows, numeric=range(2, len(columns))),
         _figures(record, folder, pictures, "Methods on val: accuracy lost and answers changed"),
         *(element("p", f"Skipped: {method}: {reason}.") for method, reason in skipped.items()),
         element("p", f"Kept: {results['rule']}."),
@@ -95,6 +99,7 @@ _TUNINGS = {"prune": "pruning", "cluster": "weight clustering", "qat": "training
 def tuning_part(models: list[dict[str, Any]]) -> Html:
     """Every fine-tuning that files came from, in the order it was done; or nothing."""
     rows: dict[tuple[str, str], list[object]] = {}
+    ranked = False  # several labels to an image: true of all or of none
     for model in models:
         for key, words in _TUNINGS.items():
             if key not in model:
@@ -108,11 +113,14 @@ def tuning_part(models: list[dict[str, Any]]) -> Html:
                 f"{facts['best_epoch']} of {facts['settings']['epochs']}",
                 f"{facts['val_agreement']:.4f}",
                 f"{facts['val_accuracy_drop']:+.4f}",
+                *([f"{facts['val_auc_drop']:+.4f}"] if "val_auc_drop" in facts else ()),
                 f"{facts['val_worst_f1_drop']:+.4f}",
             ]
+            ranked = "val_auc_drop" in facts
     if not rows:
         return join()
-    columns = ["Fine-tuning", "Of", "Epoch kept", "Agreement", "Drop", "Worst class, F1"]
+    columns = ["Fine-tuning", "Of", "Epoch kept", "Agreement", "Drop"]
+    columns += [*(["AUC drop"] if ranked else ()), "Worst class, F1"]
     return join(
         element("h3", "Fine-tuning"),
         table(columns, list(rows.values()), numeric=range(2, len(columns))),

@@ -29,12 +29,9 @@ _CAPTIONS = {
 
 def gate_part(gate: dict[str, Any]) -> Html:
     """The verdict in a sentence, the tests it rests on, and the classes folded away."""
+    several = "auc_drop" in gate
     rows = [
-        ["Accuracy drop, Tango", _drop(gate["accuracy_drop"])],
-        ["Accuracy drop, paired bootstrap", _drop(gate["accuracy_drop_bootstrap"])],
-        ["Macro-F1 drop, paired bootstrap", _drop(gate["macro_f1_drop"])],
-        ["Right only before / only after conversion", f"{gate['lost']} / {gate['gained']}"],
-        ["McNemar, exact, two-sided", f"p = {gate['mcnemar_p']:.3g}"],
+        *(_tests_of_labels(gate) if several else _tests_of_classes(gate)),
         [
             f"Against a drop of {gate['margin']:g} or more",
             f"p = {gate['non_inferiority_p']:.3g}, upper bound {gate['upper_bound']:.4f}",
@@ -44,6 +41,7 @@ def gate_part(gate: dict[str, Any]) -> Html:
         [
             row["name"],
             row["support"],
+            *([_drop(row["auc_drop"]), _p(row["auc_p_holm"])] if several else ()),
             _drop(row["recall_drop"]),
             _p(row["recall_p_holm"]),
             _drop(row["f1_drop"]),
@@ -52,12 +50,36 @@ def gate_part(gate: dict[str, Any]) -> Html:
         ]
         for row in gate["classes"]
     ]
-    columns = ["Class", "Images", "Recall drop", "p (Holm)", "F1 drop", "p (Holm)", ""]
+    columns = ["Class", "Images", *(("AUC drop", "p (Holm)") if several else ())]
+    columns += ["Recall drop", "p (Holm)", "F1 drop", "p (Holm)", ""]
     return join(
         element("p", badge(gate["sentence"], _VERDICTS[gate["verdict"]])),
         table(["Paired test", "Result"], rows),
-        details("Classes in the gate", table(columns, classes, numeric=(1, 2, 3, 4, 5))),
+        details("Classes in the gate", table(columns, classes, numeric=range(1, len(columns) - 1))),
     )
+
+
+def _tests_of_classes(gate: dict[str, Any]) -> list[list[str]]:
+    return [
+        ["Accuracy drop, Tango", _drop(gate["accuracy_drop"])],
+        ["Accuracy drop, paired bootstrap", _drop(gate["accuracy_drop_bootstrap"])],
+        ["Macro-F1 drop, paired bootstrap", _drop(gate["macro_f1_drop"])],
+        ["Right only before / only after conversion", f"{gate['lost']} / {gate['gained']}"],
+        ["McNemar, exact, two-sided", f"p = {gate['mcnemar_p']:.3g}"],
+    ]
+
+
+def _tests_of_labels(gate: dict[str, Any]) -> list[list[str]]:
+    return [
+        ["Mean AUC drop, DeLong", _drop(gate["auc_drop"])],
+        ["DeLong, one-sided", f"p = {gate['worse_p']:.3g}"],
+        ["Label accuracy drop, paired bootstrap", _drop(gate["accuracy_drop"])],
+        ["Macro-F1 drop, paired bootstrap", _drop(gate["macro_f1_drop"])],
+        [
+            "Decisions right only before / only after conversion",
+            f"{gate['lost']} / {gate['gained']}",
+        ],
+    ]
 
 
 def calibrate_section(

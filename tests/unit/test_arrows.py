@@ -32,6 +32,7 @@ TIERS = (
         "former",
         "sbom",
         "toml_document",
+        "naming",
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
@@ -59,6 +60,7 @@ TIERS = (
         *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
         *("custody", "lock"),
         *("share", "distribution", "optimizers", "stage"),
+        "evaluate_labels",
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
     ("train", "autobatch", "report", "converters", "benchmarks", "bundle", "serve", "quarantine"),
@@ -78,6 +80,7 @@ HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.
 PROGRAMS = (
     "benchmarks.footprint_probe",
+    "benchmarks.mosaics",
     "benchmarks.time_to_accuracy",
     "benchmarks.devices.on_board",
     "benchmarks.quantization_methods",

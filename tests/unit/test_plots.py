@@ -40,8 +40,8 @@ def drops(count):
     return [
         {
             "name": LONG,
-            "reference_f1": 0.97,
-            "converted_f1": 0.95,
+            "reference": 0.97,
+            "converted": 0.95,
             "drop": 0.02,
             "passed": i % 2 == 0,
         }
@@ -105,8 +105,8 @@ FIGURES = {
     "confusion_empty": lambda: plots.confusion_matrix(np.zeros((3, 3), int), list("abc")),
     "bars_2": lambda: plots.per_class_bars(classes(2)),
     "bars_100": lambda: plots.per_class_bars(classes(100)),
-    "drops_2": lambda: plots.f1_drops(drops(2), allowed=0.01),
-    "drops_100": lambda: plots.f1_drops(drops(100)),
+    "drops_2": lambda: plots.score_drops(drops(2), allowed=0.01),
+    "drops_100": lambda: plots.score_drops(drops(100)),
     "histogram": lambda: plots.confidence_histogram([0, 0.5, 1], [3, 9], [0, 0]),
     "reliability": lambda: plots.reliability_diagram(
         [0, 0.5, 1], [0, 4], [0, 0.8], [0, 0.9], caption="ECE"
@@ -138,7 +138,7 @@ def test_of_a_thousand_classes_the_worst_are_drawn():
     bars[700] |= {"name": "weakest", "f1": score(0.1)}
     dropped[700] |= {"name": "weakest", "drop": 0.3}
     tested["classes"][700] |= {"name": "weakest", "f1_drop": lost, "worse": True}
-    figures = plots.per_class_bars(bars), plots.f1_drops(dropped), plots.gate_intervals(tested)
+    figures = plots.per_class_bars(bars), plots.score_drops(dropped), plots.gate_intervals(tested)
     for figure in figures:
         assert figure.get_size_inches()[1] < 32
         axes = figure.axes[-1]

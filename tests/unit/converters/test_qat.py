@@ -17,9 +17,10 @@ from lessons import lesson
 
 from converters.audit import audit
 from converters.fake_quant import RANGE_DECAY, ChannelQuantizer, build_twin, match_layers
-from converters.fine_tuning import make_step, mixed, score
+from converters.fine_tuning import make_step, mixed
 from converters.lowering import calibrate, quantize_int8
 from converters.qat import Rounded, fine_tune
+from converters.scoring import CLASSES
 from converters.tflite import convert
 from converters.verify import VerifyBudget, require, verify
 from edgecell.checkpoint import Checkpoint
@@ -294,6 +295,8 @@ def test_mixed_images_take_their_labels_along():
 
 
 def test_score_punishes_loss_and_pays_no_gain():
+    score = CLASSES.epoch_score
+
     def figures(agreement, drop):
         return {"val_agreement": agreement, "val_accuracy_drop": drop}
 

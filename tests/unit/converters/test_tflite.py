@@ -159,13 +159,12 @@ def classifier(shape, tail):
     ("model", "says"),
     [
         (lambda: _head("linear"), "does not give probabilities"),
-        (lambda: _head("sigmoid"), "several labels at once cannot be converted yet"),
         (lambda: classifier((16, 16, 1), _pooled), "allowed: one RGB image of fixed size"),
         (lambda: classifier((None, None, 3), _pooled), "allowed: one RGB image of fixed size"),
         (lambda: classifier((16, 16, 3), lambda x: x), "allowed: one row of at least 2"),
         (lambda: _head("sigmoid", 1), "allowed: one row of at least 2"),
     ],
-    ids=["logits", "sigmoid", "grey", "any size", "image out", "one unit"],
+    ids=["logits", "grey", "any size", "image out", "one unit"],
 )
 def test_what_is_no_rgb_classifier_is_refused(model, says):
     with pytest.raises(ConvertError, match=says):

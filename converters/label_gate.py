@@ -1,0 +1,154 @@
+"""The statistical gate where an image can have several labels: is each label ranked as well as before?
+
+Decisions at a threshold say little of a rare label, which may never reach it; so the margin is about the
+mean AUC. All tests are paired: both models saw the same images. Verdicts, in this order:
+
+- **worse**: the mean AUC fell by more than ``margin`` and DeLong's one-sided test rejects "no drop" at
+  ``alpha``; or the AUC, the recall or the F1 of a label fell by more than ``label_budget`` and its test
+  rejects at ``alpha`` after Holm's correction over all labels and the three scores.
+- **equivalent**: the one-sided upper bound of the mean AUC's drop is at most ``margin``.
+- **cannot tell**: neither, with the number of images that would tell in 4 of 5 repetitions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.class_tests import ClassTest, compare_class, drop_of, holm
+from converters.judgement import Judgement, NeededFor, verdict_of
+from edgecell.metrics import decide, percentile_interval
+from edgecell.metrics.paired import discordant
+from edgecell.metrics.paired_labels import (
+    AreaDrop,
+    areas,
+    label_drops,
+    mean_drop,
+    paired_label_bootstrap,
+)
+from edgecell.record import Measurement
+
+_ROUNDING = 1e-9  # a drop of exactly the margin is not beyond it
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelGateReport(Judgement):
+    """The verdict on the mean AUC and everything it rests on.
+
+    ``auc_drop`` carries Student's 95 % interval of DeLong's variance; ``accuracy_drop``, of the mean
+    share of right decisions, and the F1 drops carry paired bootstrap intervals. ``lost`` and ``gained``
+    count decisions, of which there are N times the labels.
+    """
+
+    headline = "mean AUC"
+
+    lost: int
+    gained: int
+    auc_drop: Measurement
+    accuracy_drop: Measurement
+    auc_worse: bool
+
+    @property
+    def drop(self) -> Measurement:
+        """Of the mean AUC."""
+        return self.auc_drop
+
+    @property
+    def drop_worse(self) -> bool:
+        """Whether the mean AUC fell significantly and beyond the margin."""
+        return self.auc_worse
+
+
+def judge_labels(
+    labels: NDArray[np.int64],
+    reference: NDArray[np.float32],
+    converted: NDArray[np.float32],
+    label_names: tuple[str, ...],
+    *,
+    margin: float,
+    label_budget: float,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> LabelGateReport:
+    """Compare two models' probabilities on the same images.
+
+    Args:
+        labels: int (N, C), 0 or 1; reference, converted: finite (N, C), 0..1.
+        margin: largest drop of the mean AUC that still counts as equivalent, a fraction above 0.
+        label_budget: largest drop of a label's AUC, recall or F1 that may be significant.
+        seed: of the bootstrap and of permutation tests too large to enumerate.
+
+    Raises:
+        ValueError: no label whose AUC has a spread: two images that have it, two that do not.
+    """
+    n = len(labels)
+    before, after = areas(labels, reference), areas(labels, converted)
+    whole = mean_drop(labels, before, after)
+    if whole is None:
+        raise ValueError("no label has two images with it and two without")
+    said, says = decide(reference), decide(converted)
+    resampled = paired_label_bootstrap(labels, said, says, seed)
+    drops = label_drops(labels, before, after)
+    rows = []
+    for i, name in enumerate(label_names):
+        row = compare_class(
+            labels[:, i],
+            said[:, i].astype(np.int64),
+            says[:, i].astype(np.int64),
+            1,
+            name,
+            resampled["f1"][:, i],
+            seed=seed + i,
+        )
+        rows.append(_with_area(row, drops[i]))
+    classes = holm(rows, alpha, label_budget)
+    lost, gained = discordant(said == labels, says == labels)
+    p_worse, p_inferior = whole.worse_p(), whole.non_inferiority_p(margin)
+    auc_worse = p_worse <= alpha and whole.drop > margin + _ROUNDING
+    verdict = verdict_of(p_inferior <= alpha, auc_worse, classes)
+    needed, needed_for = _needed(whole, n, margin, alpha)
+    open_question = verdict == "cannot tell"
+    return LabelGateReport(
+        verdict=verdict,
+        n=n,
+        margin=margin,
+        alpha=alpha,
+        class_budget=label_budget,
+        lost=lost,
+        gained=gained,
+        auc_drop=drop_of(whole.drop, n, whole.interval()),
+        accuracy_drop=drop_of(
+            (lost - gained) / labels.size, n, percentile_interval(resampled["accuracy"])
+        ),
+        macro_f1_drop=drop_of(
+            _mean_f1_drop(classes), n, percentile_interval(resampled["macro_f1"])
+        ),
+        upper_bound=whole.upper_bound(alpha),
+        non_inferiority_p=p_inferior,
+        worse_p=p_worse,
+        auc_worse=auc_worse,
+        classes=classes,
+        images_needed=needed if open_question else None,
+        needed_for=needed_for if open_question else None,
+    )
+
+
+def _with_area(row: ClassTest, drop: AreaDrop | None) -> ClassTest:
+    if drop is None:
+        reason = "fewer than two images with the label, or without it"
+        return replace(row, auc_drop=Measurement.missing("fraction", reason))
+    measured = drop_of(drop.drop, row.support, drop.interval())
+    return replace(row, auc_drop=measured, auc_p=drop.worse_p())
+
+
+def _mean_f1_drop(classes: tuple[ClassTest, ...]) -> float:
+    """Over all labels; one that no image has counts as 0, as in the resamples."""
+    return float(np.mean([row.f1_drop.value or 0.0 for row in classes]))
+
+
+def _needed(whole: AreaDrop, n: int, margin: float, alpha: float) -> tuple[int | None, NeededFor]:
+    if whole.drop < margin:
+        return whole.images_for_equivalence(n, margin, alpha), "equivalence"
+    return whole.images_for_worse(n, alpha), "a significant drop"

@@ -1,0 +1,202 @@
+"""Several labels to an image: the checks of rankings and decisions, and the gate's."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.class_tests import ClassTest
+from converters.label_gate import LabelGateReport, judge_labels
+from converters.significance import significance
+from converters.verdict import (
+    ROUNDING,
+    Check,
+    ClassRow,
+    Compared,
+    VerifyBudget,
+    apart,
+    differences,
+    fraction,
+)
+from edgecell import metrics
+from edgecell.errors import DataError
+from edgecell.metrics.paired_labels import areas
+from edgecell.record import Measurement
+
+
+def alive(
+    expected: NDArray[np.float32], labels: NDArray[np.int64], class_names: tuple[str, ...]
+) -> tuple[Check, dict[str, Measurement]]:
+    """Does the reference rank better than chance? The check, and its mean AUC.
+
+    ``expected`` (N, C), ``labels`` int (N, C) of 0 and 1.
+
+    Raises:
+        DataError: no label has two images with it and two without.
+    """
+    name, wanted = "reference alive", "above 0.5, chance, with 97.5 % confidence"
+    if not np.isfinite(expected).all():
+        missing = Measurement.missing("fraction", "probabilities not finite")
+        return Check(name, False, "probabilities not finite", wanted), {"reference_auc": missing}
+    found = areas(labels, expected)
+    known = found.known
+    if not known.any():
+        raise DataError(
+            f"none of the {len(class_names)} labels has two images with it and two without, so no AUC can"
+            " be compared; name a split that has some (--split val+test)"
+        )
+    # Chance is a model that does not rank at all: areas and parts of nothing.
+    area = float(found.area[known].mean())
+    error = float(np.sqrt((found.parts[:, known].mean(axis=1) ** 2).sum()))
+    low, high = area - 1.96 * error, area + 1.96 * error
+    decided = int(metrics.decide(expected).any(axis=0).sum())
+    check = Check(
+        name,
+        low > 0.5,
+        f"mean AUC {area:.4f} (95 % {low:.4f} to {high:.4f}, n = {len(labels)}), {decided} of"
+        f" {len(class_names)} labels said of any image",
+        wanted,
+    )
+    return check, {"reference_auc": Measurement(area, "fraction", len(labels), low, high)}
+
+
+def compare(
+    labels: NDArray[np.int64],
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    class_names: tuple[str, ...],
+    budget: VerifyBudget,
+    *,
+    output_scale: float | None,
+) -> Compared:
+    """Everything that is compared; all arrays (N, C).
+
+    A file whose probabilities are not finite is compared no further.
+    """
+    measured = differences(expected, found, output_scale)
+    finite = bool(np.isfinite(found).all())
+    difference = Check(
+        "largest probability difference", None if finite else False, apart(measured), "finite"
+    )
+    if not finite:
+        return Compared((difference,), (), measured, None)
+    gate = judge_labels(
+        labels,
+        expected,
+        found,
+        class_names,
+        margin=budget.margin,
+        label_budget=budget.max_label_auc_drop,
+        alpha=budget.alpha,
+    )
+    rows = _rows(labels, expected, found, gate, budget)
+    measured |= _measure(labels, expected, found, gate)
+    checks = (
+        _agreement(measured["agreement"], budget),
+        difference,
+        _mean_check(gate, budget),
+        _label_check(rows, budget),
+        *significance(
+            gate,
+            budget,
+            allowed=budget.max_auc_drop,
+            class_budget=budget.max_label_auc_drop,
+            counted=f" (n = {gate.n}, {len(class_names)} labels)",
+        ),
+    )
+    return Compared(checks, rows, measured, gate)
+
+
+def _measure(
+    labels: NDArray[np.int64],
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    gate: LabelGateReport,
+) -> dict[str, Measurement]:
+    was, now = metrics.decide(expected), metrics.decide(found)
+    area = metrics.mean_auc(labels, found)
+    assert area is not None  # the reference has one on these labels
+    return {
+        "converted_auc": Measurement(area, "fraction", gate.n),
+        "agreement": fraction(int((was == now).all(axis=1).sum()), gate.n),
+        "decision_agreement": Measurement(float((was == now).mean()), "fraction", gate.n),
+        "auc_drop": Measurement(gate.auc_drop.value, "fraction", gate.n),
+        "accuracy_drop": Measurement(gate.accuracy_drop.value, "fraction", gate.n),
+        "macro_f1_drop": Measurement(gate.macro_f1_drop.value, "fraction", gate.n),
+    }
+
+
+def _agreement(agreement: Measurement, budget: VerifyBudget) -> Check:
+    assert agreement.value is not None  # a plain count
+    wanted = budget.min_agreement
+    return Check(
+        "agreement of all decisions on an image",
+        None if wanted is None else agreement.value >= wanted - ROUNDING,
+        f"{agreement.value:.4f} (95 % {agreement.low:.4f} to {agreement.high:.4f},"
+        f" n = {agreement.n})",
+        "not judged" if wanted is None else f"at least {wanted:g}",
+    )
+
+
+def _mean_check(gate: LabelGateReport, budget: VerifyBudget) -> Check:
+    drop = gate.auc_drop.value or 0.0
+    return Check(
+        "mean AUC drop",
+        drop <= budget.max_auc_drop + ROUNDING,
+        f"{drop:+.4f}",
+        f"at most {budget.max_auc_drop:g}",
+    )
+
+
+def _label_check(rows: tuple[ClassRow, ...], budget: VerifyBudget) -> Check:
+    worst = max(rows, key=lambda row: (row.passed is not None, row.auc_drop or 0.0))
+    return Check(
+        "AUC drop of each label",
+        all(row.passed is not False for row in rows),
+        f"{worst.auc_drop or 0.0:+.4f} ({worst.name})",
+        f"at most {budget.max_label_auc_drop:g}",
+    )
+
+
+def _rows(
+    labels: NDArray[np.int64],
+    expected: NDArray[np.float32],
+    found: NDArray[np.float32],
+    gate: LabelGateReport,
+    budget: VerifyBudget,
+) -> tuple[ClassRow, ...]:
+    before, after = (metrics.label_aucs(labels, each) for each in (expected, found))
+    was, now = metrics.decide(expected), metrics.decide(found)
+    rows = []
+    for i, test in enumerate(gate.classes):
+        has = labels[:, i] == 1
+        f1, recall = ([score(has, said[:, i]) for said in (was, now)] for score in (_f1, _recall))
+        areas_, drop = (before[i], after[i]), _drop(test)
+        rows.append(
+            ClassRow(
+                test.name,
+                test.support,
+                f1[0],
+                f1[1],
+                f1[0] - f1[1],
+                recall[0],
+                recall[1],
+                None if drop is None else drop <= budget.max_label_auc_drop + ROUNDING,
+                *areas_,
+                drop,
+            )
+        )
+    return tuple(rows)
+
+
+def _drop(test: ClassTest) -> float | None:
+    return None if test.auc_drop is None else test.auc_drop.value
+
+
+def _f1(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    below = int(has.sum() + said.sum())
+    return 2 * int((has & said).sum()) / below if below else 0.0
+
+
+def _recall(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    return int((has & said).sum()) / max(int(has.sum()), 1)
