@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from benchmarks import report
 from benchmarks.agreement import agreement, same_answers
 from benchmarks.devices.host import Host
-from benchmarks.devices.interface import Answer, Device
+from benchmarks.devices.interface import Device
 from benchmarks.devices.session import Job, Say, threads_text
 from benchmarks.footprint import file_sizes
 from benchmarks.host import background_warnings, load_warnings
 from benchmarks.options import BenchOptions
 from benchmarks.precision import precision_of
-from benchmarks.quality import unknown
+from benchmarks.quality import check_form, quality_of
 from edgecell import graph, metrics, plots
 from edgecell.errors import ConfigError, DataError
-from edgecell.evaluate import evaluate
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.runtime import TFLitePredictor, check_images
@@ -103,7 +102,8 @@ def bench(
 
     Raises:
         ConfigError: no model, or one given twice; a device that is not there. ArtifactError: not a
-        classifier's .tflite. DataError: images, labels and names do not fit.
+        classifier's .tflite. DataError: images, labels and names do not fit, or a model that answers with one
+        class where an image can have several labels.
     """
     options, device = options or BenchOptions(), device or Host()
     several = labels.ndim == 2 and labels.shape[1] > 1
@@ -113,6 +113,7 @@ def bench(
     precisions = [precision_of(p.file, name) for p, name in zip(predictors, names, strict=True)]
     jobs = []
     for name, path, predictor in zip(names, models, predictors, strict=True):
+        check_form(predictor.file, name, several=several)
         jobs.append(Job(name, path, images_of(predictor.image_size)))
         check_images(jobs[-1].images, predictor.image_size, name)
         if len(class_names) != predictor.class_count:  # now, not after the timing
@@ -134,7 +135,9 @@ def bench(
                 "precision": precisions[i],
                 "image_size": list(predictor.image_size),
                 "operators": _operators(predictor.file),
-                "quality": _quality(predictor, answer, labels, class_names, options, ordinal),
+                "quality": quality_of(
+                    predictor, answer.raw, labels, class_names, options, ordinal=ordinal
+                ),
                 "agreement": agreement(
                     predictor, job.images, answer.raw, device.kind, several=several
                 ),
@@ -165,28 +168,6 @@ def bench(
         warnings,
         measured.background,
         measured.notes,
-    )
-
-
-def _quality(
-    predictor: TFLitePredictor,
-    answer: Answer,
-    labels: NDArray[np.int64],
-    class_names: Sequence[str],
-    options: BenchOptions,
-    ordinal: bool,
-) -> dict[str, Any]:
-    """Quality of what the device itself answered, or the reason why that is not known."""
-    if isinstance(answer.raw, str):
-        return unknown(labels, class_names, answer.raw, ordinal=ordinal)
-    probabilities = predictor.probabilities(answer.raw)
-    return evaluate(
-        probabilities,
-        labels,
-        class_names,
-        ordinal=ordinal,
-        resamples=options.resamples,
-        seed=options.seed,
     )
 
 

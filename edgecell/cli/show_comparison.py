@@ -72,7 +72,9 @@ def _remarks(pairs: list[dict[str, Any]]) -> dict[str, list[str]]:
     for pair in pairs:
         for title, key in (("accuracy", "accuracy_drop"), ("× time", "latency_ratio")):
             if "reason" in pair[key]:
-                found.setdefault(f"no {title}, {pair[key]['reason']}", []).append(pair["model"])
+                reason = pair[key]["reason"]
+                said = reason if reason.startswith("no ") else f"no {title}, {reason}"
+                found.setdefault(said, []).append(pair["model"])
         if pair["latency_how"]:
             found.setdefault(f"× time {pair['latency_how']}", []).append(pair["model"])
     return found

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgecell.report.bench_quality import per_class, quality_cells, short, stacked
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -16,9 +16,7 @@ from edgecell.report.elements import (
     details,
     element,
     facts,
-    is_measurement,
     join,
-    long_table,
     measurement,
     section,
     table,
@@ -144,7 +142,7 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
                 *quality_cells(model["quality"]).values(),
                 measurement(model["footprint"]["size"]),
                 *(
-                    _stacked(timing["p50"])
+                    stacked(timing["p50"])
                     if "reason" in timing["p50"]
                     else join(
                         measurement(timing["p50"], count=False).split(" [")[0],
@@ -152,30 +150,11 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
                     )
                     for timing in model["latency"]
                 ),
-                _short(model["latency"][0]["ratio"], 2),
-                _short(model["footprint"]["memory"]["over_baseline"]),
+                short(model["latency"][0]["ratio"], 2),
+                short(model["footprint"]["memory"]["over_baseline"]),
             ]
         )
     return table(columns, rows, numeric=range(1, len(columns)))
-
-
-def quality_cells(quality: Mapping[str, Any]) -> dict[str, Html]:
-    """What a table shows of a quality, title → cell; the primary figure first."""
-    worst = quality["worst_class"]
-    if task_of_record(dict(quality)).multi_label:
-        return {
-            "Mean AUC": _stacked(quality["auc"]),
-            "Label accuracy": _stacked(quality["accuracy"]),
-            "Macro F1": _stacked(quality["macro_f1"]),
-            "Weakest label, AUC": join(_short(worst["auc"], 3), element("small", worst["name"])),
-        }
-    kappa = {"Kappa": _stacked(quality["kappa"])} if "kappa" in quality else {}
-    return {
-        "Accuracy": _stacked(quality["accuracy"]),
-        **kappa,
-        "Macro F1": _stacked(quality["macro_f1"]),
-        "Weakest class": join(_short(worst["f1"], 3), element("small", worst["name"])),
-    }
 
 
 def agreement(models: list[dict[str, Any]]) -> Html:
@@ -190,7 +169,7 @@ def agreement(models: list[dict[str, Any]]) -> Html:
     rows = [
         [
             model["name"],
-            *(_short(model["agreement"][key]) for key in (first, "equal_outputs")),
+            *(short(model["agreement"][key]) for key in (first, "equal_outputs")),
             _difference(model["agreement"]["largest_difference"]),
         ]
         for model in models
@@ -225,52 +204,6 @@ def _verdict(passed: bool | None) -> Html:
     return badge({True: "verified", False: "refused", None: "not verified"}[passed], passed)
 
 
-def per_class(models: list[dict[str, Any]]) -> Html:
-    """F1 of each class by model; where several labels can hold for an image, their AUC before it."""
-    if not task_of_record(models[0]["quality"]).multi_label:
-        return join(element("h3", "F1 per class"), _by_class(models, "f1", "Class"))
-    return join(
-        element("h3", "AUC per label"),
-        _by_class(models, "auc", "Label"),
-        element("h3", "F1 per label, said above 0.5"),
-        _by_class(models, "f1", "Label"),
-    )
-
-
-def _by_class(models: list[dict[str, Any]], key: str, kind: str) -> Html:
-    lowest = [
-        min((_score(row, key) for row in m["quality"]["classes"]), default=1.0) for m in models
-    ]
-    rows = []
-    for i, entry in enumerate(models[0]["quality"]["classes"]):
-        cells: list[object] = [entry["name"], entry["support"]]
-        for model, low in zip(models, lowest, strict=True):
-            row = model["quality"]["classes"][i]
-            shown = _stacked(row[key])
-            weakest = _score(row, key) == low < 2
-            cells.append(element("span", shown, cls="low") if weakest else shown)
-        rows.append(cells)
-    columns = [kind, "Images", *_short_names(models)]
-    each = zip(*(model["quality"]["classes"] for model in models), strict=True)
-    urgency = [min(_score(row, key) for row in entries) for entries in each]
-    return long_table(columns, rows, urgency, numeric=range(1, len(columns)))
-
-
-def _short_names(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Precisions; where two files share one, names without what all names begin with."""
-    precisions = [model["precision"] for model in models]
-    if len(set(precisions)) == len(precisions):
-        return precisions
-    names = [model["name"] for model in models]
-    shared = os.path.commonprefix(names).rfind("-") + 1
-    return [name[shared:] for name in names]
-
-
-def _score(row: dict[str, Any], key: str) -> float:
-    """A class without images, or a device without answers, is nobody's lowest."""
-    return row[key]["value"] if row["support"] and "value" in row[key] else 2.0
-
-
 def more(models: list[dict[str, Any]]) -> Html:
     """Opening times, spread and memory of each model, as two tables."""
     rows = []
@@ -282,7 +215,7 @@ def more(models: list[dict[str, Any]]) -> Html:
                     model["name"],
                     timing["threads"],
                     *spread,
-                    _short(timing["drift"], 3),
+                    short(timing["drift"], 3),
                     f"{timing['n']:,}",
                 ]
             )
@@ -291,8 +224,8 @@ def more(models: list[dict[str, Any]]) -> Html:
     memory = [
         [
             model["name"],
-            _short(model["footprint"]["deflated"]),
-            *(_short(model["footprint"]["memory"][key]) for key in ("baseline", "one", "ten")),
+            short(model["footprint"]["deflated"]),
+            *(short(model["footprint"]["memory"][key]) for key in ("baseline", "one", "ten")),
         ]
         for model in models
     ]
@@ -304,22 +237,6 @@ def more(models: list[dict[str, Any]]) -> Html:
         "Peak after 10 runs",
     ]
     return join(opening, table(titles, memory, numeric=range(1, len(titles))))
-
-
-def _stacked(data: dict[str, Any]) -> Html:
-    """Value above its interval, so that columns stay narrow."""
-    if "value" not in data:
-        return join("–", element("small", data["reason"]))
-    interval = f"{data['low']:.3f}–{data['high']:.3f}" if "low" in data else ""
-    return join(f"{data['value']:.3f}", element("small", interval))
-
-
-def _short(data: dict[str, Any], digits: int | None = None) -> str:
-    if not is_measurement(data):
-        raise ValueError(f"{data!r} is not a measurement")
-    if "value" not in data:
-        return "–"
-    return measurement(data, count=False) if digits is None else f"{data['value']:.{digits}f}"
 
 
 def _ms(data: dict[str, Any]) -> str:
