@@ -12,7 +12,9 @@ Record = Mapping[str, Any]
 
 _WORDS = {
     "auc": "AUC",
+    "auc_drop": "mean AUC drop",
     "brier": "Brier score",
+    "converted_auc": "converted mean AUC",
     "ece": "ECE",
     "f1": "F1",
     "kappa": "quadratic kappa",
@@ -20,6 +22,7 @@ _WORDS = {
     "macro_auc": "macro-AUC",
     "macro_f1": "macro-F1",
     "macro_f1_drop": "macro-F1 drop",
+    "reference_auc": "reference mean AUC",
     "weighted_f1": "weighted F1",
 }
 
