@@ -18,10 +18,19 @@ from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
 from edgecell.metrics.paired import discordant, paired_bootstrap, tango_interval
 from edgecell.predictions import read_answers
 from edgecell.record import Measurement
+from edgecell.tasks import task_of_record
 
 SCHEMA = "edgecell/comparison"
 SCHEMA_VERSION = 1
 ALPHA = 0.05
+_OF_LABELS = (
+    "Brackets are 95 % intervals by bootstrap over images, of each model by itself: two that overlap may "
+    "still differ, for the images are the same."
+)
+SEVERAL = (
+    "no test in pairs where an image can have several labels: compare mean AUC and its interval in each"
+    " model's row"
+)
 NOTES = (
     "Drops are those against the baseline: positive is worse. Brackets are 95 % intervals; accuracy: Tango's "
     "score interval for matched pairs, macro-F1: paired bootstrap over images.",
@@ -68,8 +77,12 @@ def compare(sources: Sequence[Source], baseline: str | None = None) -> dict[str,
         "models": [e.model | {"label": e.label, "source": e.source.label} for e in entries],
         "pairs": pairs,
         "warnings": _warnings(sources, entries),
-        "notes": list(NOTES),
+        "notes": [_OF_LABELS, *NOTES[2:]] if _all_several(entries) else list(NOTES),
     }
+
+
+def _all_several(entries: Sequence[Entry]) -> bool:
+    return all(task_of_record(entry.model["quality"]).multi_label for entry in entries)
 
 
 def _entries(sources: Sequence[Source]) -> list[Entry]:
@@ -146,6 +159,9 @@ def same_answers(
         ArtifactError: answers that cannot be read.
     """
     told = [each["quality"].get("answers") for each in (base, other)]
+    several = [task_of_record(each["quality"]).multi_label for each in (base, other)]
+    if any(several):
+        return SEVERAL if all(several) else "only one of the two can say several labels of an image"
     if None in told:
         return "the answers to single images were not kept; bench again with this edgecell"
     if base.get("images") is None or base.get("images") != other.get("images"):

@@ -27,6 +27,7 @@ from edgecell.errors import ArtifactError, ConfigError, DataError, EdgecellError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import RunDir, atomic_write_json
 from edgecell.runtime import KerasPredictor
+from edgecell.tasks import task_of_record
 
 SCHEMA, SCHEMA_VERSION = "edgecell/quantization-methods", 1
 _SLIM = {"pruned0.5": ["--prune", "0.5"], "clustered16": ["--cluster", "16"]}
@@ -73,6 +74,20 @@ def make(run: RunDir, wanted: Sequence[str], flags: Sequence[str]) -> list[str]:
         if done.returncode:
             sys.exit(f"making {method} failed with exit code {done.returncode}")
     return missing
+
+
+def _refuse_several_labels(run: RunDir) -> None:
+    """Before anything is made: the table counts images whose one class is found.
+
+    Raises:
+        ConfigError: the run was trained on several labels to an image.
+    """
+    if task_of_record(run.read_record("train")["results"]["data"]).multi_label:
+        raise ConfigError(
+            f"{run.name} was trained on several labels to an image, and this table is of one class to an"
+            " image; allowed: runs of one label. 'edgecell bench' compares the files that 'edgecell"
+            " quantize' made"
+        )
 
 
 def _images(run: RunDir, split: str, size: tuple[int, int]) -> tuple[Any, NDArray[np.uint8], Any]:
@@ -150,6 +165,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if flags and not arguments.make:
             raise ConfigError(f"unknown: {' '.join(flags)}; flags of quantize go with --make")
         run = RunDir.open(arguments.run)
+        _refuse_several_labels(run)
         if arguments.make:
             cannot = [method for method in wanted if method not in METHODS]
             if cannot:

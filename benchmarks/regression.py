@@ -11,6 +11,8 @@ from benchmarks.comparison import paired
 from benchmarks.sources import Source
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.metrics.paired import worse_p
+from edgecell.record import Measurement
+from edgecell.tasks import task_of_record
 
 SIGNIFICANCE = 0.01
 """A fall of accuracy on the same images with this p or less is a regression, whatever the limit."""
@@ -20,7 +22,8 @@ SIGNIFICANCE = 0.01
 class Limits:
     """How much worse is still allowed, as fractions.
 
-    ``accuracy`` is of the accuracy and of macro-F1, in points: 0.05 allows 0.97 to become 0.92.
+    ``accuracy`` is of the accuracy and of macro-F1, in points: 0.05 allows 0.97 to become 0.92; where an
+    image can have several labels, of mean AUC, label accuracy and macro-F1.
     ``bytes`` and ``latency`` are relative: 0.05 allows 100 to become 105.
     """
 
@@ -65,7 +68,7 @@ def check_images(before: Source, name: str, images: str) -> None:
         ArtifactError: it does not say which images it saw. DataError: it saw others.
     """
     seen = {model.get("images") for model in before.models}
-    if None in seen or any("answers" not in model["quality"] for model in before.models):
+    if None in seen or not all(_tells_answers(model["quality"]) for model in before.models):
         raise ArtifactError(
             f"{name} does not say which images it saw and how each was answered;"
             " make it anew with this edgecell's bench"
@@ -75,6 +78,11 @@ def check_images(before: Source, name: str, images: str) -> None:
             f"{name} was measured on other images than these, so accuracies cannot be compared;"
             " bench with its data set (--data), or make it anew on this one"
         )
+
+
+def _tells_answers(quality: Mapping[str, Any]) -> bool:
+    """Whether what is needed to judge is there; of several labels the figures themselves are judged."""
+    return "answers" in quality or task_of_record(dict(quality)).multi_label
 
 
 def judge(now: Source, before: Source, limits: Limits) -> dict[str, Any]:
@@ -95,7 +103,7 @@ def judge(now: Source, before: Source, limits: Limits) -> dict[str, Any]:
         findings += [
             {"model": model["name"], "against": other["name"], **finding}
             for finding in (
-                *_accuracy(model, other, limits.accuracy),
+                *_quality(model, other, limits.accuracy),
                 _bytes(model, other, limits.bytes),
                 _latency(model, now, other, before, limits.latency),
             )
@@ -124,6 +132,36 @@ def _counterpart(model: Mapping[str, Any], before: Source) -> dict[str, Any] | N
         if len(found) == 1:
             return found[0]
     return None
+
+
+def _quality(
+    model: dict[str, Any], other: dict[str, Any], limit: float
+) -> tuple[dict[str, Any], ...]:
+    several = [task_of_record(each["quality"]).multi_label for each in (model, other)]
+    return (_labels if all(several) else _accuracy)(model, other, limit)
+
+
+def _labels(
+    model: dict[str, Any], other: dict[str, Any], limit: float
+) -> tuple[dict[str, Any], ...]:
+    """Figures of several labels against their limit: on the same images the fall itself is exact."""
+    findings = []
+    for key, name in (
+        ("auc", "mean AUC"),
+        ("accuracy", "label accuracy"),
+        ("macro_f1", "macro-F1"),
+    ):
+        now, before = (each["quality"][key] for each in (model, other))
+        lacking = [each["reason"] for each in (now, before) if "reason" in each]
+        if lacking:
+            findings.append(_finding(name, "not judged", limit, lacking[0]))
+            continue
+        drop = Measurement(before["value"] - now["value"], "fraction", now["n"])
+        said = f"drop {drop.value:+.4f}, allowed {limit:.1%}; by the limit alone, without a paired test"
+        worse = before["value"] - now["value"] > limit
+        verdict = "regressed" if worse else "ok"
+        findings.append(_finding(name, verdict, limit, said, drop.to_json()))
+    return tuple(findings)
 
 
 def _accuracy(

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from benchmarks.agreement import same_answers
 from edgecell.plots import Point
+from edgecell.tasks import Task, task_of_record
 
 _TURNS = (
     "The files take turns in short rounds; × float32 is the median over the rounds of the ratio of the two "
     "medians in it, so that a slow phase of the machine cancels."
 )
+_BRACKETS_OF_LABELS = (
+    "Brackets are 95 % intervals. AUC, label accuracy and F1: bootstrap over images. Times: order statistics. "
+    "Several labels can hold for an image: mean AUC is the mean over labels, label accuracy the mean share of "
+    "right decisions, a label being said above 0.5. Worst label: the lowest AUC."
+)
+_KAPPA = "Kappa: agreement of grades with quadratic weights, interval by bootstrap over images."
 _BRACKETS = (
     "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics. "
     "Worst class: the lowest F1 of a class that has images."
@@ -22,18 +30,16 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
     counts = _thread_counts(data)
     table = []
     for model in data["models"]:
-        quality, footprint = model["quality"], model["footprint"]
-        worst = quality["worst_class"]
+        footprint = model["footprint"]
         row = {
             "model": model["name"],
             "precision": model["precision"],
-            "accuracy": with_interval(quality["accuracy"]),
-            "macro-F1": with_interval(quality["macro_f1"]),
-            "worst class F1": f"{number(worst['f1'], 3)} {worst['name']}".strip(),
+            **quality_cells(model["quality"]),
             "size kB": number(footprint["size"], 1, 1e-3),
         }
         if not _is_host(data):
-            row["top-1 as host"] = with_interval(model["agreement"]["top1"])
+            title = "top-1 as host" if "top1" in model["agreement"] else "decisions as host"
+            row[title] = with_interval(same_answers(model["agreement"]))
         for position, timing in enumerate(model["latency"]):
             if position == 0:
                 spread = " / ".join(milliseconds(timing[key]) for key in ("p50", "p90", "p99"))
@@ -48,6 +54,25 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
         row[title] = number(footprint["memory"]["over_baseline"], 1, scale)
         table.append(row)
     return table
+
+
+def quality_cells(quality: dict[str, Any]) -> dict[str, str]:
+    """The figures of a quality that a table shows, column title → text; the primary one first."""
+    worst = quality["worst_class"]
+    if task_of_record(quality).multi_label:
+        return {
+            "mean AUC": with_interval(quality["auc"]),
+            "label accuracy": with_interval(quality["accuracy"]),
+            "macro-F1": with_interval(quality["macro_f1"]),
+            "worst label AUC": f"{number(worst['auc'], 3)} {worst['name']}".strip(),
+        }
+    kappa = {"kappa": with_interval(quality["kappa"])} if "kappa" in quality else {}
+    return {
+        "accuracy": with_interval(quality["accuracy"]),
+        **kappa,
+        "macro-F1": with_interval(quality["macro_f1"]),
+        "worst class F1": f"{number(worst['f1'], 3)} {worst['name']}".strip(),
+    }
 
 
 def details(data: dict[str, Any]) -> list[dict[str, str]]:
@@ -122,7 +147,14 @@ def machine_line(data: dict[str, Any]) -> str:
 def notes(data: dict[str, Any]) -> list[str]:
     """How the figures in the tables came about."""
     ratios = [timing["ratio"] for model in data["models"] for timing in model["latency"]]
-    return [_TURNS, _BRACKETS] if any("value" in ratio for ratio in ratios) else [_BRACKETS]
+    turns = [_TURNS] if any("value" in ratio for ratio in ratios) else []
+    kappa = [_KAPPA] if any("kappa" in model["quality"] for model in data["models"]) else []
+    return [*turns, _BRACKETS_OF_LABELS if task_of(data).multi_label else _BRACKETS, *kappa]
+
+
+def task_of(data: dict[str, Any]) -> Task:
+    """What the models of a bench are asked; all are given the same labels."""
+    return task_of_record(data["models"][0]["quality"])
 
 
 def reasons(data: dict[str, Any]) -> list[str]:
@@ -143,9 +175,10 @@ def reasons(data: dict[str, Any]) -> list[str]:
 
 def _figures(data: dict[str, Any], model: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """What the tables show of a model, by its name there."""
-    yield "accuracy", model["quality"]["accuracy"]
+    task = task_of_record(model["quality"])
+    yield task.metric_name, model["quality"][task.metric]
     if not _is_host(data):
-        yield "agreement", model["agreement"]["top1"]
+        yield "agreement", same_answers(model["agreement"])
     for timing in model["latency"]:
         for key in ("p50", "p90", "p99", "first", "load"):
             yield key, timing[key]
@@ -195,14 +228,14 @@ def with_interval(measurement: dict[str, Any], digits: int = 3) -> str:
 
 
 def size_points(data: dict[str, Any]) -> list[Point]:
-    """File size in kB against accuracy."""
+    """File size in kB against the primary figure."""
     return [
         _point(model, model["footprint"]["size"]["value"] / 1000, None) for model in _known(data)
     ]
 
 
 def latency_points(data: dict[str, Any]) -> list[Point]:
-    """p50 in ms of the first thread count against accuracy."""
+    """p50 in ms of the first thread count against the primary figure."""
     found = []
     for model in _known(data):
         p50 = model["latency"][0]["p50"]
@@ -212,14 +245,19 @@ def latency_points(data: dict[str, Any]) -> list[Point]:
 
 
 def _known(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """The models whose accuracy is known."""
-    return [model for model in data["models"] if "value" in model["quality"]["accuracy"]]
+    """The models whose primary figure is known."""
+    return [model for model in data["models"] if "value" in _primary(model)]
+
+
+def _primary(model: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = model["quality"][task_of_record(model["quality"]).metric]
+    return found
 
 
 def _point(model: dict[str, Any], x: float, x_interval: tuple[float, float] | None) -> Point:
-    accuracy = model["quality"]["accuracy"]
+    quality = _primary(model)
     return Point(
-        model["name"], x, accuracy["value"], model["precision"], x_interval, _interval(accuracy)
+        model["name"], x, quality["value"], model["precision"], x_interval, _interval(quality)
     )
 
 

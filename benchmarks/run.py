@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import report
-from benchmarks.agreement import agreement
+from benchmarks.agreement import agreement, same_answers
 from benchmarks.devices.host import Host
-from benchmarks.devices.interface import Answer, Device
+from benchmarks.devices.interface import Device
 from benchmarks.devices.session import Job, Say, threads_text
 from benchmarks.footprint import file_sizes
 from benchmarks.host import background_warnings, load_warnings
 from benchmarks.options import BenchOptions
 from benchmarks.precision import precision_of
-from benchmarks.quality import unknown
+from benchmarks.quality import check_form, quality_of
 from edgecell import graph, metrics, plots
 from edgecell.errors import ConfigError, DataError
-from edgecell.evaluate import evaluate
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.runtime import TFLitePredictor, check_images
@@ -87,6 +86,8 @@ def bench(
     options: BenchOptions | None = None,
     progress: Say | None = None,
     device: Device | None = None,
+    *,
+    ordinal: bool = False,
 ) -> BenchResult:
     """Measure quality, footprint and latency of `.tflite` files on the same images.
 
@@ -94,21 +95,25 @@ def bench(
         models: at least one file.
         images: uint8 (N, H, W, 3), or a function that makes them for an image size (H, W): needed
             where the models differ in size.
-        labels: (N,).
+        labels: (N,), or (N, C) of 0 and 1 where an image can have several labels.
         progress: gets a line of text and the finished share 0..1.
         device: where the files run; this host if None. Quality is that of the device's own outputs.
+        ordinal: the classes are grades of one scale: quality has a kappa.
 
     Raises:
         ConfigError: no model, or one given twice; a device that is not there. ArtifactError: not a
-        classifier's .tflite. DataError: images, labels and names do not fit.
+        classifier's .tflite. DataError: images, labels and names do not fit, or a model that answers with one
+        class where an image can have several labels.
     """
     options, device = options or BenchOptions(), device or Host()
+    several = labels.ndim == 2 and labels.shape[1] > 1
     names = _labels(models)
     images_of = cache(images) if callable(images) else lambda size: images
     predictors = [TFLitePredictor.open(path, threads=1, xnnpack=options.xnnpack) for path in models]
     precisions = [precision_of(p.file, name) for p, name in zip(predictors, names, strict=True)]
     jobs = []
     for name, path, predictor in zip(names, models, predictors, strict=True):
+        check_form(predictor.file, name, several=several)
         jobs.append(Job(name, path, images_of(predictor.image_size)))
         check_images(jobs[-1].images, predictor.image_size, name)
         if len(class_names) != predictor.class_count:  # now, not after the timing
@@ -130,8 +135,12 @@ def bench(
                 "precision": precisions[i],
                 "image_size": list(predictor.image_size),
                 "operators": _operators(predictor.file),
-                "quality": _quality(predictor, answer, labels, class_names, options),
-                "agreement": agreement(predictor, job.images, answer.raw, device.kind),
+                "quality": quality_of(
+                    predictor, answer.raw, labels, class_names, options, ordinal=ordinal
+                ),
+                "agreement": agreement(
+                    predictor, job.images, answer.raw, device.kind, several=several
+                ),
                 "footprint": file_sizes(job.path) | {"memory": answer.memory},
                 "latency": answer.latency,
                 "throughput": answer.throughput,
@@ -159,22 +168,6 @@ def bench(
         warnings,
         measured.background,
         measured.notes,
-    )
-
-
-def _quality(
-    predictor: TFLitePredictor,
-    answer: Answer,
-    labels: NDArray[np.int64],
-    class_names: Sequence[str],
-    options: BenchOptions,
-) -> dict[str, Any]:
-    """Quality of what the device itself answered, or the reason why that is not known."""
-    if isinstance(answer.raw, str):
-        return unknown(labels, class_names, answer.raw)
-    probabilities = predictor.probabilities(answer.raw)
-    return evaluate(
-        probabilities, labels, class_names, resamples=options.resamples, seed=options.seed
     )
 
 
@@ -206,18 +199,20 @@ def write_artefacts(stage_dir: Path, result: BenchResult) -> list[Path]:
     """
     data = result.to_json()
     where = "this host" if result.device["kind"] == "host" else result.device["name"]
+    task = report.task_of(data)
+    figure = task.metric_name
     drawn = {
-        "size_accuracy.png": (
+        f"size_{task.metric}.png": (
             *(report.size_points(data), "file size (kB)"),
-            "Size against accuracy (95 % intervals)",
+            f"Size against {figure} (95 % intervals)",
         ),
-        "latency_accuracy.png": (
+        f"latency_{task.metric}.png": (
             *(report.latency_points(data), f"p50 at 1 thread on {where} (ms)"),
-            "Latency against accuracy (95 % intervals)",
+            f"Latency against {figure} (95 % intervals)",
         ),
     }
     written = [
-        plots.save(plots.tradeoff(points, x=x, y="accuracy", title=title), stage_dir / name)
+        plots.save(plots.tradeoff(points, x=x, y=figure, title=title), stage_dir / name)
         for name, (points, x, title) in drawn.items()
         if points
     ]
@@ -265,14 +260,15 @@ def _agreement_warnings(entries: list[dict[str, Any]]) -> list[str]:
     """
     found = []
     for entry in entries:
-        largest, top1 = entry["agreement"]["largest_difference"], entry["agreement"]["top1"]
+        largest, alike = entry["agreement"]["largest_difference"], same_answers(entry["agreement"])
         apart = largest["unit"] == "quanta" and largest.get("value", 0) > 1
-        if apart or top1.get("value", 1) < 1:
+        if apart or alike.get("value", 1) < 1:
+            what = "another first class" if "top1" in entry["agreement"] else "another decision"
             unit = "" if largest["unit"] == "1" else " quanta"
             found.append(
                 f"{entry['name']} answers otherwise than on this host: outputs up to"
-                f" {largest['value']:.3g}{unit} apart, another first class in"
-                f" {round((1 - top1['value']) * top1['n'])} of {top1['n']} images"
+                f" {largest['value']:.3g}{unit} apart, {what} in"
+                f" {round((1 - alike['value']) * alike['n'])} of {alike['n']} images"
             )
     return found
 

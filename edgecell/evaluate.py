@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgecell import metrics, plots
 from edgecell.errors import DataError
-from edgecell.evaluate_labels import evaluate_labels
+from edgecell.evaluate_labels import evaluate_labels, label_figures
 from edgecell.naming import listed
 from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text
+from edgecell.tasks import ORDINAL, task_of_record
 
 SCHEMA = "edgecell/evaluation"
 SCHEMA_VERSION = 1
@@ -37,7 +39,7 @@ def evaluate(
         probabilities: (N, C), 0..1.
         labels: int (N,) or (N, 1), 0..C-1; where an image can have several labels (N, C) of 0 and 1,
             for which :func:`edgecell.evaluate_labels.evaluate_labels` answers.
-        ordinal: the classes are grades of one scale: adds "kappa", with quadratic weights.
+        ordinal: the classes are grades of one scale: adds "task" and "kappa", with quadratic weights.
         class_names: C names.
         resamples, seed: of the bootstrap.
 
@@ -70,9 +72,11 @@ def evaluate(
 
     area = metrics.auc(labels, probabilities)
     grades = {"kappa": _kappa(confusion, n, resamples, seed)} if ordinal else {}
+    asked = {"task": ORDINAL} if ordinal else {}
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
+        **asked,
         "n": n,
         "class_names": list(class_names),
         "accuracy": _measured(
@@ -139,23 +143,13 @@ def write_artefacts(
     Raises:
         ArtifactError: the folder cannot be written.
     """
-    names = evaluation["class_names"]
-    confusion = np.array(evaluation["confusion"])
-    reliability, histogram = evaluation["reliability"], evaluation["confidence_histogram"]
-    figures = {
-        "confusion.png": plots.confusion_matrix(confusion, names),
-        "confusion_normalized.png": plots.confusion_matrix(
-            metrics.normalize_rows(confusion), names, normalized=True
-        ),
-        "classes.png": plots.per_class_bars(evaluation["classes"]),
-        "confidence.png": plots.confidence_histogram(**histogram),
-        "reliability.png": plots.reliability_diagram(
-            **reliability, caption=f"ECE {evaluation['ece']['value']:.3f} (n={evaluation['n']})"
-        ),
-    }
+    several = task_of_record(evaluation).multi_label
+    figures = label_figures(evaluation) if several else _class_figures(evaluation)
     if images is not None and "examples" in evaluation:
         figures["mistakes.png"] = plots.confident_mistakes(images, evaluation["examples"])
-        figures["examples.png"] = plots.examples_by_class(images, evaluation["examples"])
+        figures["examples.png"] = plots.examples_by_class(
+            images, evaluation["examples"], of="label" if several else "class"
+        )
     written = [plots.save(figure, stage_dir / name) for name, figure in figures.items()]
     texts = {"predictions.csv": predictions.to_csv(), "predictions.json": predictions.to_json()}
     for name, text in texts.items():
@@ -163,6 +157,23 @@ def write_artefacts(
     report = stage_dir / "evaluation.json"
     atomic_write_json(report, evaluation)
     return [report, *(stage_dir / name for name in texts), *written]
+
+
+def _class_figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
+    names = evaluation["class_names"]
+    confusion = np.array(evaluation["confusion"])
+    return {
+        "confusion.png": plots.confusion_matrix(confusion, names),
+        "confusion_normalized.png": plots.confusion_matrix(
+            metrics.normalize_rows(confusion), names, normalized=True
+        ),
+        "classes.png": plots.per_class_bars(evaluation["classes"]),
+        "confidence.png": plots.confidence_histogram(**evaluation["confidence_histogram"]),
+        "reliability.png": plots.reliability_diagram(
+            **evaluation["reliability"],
+            caption=f"ECE {evaluation['ece']['value']:.3f} (n={evaluation['n']})",
+        ),
+    }
 
 
 def _measured(value: float, unit: str, n: int, interval: metrics.Interval | None) -> dict[str, Any]:

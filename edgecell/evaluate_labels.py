@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edgecell import metrics
+from edgecell import metrics, plots
 from edgecell.errors import DataError
 from edgecell.naming import listed
 from edgecell.record import Measurement
@@ -84,11 +85,30 @@ def evaluate_labels(
         "method": {
             "level": 0.95,
             "proportions": "Wilson score interval",
-            "others": f"percentile bootstrap over images, {fewer} resamples, seed {seed}",
+            "others": f"percentile bootstrap over images, {fewer} resamples, seed {seed};"
+            " average precision moved to its value, for resampling raises it",
             "ece_bins": metrics.ECE_BINS,
             "threshold": metrics.THRESHOLD,
         },
         "notes": _notes(classes, n),
+    }
+
+
+def label_figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
+    """The figures of an evaluation of several labels by the names of their files."""
+    n, classes = evaluation["n"], evaluation["classes"]
+    decisions = f"{n * len(classes):,} decisions on {n:,} images"
+    return {
+        "auc.png": plots.label_aucs(classes, evaluation["auc"], n),
+        "labels.png": plots.label_decisions(classes),
+        "confidence.png": plots.confidence_histogram(
+            **evaluation["confidence_histogram"], of="decision"
+        ),
+        "reliability.png": plots.reliability_diagram(
+            **evaluation["reliability"],
+            caption=f"ECE {evaluation['ece']['value']:.3f} ({decisions})",
+            of="decision",
+        ),
     }
 
 
@@ -122,7 +142,8 @@ def _mean_precision(
     defined = [value for value in found if value is not None]
     if not defined:
         return Measurement.missing("fraction", "no image has any of the labels").to_json()
-    return _resampled(float(np.mean(defined)), "fraction", n, drawn.mean_precision)
+    mean = float(np.mean(defined))
+    return _resampled(mean, "fraction", n, _unflattered(drawn.mean_precision, mean))
 
 
 def _macro(classes: list[dict[str, Any]]) -> float:
@@ -166,11 +187,22 @@ def _classes(
                 "f1": f1,
                 "auc": _by_label(areas[i], support, drawn.auc[:, i], _unranked(support)),
                 "average_precision": _by_label(
-                    precisions[i], support, drawn.precision[:, i], "no image of this label"
+                    precisions[i],
+                    support,
+                    _unflattered(drawn.precision[:, i], precisions[i]),
+                    "no image of this label",
                 ),
             }
         )
     return rows
+
+
+def _unflattered(samples: NDArray[np.float64], value: float | None) -> NDArray[np.float64]:
+    """Resampled average precisions about ``value``: an image drawn twice ranks with itself, which
+    raises all of them."""
+    if value is None:
+        return samples
+    return np.asarray((samples + value - np.nanmean(samples)).clip(0, 1))
 
 
 def _unranked(support: int) -> str:
@@ -206,6 +238,11 @@ def _notes(classes: list[dict[str, Any]], n: int) -> list[str]:
     if silent:
         notes.append(
             f"never above {metrics.THRESHOLD:g}: {named(silent)}; AUC says how they are ranked, F1 is 0"
+        )
+    loud = [row for row in classes if row["predicted"] == n > row["support"]]
+    if loud:
+        notes.append(
+            f"above {metrics.THRESHOLD:g} for every image: {named(loud)}; AUC says how they are ranked"
         )
     few = [row for row in classes if 0 < row["support"] < _FEW]
     if few:

@@ -17,6 +17,8 @@ _PLAIN = frozenset(WEIGHTED) | {
 _ARITHMETIC = ("MUL", "ADD", "SUB", "DIV")
 _CASTS = ("QUANTIZE", "DEQUANTIZE")
 _MOVES = ("PAD", "PADV2", "RESHAPE")
+# What may stand between the activation and the output.
+_TRANSPARENT = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 _BITS = {
     **{"FLOAT64": 64, "INT64": 64, "UINT64": 64, "COMPLEX64": 64},
     **{"FLOAT32": 32, "INT32": 32, "UINT32": 32},
@@ -32,6 +34,14 @@ class Work:
     macs: int
     constant_bytes: int
     activation_bytes: int
+
+
+def last_operator(file: TFLiteFile) -> str:
+    """What makes the answer, before casts and reshapes: `SOFTMAX`, `LOGISTIC`; "its input" without one."""
+    last = file.producer(file.outputs[0])
+    while last is not None and last.name in _TRANSPARENT:
+        last = file.producer(last.inputs[0])
+    return last.name if last else "its input"
 
 
 def working(file: TFLiteFile) -> list[Operator]:

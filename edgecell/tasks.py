@@ -59,6 +59,25 @@ class Task:
         return self.name == BINARY
 
     @property
+    def names(self) -> dict[str, str]:
+        """How people write those keys of an evaluation that need more than their own words."""
+        if self.multi_label:
+            return {
+                "auc": "mean AUC",
+                "accuracy": "label accuracy",
+                "average_precision": "mean average precision",
+            }
+        return {"kappa": "quadratic kappa"} if self.ordinal else {}
+
+    def trained_figures(self, results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        """(name, measurement on val) of a training's results: what chose the epoch, then what belongs beside it.
+
+        Records that were written before a figure was kept are without it.
+        """
+        asked = ((self.metric_name, self.metric), *self.headline)
+        return [(name, results[f"val_{key}"]) for name, key in asked if f"val_{key}" in results]
+
+    @property
     def figure_names(self) -> tuple[str, ...]:
         """The keys of :meth:`figures`."""
         more = {"auc"} if self.multi_label else {"kappa"} if self.ordinal else set()

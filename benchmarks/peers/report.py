@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.report import markdown_table, milliseconds, number, with_interval
+from edgecell.tasks import task_of_record
 
 
 def rows(data: dict[str, Any]) -> list[dict[str, str]]:
@@ -13,12 +14,13 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
     table = []
     for model in sorted(data["models"], key=lambda m: m["latency"]["p50"]["value"]):
         timing = model["latency"]
+        several = task_of_record(model["quality"]).multi_label
         row = {
             "model": model["name"],
             "runtime": model["runtime"],
             "runs in": model["detail"],
-            "accuracy": with_interval(model["quality"]["accuracy"]),
-            "top-1 as trained": number(model["agreement"], 4),
+            **_quality(model["quality"]),
+            f"{'decisions' if several else 'top-1'} as trained": number(model["agreement"], 4),
             "kB": number(model["size"], 1, 1e-3),
             "p50 ms": milliseconds(timing["p50"]),
             "p90 ms": milliseconds(timing["p90"]),
@@ -26,6 +28,13 @@ def rows(data: dict[str, Any]) -> list[dict[str, str]]:
         row |= {f"× {name}": with_interval(model["ratios"][name], 2) for name in anchors}
         table.append(row)
     return table
+
+
+def _quality(quality: dict[str, Any]) -> dict[str, str]:
+    """The primary figure, and what belongs beside it."""
+    task = task_of_record(quality)
+    kappa = {"kappa": with_interval(quality["kappa"])} if "kappa" in quality else {}
+    return {task.metric_name: with_interval(quality[task.metric]), **kappa}
 
 
 def markdown(data: dict[str, Any]) -> str:

@@ -17,9 +17,10 @@ from benchmarks.peers.interface import Absent, Candidate, version
 from benchmarks.precision import precision_of
 from edgecell.errors import ConfigError
 from edgecell.evaluate import evaluate
-from edgecell.metrics import wilson_interval
+from edgecell.metrics import decide, wilson_interval
 from edgecell.record import Measurement
 from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import task_of_record
 
 SCHEMA = "edgecell/peers-result"
 SCHEMA_VERSION = 1
@@ -70,11 +71,14 @@ def measure(
     pace: latency.Pace,
     threads: int,
     say: Say,
+    *,
+    ordinal: bool = False,
 ) -> dict[str, Any]:
     """Accuracy, bytes and times of all candidates as JSON.
 
-    ``images`` uint8 (N, H, W, 3), ``reference`` (N, C) the trained model's probabilities on them. A
-    candidate that cannot be opened, or computes another network, joins ``absent`` with the reason.
+    ``images`` uint8 (N, H, W, 3), ``reference`` (N, C) the trained model's probabilities on them,
+    ``ordinal``: the classes are grades of one scale. A candidate that cannot be opened, or computes
+    another network, joins ``absent`` with the reason.
 
     Raises:
         ConfigError: none of ours can be opened.
@@ -95,7 +99,7 @@ def measure(
             left_out.append(Absent(candidate.name, reason))
             continue
         opened.append(ready)
-        entries.append(_entry(candidate, probabilities, reference, labels, class_names))
+        entries.append(_entry(candidate, probabilities, reference, labels, class_names, ordinal))
     others = Others()
     timed = latency.time_interleaved(
         [each.predictor for each in opened],
@@ -134,8 +138,13 @@ def _entry(
     reference: NDArray[np.float32],
     labels: NDArray[np.int64],
     class_names: Sequence[str],
+    ordinal: bool,
 ) -> dict[str, Any]:
-    same = probabilities.argmax(axis=1) == reference.argmax(axis=1)
+    quality = evaluate(probabilities, labels, class_names, ordinal=ordinal)
+    if task_of_record(quality).multi_label:
+        same = (decide(probabilities) == decide(reference)).all(axis=1)
+    else:
+        same = probabilities.argmax(axis=1) == reference.argmax(axis=1)
     low, high = wilson_interval(int(same.sum()), len(same)) or (None, None)
     return {
         "name": candidate.name,
@@ -143,7 +152,7 @@ def _entry(
         "precision": candidate.precision,
         "detail": candidate.detail,
         "ours": candidate.ours,
-        "quality": evaluate(probabilities, labels, class_names),
+        "quality": quality,
         "agreement": Measurement(
             float(same.mean()), "fraction", n=len(same), low=low, high=high
         ).to_json(),

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli import show, show_comparison, show_quantization
+from edgecell.cli import show, show_comparison, show_evaluation, show_quantization
 from edgecell.cli.terminal import Display, print_json, print_line
 from edgecell.config import Config
 from edgecell.errors import ConfigError
@@ -171,7 +171,7 @@ def evaluate(
     elif as_json:
         print_json(evaluated.results)
     else:
-        show.evaluated(evaluated)
+        show_evaluation.evaluated(evaluated)
 
 
 @click.command(short_help="A trained model to .tflite files.")

@@ -148,7 +148,7 @@ TRAIN = (
     Flag(
         "--patience",
         "train.patience",
-        "Stop after N epochs without a better val accuracy (0: never).",
+        "Stop after N epochs without a better val accuracy, or mean AUC of several labels (0: never).",
         int,
     ),
     Flag("--stop-at", "train.stop_at", "Stop once the val figure reaches this (0: never).", float),

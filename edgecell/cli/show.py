@@ -7,6 +7,7 @@ from typing import Any
 
 from edgecell.cli.terminal import print_line, print_table
 from edgecell.plots.gate import WHOLE
+from edgecell.tasks import task_of_record
 
 MOST_CLASSES = 50
 """Classes that a table in the terminal has; of more, those that are worst."""
@@ -15,8 +16,10 @@ MOST_CLASSES = 50
 def trained(record: dict[str, Any], run: Path) -> None:
     """The outcome of a training and what to do next."""
     results = record["results"]
+    figures = task_of_record(results["data"]).trained_figures(results)
+    told = ", ".join(f"{name} {figure['value']:.4f}" for name, figure in figures)
     print_line(
-        f"val accuracy {results['val_accuracy']['value']:.4f} (n={results['val_accuracy']['n']})"
+        f"val {told} (n={figures[0][1]['n']})"
         f" in epoch {results['best_epoch']} of {results['epochs']}, {results['parameters']:,} parameters,"
         f" {results['seconds']:.0f} s on {results['device']}"
     )
@@ -30,40 +33,11 @@ def trained(record: dict[str, Any], run: Path) -> None:
 def spread(figure: Any, seeds: list[str], folder: Path) -> None:
     """One row per seed, their mean and standard deviation."""
     rows = [[seed, f"{value:.4f}"] for seed, value in zip(seeds, figure.values, strict=True)]
-    print_table(str(folder), ["seed", figure.name.replace("_", " ")], rows)
+    # Of several labels alone the first figure is an AUC, and then it is a mean.
+    name = figure.name.replace("_", " ").replace("auc", "mean AUC")
+    print_table(str(folder), ["seed", name], rows)
     apart = "" if figure.sd is None else f" ± {figure.sd:.4f} (sd of {len(rows)} seeds)"
     print_line(f"mean {figure.mean:.4f}{apart}")
-
-
-def lowest(classes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The classes that the terminal lists: all, or of very many those of the lowest F1, lowest first."""
-    if len(classes) <= MOST_CLASSES:
-        return classes
-    return sorted(classes, key=lambda row: row["f1"].get("value", 2.0))[:MOST_CLASSES]
-
-
-def evaluated(evaluation: Any) -> None:
-    """Overall figures, then one row per class."""
-    results = evaluation.results
-    print_line(f"{results['model']} on {results['split']}, n={results['n']}")
-    for key in ("accuracy", "macro_f1", "weighted_f1", "auc", "loss", "ece"):
-        print_line(f"  {key.replace('_', ' '):12} {measurement(results[key])}")
-    rows = [
-        [
-            row["name"],
-            *(measurement(row[k]) for k in ("precision", "recall", "f1")),
-            str(row["support"]),
-        ]
-        for row in lowest(results["classes"])
-    ]
-    print_table("per class", ["class", "precision", "recall", "F1", "support"], rows)
-    if len(rows) < len(results["classes"]):
-        print_line(
-            f"the {len(rows)} lowest of {len(results['classes']):,} classes; all are in evaluation.json"
-        )
-    for note in results["notes"]:
-        print_line(f"note: {note}")
-    print_line(f"files: {evaluation.folder}")
 
 
 def quantized(record: dict[str, Any], folder: Path) -> None:

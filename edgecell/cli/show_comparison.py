@@ -6,29 +6,15 @@ from typing import Any
 
 from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_line, print_table
+from edgecell.tasks import task_of_record
 
 
 def compared(comparison: dict[str, Any]) -> None:
     """All models, each against the baseline, and what their times rest on."""
-    rows = []
-    for model in comparison["models"]:
-        quality = model["quality"]
-        worst = quality["worst_class"]
-        p50 = model["latency"][0]["p50"] if model.get("latency") else {}
-        size = model.get("footprint", {}).get("size", {})
-        rows.append(
-            [
-                model["label"],
-                model["precision"],
-                measurement(quality["accuracy"]),
-                measurement(quality["macro_f1"]),
-                f"{worst['f1'].get('value', float('nan')):.3f} {worst['name']}",
-                f"{size['value'] / 1e3:,.1f}" if "value" in size else "–",
-                f"{p50['value']:.3f}" if "value" in p50 else "–",
-            ]
-        )
-    columns = ["model", "precision", "accuracy", "macro-F1", "worst class F1", "size kB", "p50 ms"]
-    print_table("all models", columns, rows, numeric_from=2)
+    several = [m for m in comparison["models"] if task_of_record(m["quality"]).multi_label]
+    others = [m for m in comparison["models"] if m not in several]
+    for models in filter(None, (others, several)):  # their figures do not share columns
+        _models(models, several=models is several)
     rows = [
         [
             pair["model"],
@@ -51,13 +37,44 @@ def compared(comparison: dict[str, Any]) -> None:
         print_line(line)
 
 
+def _models(models: list[dict[str, Any]], *, several: bool) -> None:
+    rows = []
+    for model in models:
+        quality = model["quality"]
+        worst = quality["worst_class"]
+        weakest = worst["auc"] if several else worst["f1"]
+        p50 = model["latency"][0]["p50"] if model.get("latency") else {}
+        size = model.get("footprint", {}).get("size", {})
+        rows.append(
+            [
+                model["label"],
+                model["precision"],
+                *([measurement(quality["auc"])] if several else []),
+                measurement(quality["accuracy"]),
+                measurement(quality["macro_f1"]),
+                f"{weakest.get('value', float('nan')):.3f} {worst['name']}",
+                f"{size['value'] / 1e3:,.1f}" if "value" in size else "–",
+                f"{p50['value']:.3f}" if "value" in p50 else "–",
+            ]
+        )
+    columns = (
+        ["mean AUC", "label accuracy", "macro-F1", "worst label AUC"]
+        if several
+        else ["accuracy", "macro-F1", "worst class F1"]
+    )
+    columns = ["model", "precision", *columns, "size kB", "p50 ms"]
+    print_table("all models", columns, rows, numeric_from=2)
+
+
 def _remarks(pairs: list[dict[str, Any]]) -> dict[str, list[str]]:
     """What figures rest on, or why there are none: each once, with the models it concerns."""
     found: dict[str, list[str]] = {}
     for pair in pairs:
         for title, key in (("accuracy", "accuracy_drop"), ("× time", "latency_ratio")):
             if "reason" in pair[key]:
-                found.setdefault(f"no {title}, {pair[key]['reason']}", []).append(pair["model"])
+                reason = pair[key]["reason"]
+                said = reason if reason.startswith("no ") else f"no {title}, {reason}"
+                found.setdefault(said, []).append(pair["model"])
         if pair["latency_how"]:
             found.setdefault(f"× time {pair['latency_how']}", []).append(pair["model"])
     return found

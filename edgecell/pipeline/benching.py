@@ -37,6 +37,7 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.bench_page import write_bench_page
 from edgecell.rundir import RunDir, sha256_file
+from edgecell.tasks import task_named
 
 STEPS = 100
 HOST = "host"
@@ -126,6 +127,7 @@ def bench_in(
             options,
             lambda _text, share: progress.advance(int(share * STEPS)),
             device,
+            ordinal=task_named(dataset.task).ordinal,
         )
         progress.advance(STEPS)
         result.warnings.extend(warnings)

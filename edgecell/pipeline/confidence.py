@@ -14,6 +14,7 @@ from edgecell import metrics, plots
 from edgecell.config import ConfidenceConfig, DataConfig
 from edgecell.metrics.scores import sample_brier, sample_loss
 from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.one_label import only_one_label
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, load_data
 from edgecell.pipeline.verification import find_pair, shown_to, verify_images
@@ -48,11 +49,17 @@ def calibrate_target(
     ``split`` "test" also reports on test what the fitted numbers hold there; nothing is fitted on it.
 
     Raises:
-        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``.
+        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
+        ConfigError too where an image can have several labels.
     """
     pair = find_pair(path, reference, output)
     settings = adjust(pair.subject.config).confidence
     dataset = load_data(pair.subject, data, progress=True)
+    only_one_label(
+        dataset,
+        "calibrate finds when to trust the one answer to an image",
+        "Each label is decided by itself, at 0.5; go on with 'edgecell bench' and 'edgecell bundle'",
+    )
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
     splits = ("val", "test") if split == "test" else ("val",)

@@ -38,6 +38,7 @@ from edgecell.rundir import (
     sha256_file,
 )
 from edgecell.runtime import KerasPredictor
+from edgecell.tasks import task_named
 
 STEPS = 100
 _COMPARED = ("float32", "int8")
@@ -91,6 +92,7 @@ def compare_with_peers(
             pace_of(config),
             threads,
             lambda _text, share: progress.advance(int(share * STEPS)),
+            ordinal=task_named(dataset.task).ordinal,
         )
         made = [_keep(file, folder) for file in sorted(Path(scratch).iterdir())]
     progress.advance(STEPS)

@@ -14,6 +14,7 @@ from edgecell import corruptions, plots
 from edgecell.config import DataConfig, RobustnessConfig
 from edgecell.errors import ConfigError
 from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.one_label import only_one_label
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, drawn, load_data
 from edgecell.pipeline.verification import find_pair, source_size_of, verify_images
@@ -35,7 +36,8 @@ def robustness_target(
     """Run a run's files, or one .tflite file, and their reference on corrupted images; the record.
 
     Raises:
-        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``.
+        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
+        ConfigError too where an image can have several labels.
     """
     pair = find_pair(path, reference, output)
     files = [entry for entry in pair.files if source_size_of(entry) is None]
@@ -46,6 +48,11 @@ def robustness_target(
         )
     settings = adjust(pair.subject.config).robustness
     dataset = load_data(pair.subject, data, progress=True)
+    only_one_label(
+        dataset,
+        "robustness counts the images whose one class is still found",
+        "Corrupt a copy of the images and run 'edgecell evaluate' on it with --data",
+    )
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
     images, labels = verify_images(model, pair.subject, dataset, split, progress)

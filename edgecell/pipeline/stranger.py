@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from edgecell.graph import last_operator
 from edgecell.pixels import Normalization
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_CLASS, MULTI_LABEL
 from edgecell.tflite_metadata import Metadata, read
-
-# What may stand between the activation and the output.
-_TRANSPARENT = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 
 
 @dataclass(frozen=True)
@@ -100,11 +98,7 @@ def _normalization(entry: dict[str, Any]) -> Normalization | None:
 
 def _head(predictor: TFLitePredictor) -> tuple[str, bool, tuple[str, ...]]:
     """The task, whether outputs are logits, and what to say of it, by the graph's last operator."""
-    file = predictor.file
-    last = file.producer(file.outputs[0])
-    while last is not None and last.name in _TRANSPARENT:
-        last = file.producer(last.inputs[0])
-    name = last.name if last else "its input"
+    name = last_operator(predictor.file)
     if name == "SOFTMAX":
         return MULTI_CLASS, False, ()
     if name == "LOGISTIC":

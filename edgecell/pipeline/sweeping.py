@@ -22,6 +22,7 @@ from edgecell.pipeline import quantize_settings, sweep_output
 from edgecell.pipeline.benching import HOST
 from edgecell.pipeline.doctor import free_memory
 from edgecell.pipeline.jobs import run_jobs
+from edgecell.pipeline.one_label import only_one_label
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.sweep_cells import make_cells, read_cells
 from edgecell.pipeline.sweep_grid import Grid, task_of
@@ -31,7 +32,6 @@ from edgecell.pipeline.training import data_name, load_noted, only_alone, settin
 from edgecell.progress import Prefixed, Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import available_cores
-from edgecell.tasks import task_named
 from edgecell.tuning.claims import Claim, Claims
 from edgecell.tuning.storage import Storage, exclusively
 from edgecell.tuning.study import PrunedError
@@ -83,10 +83,12 @@ def sweep_run(
             raise ConfigError(f"{run.path} holds a '{verb}'; choose a new folder with --output")
     with run.not_left_empty():
         dataset = load_noted(config, progress)
-        if task_named(dataset.task).multi_label:
-            raise ConfigError(
-                f"'{dataset.name}' has several labels to an image; a sweep compares files of one label"
-            )
+        only_one_label(
+            dataset,
+            "a sweep chooses files by the accuracy and F1 of one class",
+            "Train sizes with 'edgecell train --alpha … --image-size …', then 'edgecell bench' their files"
+            " together",
+        )
     shop = _Shop(config, replace(plan, study=study), run, dataset)
     if not (run.path / "config.toml").is_file():  # other processes know the folder by it
         rundir.atomic_write_text(run.path / "config.toml", to_toml(config))

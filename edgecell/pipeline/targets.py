@@ -17,7 +17,7 @@ from edgecell.naming import listed
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes
-from edgecell.tasks import task_named
+from edgecell.tasks import task_named, task_of_record
 
 Adjust = Callable[[Config], Config]
 """What the command line does to a target's configuration: its flags."""
@@ -88,6 +88,7 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
     """
     if override is not None:
         dataset = load_dataset(override, progress=progress)
+        check_trained_task(target, dataset)
         check_names(target, dataset)
         return dataset
     if target.run is None:
@@ -149,6 +150,13 @@ def check_task(target: Target, decides_labels: bool, dataset: Dataset) -> None:
         f"{target.model.name} ends in {said}; allowed: a data set with {wanted}; name the one it was"
         " trained on with --data"
     )
+
+
+def check_trained_task(target: Target, dataset: Dataset) -> None:
+    """:func:`check_task` by what the record says that the run's model was trained for."""
+    if target.run is not None and target.run.has("train"):
+        results = target.run.read_record("train")["results"]
+        check_task(target, task_of_record(results.get("data", {})).multi_label, dataset)
 
 
 def check_names(target: Target, dataset: Dataset) -> None:

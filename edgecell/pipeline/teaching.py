@@ -47,6 +47,7 @@ def load_teachers(
         if target.run is not None and target.run.has("train"):
             results = target.run.read_record("train")["results"]
             facts |= {"data": results["data"]["name"], "val_accuracy": results["val_accuracy"]}
+            facts |= {key: results[key] for key in ("val_auc",) if key in results}
             facts["same_data"] = results["data"]["fingerprint"] == dataset.fingerprint
             if not facts["same_data"]:
                 progress.say(

@@ -30,6 +30,8 @@ from edgecell.train import AfterEpoch, Trained, assist, state_key, train
 
 RUNS = Path("artifacts/runs")
 PARTS = ("data", "model", "augment", "train", "teacher")
+FIGURES = {"auc": "fraction", "accuracy": "fraction", "kappa": "1", "loss": "nat"}
+"""What a record says of val in the epoch that was kept, where the task has it; with its unit."""
 RATES = ("learning_rate", "head_learning_rate")
 """What may be set otherwise when a training is taken up again: after it diverged, say."""
 
@@ -259,18 +261,20 @@ def _write(
     save_keras(trained.model, model_path)
     history = trained.progression.history
     rundir.atomic_write_json(folder / "history.json", history)
+    task = task_named(dataset.task)
     curves = plots.save(
         plots.learning_curves(
-            history,
-            best_epoch=trained.progression.best_epoch,
-            metric=task_named(dataset.task).metric,
+            history, best_epoch=trained.progression.best_epoch, metric=task.metric
         ),
         folder / "curves.png",
     )
     best = history[trained.progression.best_epoch - 1]
     results = {
-        "val_accuracy": Measurement(best["val_accuracy"], "fraction", n=len(dataset.val)).to_json(),
-        "val_loss": Measurement(best["val_loss"], "nat", n=len(dataset.val)).to_json(),
+        **{
+            f"val_{name}": Measurement(best[f"val_{name}"], unit, n=len(dataset.val)).to_json()
+            for name, unit in FIGURES.items()
+            if name in task.figure_names
+        },
         "best_epoch": trained.progression.best_epoch,
         "epochs": len(history),
         "changes": trained.progression.changes,

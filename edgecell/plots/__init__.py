@@ -23,6 +23,7 @@ from edgecell.plots.eda import (
 from edgecell.plots.fine_tuning import fine_tuning_curves
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.heat import heat_by_class, heat_of_mistakes
+from edgecell.plots.labels import label_aucs, label_decisions
 from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.pareto import pareto
 from edgecell.plots.plane import class_plane, label_planes, purity_bars
@@ -63,6 +64,8 @@ __all__ = [
     "heat_by_class",
     "heat_of_mistakes",
     "image_sizes",
+    "label_aucs",
+    "label_decisions",
     "label_planes",
     "learning_curves",
     "light_and_contrast",

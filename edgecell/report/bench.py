@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgecell.report.bench_quality import per_class, quality_cells, short, stacked
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -16,17 +16,18 @@ from edgecell.report.elements import (
     details,
     element,
     facts,
-    is_measurement,
     join,
-    long_table,
     measurement,
     section,
     table,
 )
+from edgecell.tasks import task_of_record
 
 _TITLES = {
     "size_accuracy.png": "File size against accuracy",
     "latency_accuracy.png": "Latency against accuracy",
+    "size_auc.png": "File size against mean AUC",
+    "latency_auc.png": "Latency against mean AUC",
 }
 
 
@@ -42,11 +43,12 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     `verdicts`: sha256 of a verified file → whether it passed.
     """
     models = results["models"]
-    answered = [model for model in models if "value" in model["quality"]["accuracy"]]
+    task = task_of_record(models[0]["quality"])
+    answered = [model for model in models if "value" in model["quality"][task.metric]]
     passing = [model for model in answered or models if _passed(model, verdicts)]
     chosen = _to_ship(passing or answered or models)
     largest = max(models, key=lambda model: model["footprint"]["size"]["value"])
-    accuracy, p50 = chosen["quality"]["accuracy"], chosen["latency"][0]["p50"]
+    quality, p50 = chosen["quality"][task.metric], chosen["latency"][0]["p50"]
     worst = chosen["quality"]["worst_class"]
     ratio = largest["footprint"]["size"]["value"] / chosen["footprint"]["size"]["value"]
     against = (
@@ -57,8 +59,10 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     kind = chosen["precision"] + ("" if passing else " (not verified)")
     where = "this host" if on_host(results) else results["device"]["kind"]
     return [
-        _card(f"Test accuracy, {kind}", accuracy, _interval(accuracy, results["images"])),
-        _card(f"Weakest class, {kind}", worst["f1"], f"F1 of {worst['name']}"),
+        _card(f"Test {task.metric_name}, {kind}", quality, _interval(quality, results["images"])),
+        _card(f"Weakest label, {kind}", worst["auc"], f"AUC of {worst['name']}")
+        if task.multi_label
+        else _card(f"Weakest class, {kind}", worst["f1"], f"F1 of {worst['name']}"),
         card(f"File size, {kind}", measurement(chosen["footprint"]["size"]), against),
         card(
             f"Latency p50, {kind}",
@@ -97,7 +101,7 @@ def _card(title: str, data: dict[str, Any], note: str) -> Html:
 def bench_section(
     record: dict[str, Any], folder: Path, pictures: Pictures, verdicts: dict[str, bool]
 ) -> Html:
-    """Comparison table, plots, per-class F1 by model, machine."""
+    """Comparison table, plots, per-class figures by model, machine."""
     results = record["results"]
     models = results["models"]
     figures = [
@@ -113,8 +117,7 @@ def bench_section(
         _comparison(models, verdicts),
         "" if on_host(results) else agreement(models),
         element("div", *figures, cls="figures") if figures else "",
-        element("h3", "F1 per class"),
-        _per_class(models),
+        per_class(models),
         notes(results),
         details("Memory, opening times and spread", more(models)),
         details("Machine and options", facts(results["host"]), facts(results["options"])),
@@ -124,12 +127,11 @@ def bench_section(
 
 def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html:
     counts = [timing["threads"] for timing in models[0]["latency"]]
-    columns = ["Model", "Accuracy", "Macro F1", "Weakest class", "Size"]
+    columns = ["Model", *quality_cells(models[0]["quality"]), "Size"]
     columns += [f"p50, {count} thread{'s' if count > 1 else ''}" for count in counts]
     columns += ["× float32", "Memory"]
     rows = []
     for model in models:
-        quality, worst = model["quality"], model["quality"]["worst_class"]
         rows.append(
             [
                 join(
@@ -137,12 +139,10 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
                     element("small", model["name"]),
                     _verdict(_passed(model, verdicts)),
                 ),
-                _stacked(quality["accuracy"]),
-                _stacked(quality["macro_f1"]),
-                join(_short(worst["f1"], 3), element("small", worst["name"])),
+                *quality_cells(model["quality"]).values(),
                 measurement(model["footprint"]["size"]),
                 *(
-                    _stacked(timing["p50"])
+                    stacked(timing["p50"])
                     if "reason" in timing["p50"]
                     else join(
                         measurement(timing["p50"], count=False).split(" [")[0],
@@ -150,8 +150,8 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
                     )
                     for timing in model["latency"]
                 ),
-                _short(model["latency"][0]["ratio"], 2),
-                _short(model["footprint"]["memory"]["over_baseline"]),
+                short(model["latency"][0]["ratio"], 2),
+                short(model["footprint"]["memory"]["over_baseline"]),
             ]
         )
     return table(columns, rows, numeric=range(1, len(columns)))
@@ -159,15 +159,17 @@ def _comparison(models: list[dict[str, Any]], verdicts: dict[str, bool]) -> Html
 
 def agreement(models: list[dict[str, Any]]) -> Html:
     """Do the device's answers match this host's, for the same files and images?"""
+    several = "decisions" in models[0]["agreement"]
+    first = "decisions" if several else "top1"
     keys = {
-        "top1": "Same first class as on the host",
+        first: "All decisions as on the host" if several else "Same first class as on the host",
         "equal_outputs": "Outputs that are the same",
         "largest_difference": "Largest difference",
     }
     rows = [
         [
             model["name"],
-            *(_short(model["agreement"][key]) for key in ("top1", "equal_outputs")),
+            *(short(model["agreement"][key]) for key in (first, "equal_outputs")),
             _difference(model["agreement"]["largest_difference"]),
         ]
         for model in models
@@ -202,37 +204,6 @@ def _verdict(passed: bool | None) -> Html:
     return badge({True: "verified", False: "refused", None: "not verified"}[passed], passed)
 
 
-def _per_class(models: list[dict[str, Any]]) -> Html:
-    lowest = [min((_f1(row) for row in m["quality"]["classes"]), default=1.0) for m in models]
-    rows = []
-    for i, entry in enumerate(models[0]["quality"]["classes"]):
-        cells: list[object] = [entry["name"], entry["support"]]
-        for model, low in zip(models, lowest, strict=True):
-            row = model["quality"]["classes"][i]
-            shown = _stacked(row["f1"])
-            cells.append(element("span", shown, cls="low") if _f1(row) == low < 2 else shown)
-        rows.append(cells)
-    columns = ["Class", "Images", *_short_names(models)]
-    each = zip(*(model["quality"]["classes"] for model in models), strict=True)
-    urgency = [min(map(_f1, entries)) for entries in each]
-    return long_table(columns, rows, urgency, numeric=range(1, len(columns)))
-
-
-def _short_names(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Precisions; where two files share one, names without what all names begin with."""
-    precisions = [model["precision"] for model in models]
-    if len(set(precisions)) == len(precisions):
-        return precisions
-    names = [model["name"] for model in models]
-    shared = os.path.commonprefix(names).rfind("-") + 1
-    return [name[shared:] for name in names]
-
-
-def _f1(row: dict[str, Any]) -> float:
-    """A class without images, or a device without answers, is nobody's lowest."""
-    return row["f1"]["value"] if row["support"] and "value" in row["f1"] else 2.0
-
-
 def more(models: list[dict[str, Any]]) -> Html:
     """Opening times, spread and memory of each model, as two tables."""
     rows = []
@@ -244,7 +215,7 @@ def more(models: list[dict[str, Any]]) -> Html:
                     model["name"],
                     timing["threads"],
                     *spread,
-                    _short(timing["drift"], 3),
+                    short(timing["drift"], 3),
                     f"{timing['n']:,}",
                 ]
             )
@@ -253,8 +224,8 @@ def more(models: list[dict[str, Any]]) -> Html:
     memory = [
         [
             model["name"],
-            _short(model["footprint"]["deflated"]),
-            *(_short(model["footprint"]["memory"][key]) for key in ("baseline", "one", "ten")),
+            short(model["footprint"]["deflated"]),
+            *(short(model["footprint"]["memory"][key]) for key in ("baseline", "one", "ten")),
         ]
         for model in models
     ]
@@ -266,22 +237,6 @@ def more(models: list[dict[str, Any]]) -> Html:
         "Peak after 10 runs",
     ]
     return join(opening, table(titles, memory, numeric=range(1, len(titles))))
-
-
-def _stacked(data: dict[str, Any]) -> Html:
-    """Value above its interval, so that columns stay narrow."""
-    if "value" not in data:
-        return join("–", element("small", data["reason"]))
-    interval = f"{data['low']:.3f}–{data['high']:.3f}" if "low" in data else ""
-    return join(f"{data['value']:.3f}", element("small", interval))
-
-
-def _short(data: dict[str, Any], digits: int | None = None) -> str:
-    if not is_measurement(data):
-        raise ValueError(f"{data!r} is not a measurement")
-    if "value" not in data:
-        return "–"
-    return measurement(data, count=False) if digits is None else f"{data['value']:.{digits}f}"
 
 
 def _ms(data: dict[str, Any]) -> str:

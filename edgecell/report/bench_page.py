@@ -52,7 +52,8 @@ def render_bench(name: str, results: Mapping[str, Any]) -> str:
 
 def _render(name: str, results: Mapping[str, Any]) -> str:
     contenders = [of_bench(model, images="the same") for model in results["models"]]
-    answered = any(each.confusion for each in contenders)  # some devices give no outputs
+    # Some devices give no outputs, and several labels to an image have no one matrix.
+    answered = any(each.confusion for each in contenders)
     where = "the same machine"
     if not on_host(results):
         where = f"{results['device']['kind']}, {results['device']['name']}"

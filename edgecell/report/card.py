@@ -11,41 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from edgecell.report.elements import is_measurement, measurement
-
-Record = Mapping[str, Any]
-
-_WORDS = {
-    "auc": "AUC",
-    "brier": "Brier score",
-    "ece": "ECE",
-    "f1": "F1",
-    "kappa": "quadratic kappa",
-    "loss": "log loss",
-    "macro_auc": "macro-AUC",
-    "macro_f1": "macro-F1",
-    "macro_f1_drop": "macro-F1 drop",
-    "weighted_f1": "weighted F1",
-}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table; columns from ``numeric_from`` on are numbers."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    numeric_from: int = 1
-
-
-@dataclass(frozen=True)
-class Part:
-    """A section: paragraphs, then tables. ``missing`` marks one that only says what there is not."""
-
-    title: str
-    text: tuple[str, ...] = ()
-    grids: tuple[Grid, ...] = ()
-    missing: bool = False
+from edgecell.report.card_parts import Grid, Part, Record, entry_of, words
+from edgecell.report.card_quality import headline_figures, quality_of, quality_part
+from edgecell.report.elements import measurement
+from edgecell.tasks import Task, task_named
 
 
 @dataclass(frozen=True)
@@ -63,16 +32,17 @@ class Card:
 def card(model: Mapping[str, Any], records: Mapping[str, Record]) -> Card:
     """From model.json's content and the run's records by stage name."""
     digest = model["model"]["verified_sha256"]
-    quality = _quality(records, digest)
-    verify = _entry(records, "verify", digest)
-    bench = _entry(records, "bench", digest)
+    task = task_named(model["task"]["name"])
+    quality = quality_of(records, digest)
+    verify = entry_of(records, "verify", digest)
+    bench = entry_of(records, "bench", digest)
     parts = (
         Part("What it is for", (model["intended_use"], model["notice"])),
         _model(model),
         _data(records),
-        _quality_part(quality),
+        quality_part(quality, task),
         _conversion(verify, model),
-        _confidence(_entry(records, "calibrate", digest), records),
+        _confidence(entry_of(records, "calibrate", digest), records),
         _robustness(records, digest),
         _speed(bench, records),
         Part("Licence", (model["licence"]["model"] or model["licence"]["reason"],)),
@@ -83,51 +53,18 @@ def card(model: Mapping[str, Any], records: Mapping[str, Record]) -> Card:
         model["notice"],
         model["verified"]["sentence"],
         {"passed": True, "failed": False}.get(model["verified"]["status"]),
-        tuple(_headline(model, quality, verify)),
+        tuple(_headline(model, quality, verify, task)),
         parts,
     )
 
 
-def _entry(records: Mapping[str, Record], stage: str, digest: str) -> Record | None:
-    """What a stage recorded of the file with this sha256."""
-    models = records[stage]["results"]["models"] if stage in records else []
-    return next((entry for entry in models if entry["sha256"] == digest), None)
-
-
-def _quality(records: Mapping[str, Record], digest: str) -> tuple[str, Record] | None:
-    """(whose and where, evaluation): this file's on test, on val, else the trained model's."""
-    bench = _entry(records, "bench", digest)
-    if bench is not None and bench["quality"].get("accuracy"):
-        return "this file on test", bench["quality"]
-    evaluated = [(name, record) for name, record in records.items() if name.startswith("evaluate/")]
-    own = [r for _, r in evaluated if digest in r["inputs"].values() and "tta" not in r["config"]]
-    for split in ("test", "val"):
-        for record in own:
-            if record["results"]["split"] == split:
-                return f"this file on {split}", record["results"]
-    for split in ("test", "val"):
-        for name, record in evaluated:
-            if name == f"evaluate/model-{split}":
-                return f"the trained model, before conversion, on {split}", record["results"]
-    return None
-
-
 def _headline(
-    model: Mapping[str, Any], quality: tuple[str, Record] | None, verify: Record | None
+    model: Mapping[str, Any],
+    quality: tuple[str, Record] | None,
+    verify: Record | None,
+    task: Task,
 ) -> Iterator[tuple[str, str, str]]:
-    if quality is None:
-        yield "Accuracy", "not measured", "no evaluation in the records"
-    else:
-        whose, results = quality
-        key = "accuracy" if is_measurement(results.get("accuracy")) else _first_figure(results)
-        entry = results[key]
-        low, high = entry.get("low"), entry.get("high")
-        interval = "" if low is None else f"95 % {low:.3f} to {high:.3f}, "
-        yield (
-            _words(key).capitalize() if key == "accuracy" else _words(key),
-            f"{entry['value']:.3f}" if "value" in entry else "none",
-            f"{interval}n={entry.get('n', '?')}, {whose}",
-        )
+    yield from headline_figures(quality, task)
     sentence = verify.get("gate", {}).get("sentence", verify["verdict"]) if verify else "no record"
     yield "Verified", model["verified"]["status"], sentence
     yield (
@@ -135,14 +72,6 @@ def _headline(
         f"{model['model']['size_bytes'] / 1e3:,.0f} kB",
         model["input"]["dtype"] + " input",
     )
-
-
-def _words(key: str) -> str:
-    return _WORDS.get(key, key.replace("_", " "))
-
-
-def _first_figure(results: Record) -> str:
-    return next(key for key, entry in results.items() if is_measurement(entry))
 
 
 def _model(model: Mapping[str, Any]) -> Part:
@@ -187,36 +116,6 @@ def _data(records: Mapping[str, Record]) -> Part:
     return Part(title, text, (Grid(("split", "images"), rows),))
 
 
-def _quality_part(quality: tuple[str, Record] | None) -> Part:
-    title = "How good it is"
-    if quality is None:
-        return Part(
-            title,
-            ("Not measured: no evaluation of this file or of its reference is recorded.",),
-            missing=True,
-        )
-    whose, results = quality
-    scores = tuple(
-        (_words(key), measurement(entry)) for key, entry in results.items() if is_measurement(entry)
-    )
-    classes = results.get("classes", [])
-    keys = [key for key in classes[0] if is_measurement(classes[0][key])] if classes else []
-    per_class = tuple(
-        (
-            str(row["name"]),
-            str(row.get("support", "")),
-            *(measurement(row[key], count=False) for key in keys),
-        )
-        for row in classes
-    )
-    grids = [Grid(("figure", whose), scores)]
-    if per_class:
-        columns = ("class", "images", *(_words(key) for key in keys))
-        grids.append(Grid(columns, per_class))
-    text = ("Brackets are 95 % intervals.", *(str(note) for note in results.get("notes", [])))
-    return Part(title, text, tuple(grids))
-
-
 def _conversion(verify: Record | None, model: Mapping[str, Any]) -> Part:
     title = "Against the trained model"
     if verify is None:
@@ -225,7 +124,7 @@ def _conversion(verify: Record | None, model: Mapping[str, Any]) -> Part:
     text = [model["verified"]["sentence"]]
     if gate:
         text.append(f"On the same images: {gate['sentence']}.")
-    rows = tuple((_words(key), measurement(entry)) for key, entry in verify["measurements"].items())
+    rows = tuple((words(key), measurement(entry)) for key, entry in verify["measurements"].items())
     return Part(title, tuple(text), (Grid(("figure", "trained model and this file"), rows),))
 
 

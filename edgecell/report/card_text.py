@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgecell.report import elements
-from edgecell.report.card import Card, Grid, Part
+from edgecell.report.card import Card
+from edgecell.report.card_parts import Grid, Part
 from edgecell.report.elements import Html, badge, element, join, section, table
 from edgecell.report.page import page
 

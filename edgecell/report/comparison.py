@@ -22,6 +22,7 @@ from edgecell.report.elements import (
 )
 from edgecell.report.page import page
 from edgecell.rundir import atomic_write_text
+from edgecell.tasks import task_of_record
 
 _VERDICTS = {"better": True, "worse": False}
 
@@ -76,7 +77,9 @@ def regression_section(found: Mapping[str, Any]) -> Html:
 def _render(name: str, comparison: Mapping[str, Any]) -> str:
     contenders = [_contender(model) for model in comparison["models"]]
     links = [("figures-table", "Figures"), ("pairs", "Differences"), ("tradeoff", "Trade-off")]
-    links += [("classes", "Classes"), ("confusion", "Confusion"), ("machines", "Machines")]
+    confused = any(each.confusion for each in contenders)
+    links += [("classes", "Classes"), *([("confusion", "Confusion")] if confused else [])]
+    links.append(("machines", "Machines"))
     bodies = [
         section(
             "All figures",
@@ -88,7 +91,7 @@ def _render(name: str, comparison: Mapping[str, Any]) -> str:
         _pairs_section(comparison),
         parts.chart_section(contenders),
         parts.heat_section(contenders),
-        parts.confusion_section(contenders),
+        *([parts.confusion_section(contenders)] if confused else []),
         _machines_section(comparison["sources"]),
     ]
     data = parts.embedded(parts.payload(contenders))
@@ -101,15 +104,20 @@ def _contender(model: Mapping[str, Any]) -> Contender:
 
 
 def _cards(comparison: Mapping[str, Any]) -> Html:
-    best = max(comparison["models"], key=_accuracy)
+    tasks = {task_of_record(model["quality"]) for model in comparison["models"]}
     verdicts = [pair["verdict"] for pair in comparison["pairs"]]
     sizes = [model for model in comparison["models"] if "footprint" in model]
     cards = [
         card(
             "Models", str(len(comparison["models"])), f"from {len(comparison['sources'])} sources"
         ),
-        card("Most accurate", f"{_accuracy(best):.3f}", best["label"]),
     ]
+    figures = {task.metric for task in tasks}
+    if len(figures) == 1:  # an AUC and an accuracy do not compare
+        (figure,) = figures
+        best = max(comparison["models"], key=lambda model: _value(model, figure))
+        title = "Most accurate" if figure == "accuracy" else "Highest mean AUC"
+        cards.append(card(title, f"{_value(best, figure):.3f}", best["label"]))
     if sizes:
         least = min(sizes, key=lambda model: model["footprint"]["size"]["value"])
         size = least["footprint"]["size"]["value"]
@@ -119,8 +127,8 @@ def _cards(comparison: Mapping[str, Any]) -> Html:
     return element("div", *cards, cls="cards")
 
 
-def _accuracy(model: Mapping[str, Any]) -> float:
-    return float(model["quality"]["accuracy"].get("value", -1.0))
+def _value(model: Mapping[str, Any], figure: str) -> float:
+    return float(model["quality"][figure].get("value", -1.0))
 
 
 def _pairs_section(comparison: Mapping[str, Any]) -> Html:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgecell.tasks import task_of_record
+
 Better = Literal["high", "low", ""]
 
 
@@ -32,6 +34,12 @@ MACRO_F1 = Axis("macro_f1", "Macro F1", 1, "high", shown=True)
 WORST_F1 = Axis("worst_f1", "Weakest class", 2, "high", shown=True)
 AUC = Axis("auc", "AUC", 3, "high", digits=4)
 ECE = Axis("ece", "Calibration error", 4, "low", digits=4)
+KAPPA = Axis("kappa", "Kappa", 0.5, "high", shown=True)
+# Of several labels to an image; their accuracy is of decisions and does not compare with the other.
+MEAN_AUC = Axis("mean_auc", "Mean AUC", -1, "high", digits=4, shown=True)
+LABEL_ACCURACY = Axis("label_accuracy", "Label accuracy", -0.9, "high", digits=4, shown=True)
+EXACT_MATCH = Axis("exact_match", "All labels right", -0.8, "high")
+WORST_AUC = Axis("worst_auc", "Weakest label, AUC", 2.1, "high", shown=True)
 SIZE = Axis("size", "Size", 5, "low", "kB", 1e-3, 1, shown=True)
 DEFLATED = Axis("deflated", "Size, deflated", 6, "low", "kB", 1e-3, 1)
 RATIO = Axis("ratio", "× float32", 40, "low", "× float32", digits=2, shown=True)
@@ -47,8 +55,9 @@ class Contender:
     """One model of a comparison.
 
     ``figures``: axis → measurement as JSON. ``notes``: axis → a word that goes with it. ``classes``:
-    {name, support, f1} of each class. ``images`` names the images it was measured on: equal only where
-    they are the same, None where that is not known. ``passed``: verify's verdict, None without one.
+    {name, support, f1} of each class, and auc of each label where several can hold at once. ``images``
+    names the images it was measured on: equal only where they are the same, None where that is not
+    known. ``passed``: verify's verdict, None without one.
     """
 
     name: str
@@ -97,7 +106,7 @@ def of_bench(
         model["quality"].get("confusion", ()),  # a device that gives no answers has none
         images,
         {"passed": True, "failed": False}.get(model.get("verify", "")),
-        {WORST_F1: model["quality"]["worst_class"]["name"]},
+        weakest(model["quality"]),
     )
 
 
@@ -117,7 +126,7 @@ def of_evaluation(
         quality["classes"],
         quality.get("confusion", ()),
         images,
-        notes={WORST_F1: quality["worst_class"]["name"]},
+        notes=weakest(quality),
     )
 
 
@@ -128,8 +137,25 @@ def _memory_axis(data: Mapping[str, Any]) -> Axis:
 
 def of_quality(quality: Mapping[str, Any]) -> dict[Axis, Mapping[str, Any]]:
     """The figures of an evaluation."""
+    if task_of_record(dict(quality)).multi_label:
+        return {
+            MEAN_AUC: quality["auc"],
+            LABEL_ACCURACY: quality["accuracy"],
+            EXACT_MATCH: quality["exact_match"],
+            MACRO_F1: quality["macro_f1"],
+            WORST_AUC: quality["worst_class"]["auc"],
+            ECE: quality["ece"],
+        }
     figures = {axis: quality[axis.key] for axis in (ACCURACY, MACRO_F1, AUC, ECE)}
+    if "kappa" in quality:
+        figures[KAPPA] = quality["kappa"]
     return figures | {WORST_F1: quality["worst_class"]["f1"]}
+
+
+def weakest(quality: Mapping[str, Any]) -> dict[Axis, str]:
+    """The name of the weakest class or label, beside its figure."""
+    worst = quality["worst_class"]
+    return {WORST_AUC if "auc" in worst else WORST_F1: worst["name"]}
 
 
 def axes_of(contenders: Sequence[Contender]) -> list[Axis]:

@@ -12,6 +12,7 @@ from edgecell.errors import ArtifactError
 from edgecell.report import tables
 from edgecell.report.records import read_records
 from edgecell.rundir import VERBS, RunDir, read_json
+from edgecell.tasks import task_of_record
 from edgecell.toml_document import toml_of, toml_text
 from edgecell.workbook import Workbook
 
@@ -78,6 +79,9 @@ def write_run(run: RunDir) -> Path:
 
 def _evaluation(book: Workbook, evaluation: Mapping[str, Any], number: str) -> None:
     about = {key: evaluation[key] for key in ("model", "split") if key in evaluation}
+    if task_of_record(dict(evaluation)).multi_label:
+        book.add(f"Labels{number}", *tables.labels(evaluation["classes"], about))
+        return
     book.add(f"Classes{number}", *tables.rows_of([row | about for row in evaluation["classes"]]))
     if "confusion" in evaluation:
         book.add(f"Confusion{number}", *tables.confusion(evaluation))

@@ -64,15 +64,26 @@ def chart_section(contenders: Sequence[Contender]) -> Html:
 
 
 def heat_section(contenders: Sequence[Contender]) -> Html:
-    """F1 of each model and class, coloured; a map for each list of class names."""
+    """F1 of each model and class, coloured; a map for each list of class names.
+
+    Where several labels can hold for an image, their AUC comes first.
+    """
+    maps: list[Html] = []
     with_classes = [each for each in contenders if each.classes]
-    lists = list(dict.fromkeys(tuple(each.class_names) for each in with_classes))
-    maps = [_heat([e for e in with_classes if tuple(e.class_names) == names]) for names in lists]
+    ranked = False
+    for names in dict.fromkeys(tuple(each.class_names) for each in with_classes):
+        group = [each for each in with_classes if tuple(each.class_names) == names]
+        labels = [each for each in group if all("auc" in row for row in each.classes)]
+        if labels:
+            ranked = True
+            maps += [element("h3", "AUC"), _heat(labels, "auc"), element("h3", "F1 above 0.5")]
+        maps.append(_heat(group, "f1"))
+    kind, few = ("label", "labels") if ranked else ("class", "classes")
     return section(
-        "F1 of each class",
+        "AUC and F1 of each label" if ranked else "F1 of each class",
         "classes",
         *maps,
-        lead="Each model's weakest class is bold and underlined. Small classes have wide intervals: the number "
+        lead=f"Each model's weakest {kind} is bold and underlined. Small {few} have wide intervals: the number "
         "of images stands below the name, the interval appears when a cell is pointed at.",
     )
 
@@ -201,8 +212,8 @@ def _cell(each: Contender, axis: Axis) -> Html:
     return element("td", shown, *small, cls="n", **{"data-v": repr(float(data["value"]))})
 
 
-def _heat(contenders: Sequence[Contender]) -> Html:
-    values = [row["f1"]["value"] for each in contenders for row in each.classes if _counts(row)]
+def _heat(contenders: Sequence[Contender], key: str) -> Html:
+    values = [row[key]["value"] for each in contenders for row in each.classes if _counts(row, key)]
     low, high = min(values, default=0.0), max(values, default=1.0)
     supports = {tuple(row["support"] for row in each.classes) for each in contenders}
     heads = [element("th", "Model", scope="col")]
@@ -213,7 +224,7 @@ def _heat(contenders: Sequence[Contender]) -> Html:
             element("th", name, below, cls="n", scope="col", **{"data-first": "ascending"})
         )
     rows = [
-        element("tr", element("td", element("b", each.name)), *_heat_cells(each, low, high))
+        element("tr", element("td", element("b", each.name)), *_heat_cells(each, key, low, high))
         for each in contenders
     ]
     whole = element(
@@ -222,40 +233,40 @@ def _heat(contenders: Sequence[Contender]) -> Html:
         element("tbody", *rows),
         cls="heat sortable",
     )
-    key = element(
+    legend = element(
         "p",
         f"{low:.3f}",
         element("span", cls="ramp", style=f"background:{gradient()}"),
         f"{high:.3f}",
         cls="notes",
     )
-    return join(element("div", whole, cls="scroll", tabindex="0"), key)
+    return join(element("div", whole, cls="scroll", tabindex="0"), legend)
 
 
-def _heat_cells(each: Contender, low: float, high: float) -> list[Html]:
-    lowest = min((row["f1"]["value"] for row in each.classes if _counts(row)), default=None)
+def _heat_cells(each: Contender, key: str, low: float, high: float) -> list[Html]:
+    lowest = min((row[key]["value"] for row in each.classes if _counts(row, key)), default=None)
     cells = []
     for row in each.classes:
-        f1 = row["f1"]
-        if not _counts(row):
-            reason = f1.get("reason", "no image of this class")
+        data = row[key]
+        if not _counts(row, key):
+            reason = data.get("reason", "no image of this class")
             cells.append(element("td", "–", cls="n", title=reason, **{"data-v": ""}))
             continue
-        share = (f1["value"] - low) / (high - low) if high > low else 1.0
-        interval = f" [{f1['low']:.3f}, {f1['high']:.3f}]" if "low" in f1 else ""
+        share = (data["value"] - low) / (high - low) if high > low else 1.0
+        interval = f" [{data['low']:.3f}, {data['high']:.3f}]" if "low" in data else ""
         cells.append(
             element(
                 "td",
-                f"{f1['value']:.3f}",
-                cls="n worst" if f1["value"] == lowest else "n",
-                title=f"{row['name']}: {f1['value']:.4f}{interval}, {row['support']:,} images",
+                f"{data['value']:.3f}",
+                cls="n worst" if data["value"] == lowest else "n",
+                title=f"{row['name']}: {data['value']:.4f}{interval}, {row['support']:,} images",
                 style=f"background:{background(share)};color:{ink(share)}",
-                **{"data-v": repr(float(f1["value"]))},
+                **{"data-v": repr(float(data["value"]))},
             )
         )
     return cells
 
 
-def _counts(row: Any) -> bool:
-    """Whether a class has images, and so an F1 that says something."""
-    return row["support"] > 0 and "value" in row["f1"]
+def _counts(row: Any, key: str) -> bool:
+    """Whether a class has images, and so a figure that says something."""
+    return row["support"] > 0 and "value" in row[key]

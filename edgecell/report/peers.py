@@ -8,7 +8,7 @@ from typing import Any
 
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
-from edgecell.report.contenders import FIRST, LOAD, SIZE, WORST_F1, Axis, Contender, of_quality
+from edgecell.report.contenders import FIRST, LOAD, SIZE, Axis, Contender, of_quality, weakest
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -23,12 +23,14 @@ from edgecell.report.elements import (
 )
 from edgecell.report.page import page
 from edgecell.rundir import atomic_write_text
+from edgecell.tasks import task_of_record
 
 _LINKS = [("figures-table", "Figures"), ("tradeoff", "Trade-off"), ("classes", "Classes")]
 _P50 = Axis("p50", "p50", 10, "low", "ms", shown=True)
 _P90 = Axis("p90", "p90", 11, "low", "ms")
 _P99 = Axis("p99", "p99", 12, "low", "ms")
 _AGREEMENT = Axis("agreement", "Top-1 as trained", 2.5, "high", digits=4, shown=True)
+_DECISIONS = Axis("decisions", "Decisions as trained", 2.5, "high", digits=4, shown=True)
 
 
 def write_peers_page(path: Path, name: str, results: Mapping[str, Any]) -> Path:
@@ -62,18 +64,21 @@ def peers_section(
     """A table for the run's report, the fastest first."""
     results = record["results"]
     anchors = list(results["models"][0]["ratios"])
+    task = task_of_record(results["models"][0]["quality"])
     rows = [
         [
             element("b", model["name"]),
             join(model["runtime"], element("small", model["detail"])),
-            measurement(model["quality"]["accuracy"], count=False),
+            measurement(model["quality"][task.metric], count=False),
             measurement(model["size"]),
             measurement(model["latency"]["p50"], count=False).split(" [")[0],
             *(f"{model['ratios'][name]['value']:.2f}" for name in anchors),
         ]
         for model in _by_time(results)
     ]
-    columns = ["Model", "Runtime", "Accuracy", "Size", "p50", *(f"× {name}" for name in anchors)]
+    # "Mean AUC", "Accuracy"
+    figure = task.metric_name[0].upper() + task.metric_name[1:]
+    columns = ["Model", "Runtime", figure, "Size", "p50", *(f"× {name}" for name in anchors)]
     return section(
         "The same network in other runtimes",
         "peers",
@@ -85,6 +90,7 @@ def peers_section(
 
 def _render(name: str, results: Mapping[str, Any]) -> str:
     contenders = [_contender(model) for model in _by_time(results)]
+    confused = any(each.confusion for each in contenders)
     bodies = [
         section(
             "All figures",
@@ -98,7 +104,7 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
         ),
         parts.chart_section(contenders),
         parts.heat_section(contenders),
-        parts.confusion_section(contenders),
+        *([parts.confusion_section(contenders)] if confused else []),
         section(
             "Machine and method",
             "machine",
@@ -107,7 +113,7 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
             details("Pace", facts(results["pace"])),
         ),
     ]
-    links = [*_LINKS, ("confusion", "Confusion"), ("machine", "Machine")]
+    links = [*_LINKS, *([("confusion", "Confusion")] if confused else []), ("machine", "Machine")]
     data = parts.embedded(parts.payload(contenders, x=_P50))
     return page(name, "edgecell and its peers", _cards(results), links, bodies, data=data)
 
@@ -115,7 +121,8 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
 def _contender(model: Mapping[str, Any]) -> Contender:
     timing = model["latency"]
     figures = dict(of_quality(model["quality"]))
-    figures |= {_AGREEMENT: model["agreement"], SIZE: model["size"]}
+    several = task_of_record(model["quality"]).multi_label
+    figures |= {_DECISIONS if several else _AGREEMENT: model["agreement"], SIZE: model["size"]}
     figures |= {_P50: timing["p50"], _P90: timing["p90"], _P99: timing["p99"]}
     figures |= {FIRST: timing["first"], LOAD: timing["load"]}
     for i, (name, ratio) in enumerate(model["ratios"].items()):
@@ -126,9 +133,9 @@ def _contender(model: Mapping[str, Any]) -> Contender:
         f"{model['runtime']}, {model['precision']}",
         figures,
         model["quality"]["classes"],
-        model["quality"]["confusion"],
+        model["quality"].get("confusion", ()),
         "the same",
-        notes={WORST_F1: model["quality"]["worst_class"]["name"]},
+        notes=weakest(model["quality"]),
     )
 
 

@@ -21,13 +21,17 @@ from edgecell.report.elements import (
     value,
     words,
 )
+from edgecell.report.labels import label_lead, label_tables, named_scores, weakest_label
 from edgecell.report.quantization import mixed_part, slim_part, tuning_part
 from edgecell.report.trust import gate_part
+from edgecell.tasks import task_of_record
 
 _TITLES = {
     "confusion": "Confusion matrix: rows are labels, columns predictions",
     "confusion_normalized": "Confusion matrix as a share of each class",
     "classes": "Precision, recall and F1 per class",
+    "auc": "How each label is ranked, the best first: AUC and average precision",
+    "labels": "What is decided about each label at 0.5, and in how many images",
     "reliability": "Confidence against the share that is right",
     "confidence": "How sure the model was when it was right and when it was wrong",
     "mistakes": "The most confident mistakes: label → prediction, confidence",
@@ -38,6 +42,7 @@ _TITLES = {
 }
 Verdicts = dict[str, bool]
 
+_OF_VAL = ("val_accuracy", "val_auc", "val_kappa")
 _DRAWN = (
     "confusion",
     "answers",
@@ -70,21 +75,25 @@ def _figures(record: dict[str, Any], folder: Path, pictures: Pictures, *, about:
 
 def train_headline(results: dict[str, Any]) -> Html:
     """The card of a run that was only trained."""
-    accuracy = results["val_accuracy"]
+    (name, first), *others = task_of_record(results["data"]).trained_figures(results)
+    beside = "".join(f"{title} {figure['value']:.3f}, " for title, figure in others)
     return card(
-        "Validation accuracy",
-        f"{accuracy['value']:.3f}",
-        f"Keras model, n={accuracy.get('n', '?')}",
+        f"Validation {name}",
+        f"{first['value']:.3f}",
+        f"{beside}Keras model, n={first.get('n', '?')}",
     )
 
 
 def train_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
     """Curves and every result of training."""
     results = record["results"]
+    found = task_of_record(results["data"]).trained_figures(results)
+    first = {f"val {name}": figure for name, figure in found}
+    rest = {key: entry for key, entry in results.items() if key not in _OF_VAL}
     return section(
         "Training",
         "train",
-        facts({"val_accuracy": results["val_accuracy"]} | results),
+        facts(first | rest),
         _figures(record, folder, pictures),
         lead="The model is fitted on train; val chooses the epoch and stops it.",
     )
@@ -232,30 +241,39 @@ def evaluate_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
     scores = {key: entry for key, entry in results.items() if key not in _DRAWN}
     for key in ("schema", "schema_version", "worst_class"):
         scores.pop(key, None)
-    worst = results["worst_class"]
-    scores["weakest_class"] = f"{worst['name']}, F1 {measurement(worst['f1'])}"
+    task, worst = task_of_record(results), results["worst_class"]
+    scores = named_scores(scores, task)
+    if task.multi_label:
+        scores["weakest_label"] = weakest_label(worst)
+    else:
+        scores["weakest_class"] = f"{worst['name']}, F1 {measurement(worst['f1'])}"
+    name = " on ".join(str(results[key]) for key in ("model", "split") if key in results)
+    return section(
+        f"Evaluation of {name}" if name else "Evaluation",
+        "evaluate" if folder.name == "evaluate" else f"evaluate-{folder.name}",
+        facts(scores),
+        label_tables(results["classes"]) if task.multi_label else _class_table(results["classes"]),
+        _figures(record, folder, pictures),
+        element("ul", *(element("li", note) for note in results["notes"]), cls="notes")
+        if results["notes"]
+        else "",
+        details("How the figures were made", facts(results["method"])),
+        lead=label_lead(results) if task.multi_label else "",
+    )
+
+
+def _class_table(classes: list[dict[str, Any]]) -> Html:
     rows = [
         [
             row["name"],
             row["support"],
             *(measurement(row[key], count=False) for key in ("precision", "recall", "f1")),
         ]
-        for row in results["classes"]
+        for row in classes
     ]
-    name = " on ".join(str(results[key]) for key in ("model", "split") if key in results)
-    return section(
-        f"Evaluation of {name}" if name else "Evaluation",
-        "evaluate" if folder.name == "evaluate" else f"evaluate-{folder.name}",
-        facts(scores),
-        long_table(
-            ["Class", "Images", "Precision", "Recall", "F1"],
-            rows,
-            [row["f1"].get("value", 2.0) for row in results["classes"]],
-            numeric=(1, 2, 3, 4),
-        ),
-        _figures(record, folder, pictures),
-        element("ul", *(element("li", note) for note in results["notes"]), cls="notes")
-        if results["notes"]
-        else "",
-        details("How the figures were made", facts(results["method"])),
+    return long_table(
+        ["Class", "Images", "Precision", "Recall", "F1"],
+        rows,
+        [row["f1"].get("value", 2.0) for row in classes],
+        numeric=(1, 2, 3, 4),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edgecell.report.elements import is_measurement, words
+from edgecell.tasks import task_of_record
 
 Cell = str | int | float | bool | None
 Table = tuple[list[str], list[list[Cell]]]
@@ -14,7 +15,11 @@ FIGURE_COLUMNS = ["figure", "value", "low", "high", "n", "unit", "remark"]
 
 
 def figures(results: Mapping[str, Any]) -> Table:
-    """Every measurement and plain value of ``results``; tables and lists of values are left out."""
+    """Every measurement and plain value of ``results``; tables and lists of values are left out.
+
+    The remark is why a value is missing, or how people call it where its key does not say.
+    """
+    names = task_of_record(dict(results)).names
     rows: list[list[Cell]] = []
     for name, value in _leaves(results):
         if is_measurement(value):
@@ -22,7 +27,7 @@ def figures(results: Mapping[str, Any]) -> Table:
                 [
                     name,
                     *(value.get(key) for key in ("value", "low", "high", "n", "unit")),
-                    value.get("reason"),
+                    value.get("reason", names.get(name)),
                 ]
             )
         else:
@@ -39,6 +44,17 @@ def rows_of(entries: Sequence[Mapping[str, Any]]) -> Table:
     """Mappings of one kind below each other; a measurement takes a column for each of its ends."""
     columns = list(dict.fromkeys(name for entry in entries for name in _flat(entry)))
     return columns, [[_flat(entry).get(name) for name in columns] for entry in entries]
+
+
+def labels(classes: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> Table:
+    """One row per label with its four counts; ``about``: what all rows have at their end."""
+    rest = [{key: row[key] for key in row if key != "counts"} for row in classes]
+    return rows_of(
+        [
+            {"name": row["name"]} | row["counts"] | other | about
+            for row, other in zip(classes, rest, strict=True)
+        ]
+    )
 
 
 def confusion(evaluation: Mapping[str, Any]) -> Table:

@@ -86,6 +86,18 @@ def test_labels_that_nobody_or_everybody_has_are_said():
     assert "reason" in none["auc"] and none["accuracy"]["value"] == 1.0
 
 
+def test_a_label_that_is_always_said_is_named():
+    probabilities, labels = told()
+    assert not any(
+        "for every image" in note
+        for note in evaluate(probabilities, labels, NAMES, resamples=5)["notes"]
+    )
+    probabilities[:, 1] = 0.5 + probabilities[:, 1] / 2.01
+    labels[:, 2], probabilities[:, 2] = 1, 0.9  # said of all, and all have it
+    notes = evaluate(probabilities, labels, NAMES, resamples=5)["notes"]
+    assert "above 0.5 for every image: nodule; AUC says how they are ranked" in notes
+
+
 def test_names_and_values_must_fit():
     probabilities, labels = told()
     with pytest.raises(DataError, match="3 class names for a model of 4 classes"):
@@ -104,3 +116,20 @@ def test_grades_have_a_kappa_with_its_interval():
     assert kappa["low"] < kappa["value"] < kappa["high"]
     assert "kappa" not in evaluate(np.eye(5)[near] * 0.9 + 0.02, labels, tuple("abcde"))
     assert quadratic_kappa(np.array(found["confusion"])) == pytest.approx(kappa["value"])
+
+
+def test_the_interval_of_average_precision_is_about_its_value():
+    """Ties of an image with itself raise resampled values; a rare label shows it most."""
+    random = np.random.default_rng(3)
+    labels = (random.random((600, 2)) < (0.3, 0.02)).astype(np.int64)
+    probabilities = random.random((600, 2)) * 0.9 + 0.05 * labels
+    found = evaluate(probabilities, labels, ("common", "rare"), resamples=400)
+    for row in [
+        *(each["average_precision"] for each in found["classes"]),
+        found["average_precision"],
+    ]:
+        assert row["low"] < row["value"] < row["high"]
+        assert (
+            abs((row["low"] + row["high"]) / 2 - row["value"])
+            < 0.6 * (row["high"] - row["low"]) / 2
+        )
