@@ -291,6 +291,20 @@ def test_a_planted_bad_method_is_not_kept():
     assert "AUC drop" in notes[0]
 
 
+def test_a_search_goes_by_the_labels_rule(monkeypatch):
+    images, labels = toys_labels.images(16, seed=9)
+    planted = {PLAIN: {"changed": 0, "probability_error": 0.2}, "ptq-mse": {"changed": 9}}
+
+    def judged(name, *arguments):
+        return replace(judge(name, *arguments), **planted[name])
+
+    monkeypatch.setattr("converters.search.judge", judged)
+    methods = {name: METHODS[name] for name in planted}
+    result = search(prepared(), reference(), images, labels, NAMES, methods=methods)
+    assert best_of(list(result.candidates), CLASSES).method == PLAIN
+    assert result.chosen == "ptq-mse"
+
+
 def test_classes_have_no_auc_in_their_record():
     """Records of one class to an image stay as they were."""
     images, labels = toys.images(16, seed=9)
@@ -456,9 +470,12 @@ def test_a_sigmoid_that_is_a_layer_of_its_own_learns_too():
     twin = build_twin(model, sample)
     dense = next(la for la in twin.model.layers if la.name.endswith("probabilities"))
     bias = next(v for v in dense.weights if "bias" in v.name)
-    bias.assign(bias - 8.0)  # every probability is below 1/512 now
-    twin.set_ranges({**twin.ranges(), "probabilities": (-20.0, 2.0)})
-    step = make_step(*(model, Rounded(twin), keras.optimizers.Adam(0.05), SHORT, 0.0), several=True)
+    bias.assign(bias - 18.0)
+    twin.set_ranges({**twin.ranges(), "probabilities": (-36.0, 2.0)})
+    sure = twin.model(twin.scaling.apply(toys_labels.images(32, 1)[0])).numpy()
+    assert 0 < sure.max() < 1 / 512
+    how = replace(SHORT, distillation=0.5)  # the other half knows the labels
+    step = make_step(*(model, Rounded(twin), keras.optimizers.Adam(0.05), how, 0.0), several=True)
     batch = labelled("train", 32, 1)
     arguments = (
         tf.constant(batch.pixels, tf.float32),
