@@ -32,8 +32,8 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
     """Ascending indices of a stratified random sample of ``count`` labels, all where there are fewer.
 
     Each class gets its share of ``count`` (largest remainder), at least one image, and never more
-    than it has. Of labels (N, C) of 0 and 1 each gets its share, and so do images without any; each that
-    an image has is in the sample.
+    than it has. Of labels (N, C) of 0 and 1 each gets its share and each that
+    occurs is in the sample; images without any are the rest.
 
     Raises:
         DataError: no labels, or ``count`` below the number of classes, or labels, that occur.

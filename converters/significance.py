@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from converters.judgement import Judgement
-from converters.verdict import EQUIVALENCE, ROUNDING, Check, VerifyBudget
+from converters.verdict import EQUIVALENCE, ROUNDING, Check, VerifyBudget, signed
 
 
 def significance(
@@ -12,9 +12,11 @@ def significance(
     """``allowed`` is the drop that the budget grants the gate's headline, ``counted`` what it rests on."""
     worse = gate.worse_classes
     first = min(gate.classes, key=lambda row: (row.p_holm, -(row.f1_drop.value or 0.0)))
-    drops = f"F1 {first.f1_drop.value or 0.0:+.4f}, recall {first.recall_drop.value or 0.0:+.4f}"
+    drops = (
+        f"F1 {signed(first.f1_drop.value or 0.0)}, recall {signed(first.recall_drop.value or 0.0)}"
+    )
     if first.auc_drop is not None:
-        drops = f"AUC {first.auc_drop.value or 0.0:+.4f}, {drops}"
+        drops = f"AUC {signed(first.auc_drop.value or 0.0)}, {drops}"
     failed = gate.drop_worse and (gate.drop.value or 0.0) > allowed + ROUNDING
     undecided = False if failed or budget.require_equivalence else None
     return (

@@ -182,6 +182,11 @@ def _next_step(check: str) -> str:
     }.get(check, "try 'edgecell quantize --int8 --search', --float16, or a larger budget")
 
 
+def signed(drop: float) -> str:
+    """With its sign; what rounds to zero has none of its own."""
+    return f"{round(drop, 4) + 0.0:+.4f}"
+
+
 def fraction(hits: int, n: int) -> Measurement:
     """A share of ``n`` images, at least 1, with Wilson's interval."""
     interval = metrics.wilson_interval(int(hits), n)

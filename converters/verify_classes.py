@@ -16,6 +16,7 @@ from converters.verdict import (
     apart,
     differences,
     fraction,
+    signed,
 )
 from edgecell import metrics
 from edgecell.record import Measurement
@@ -157,13 +158,13 @@ def _compare(
         Check(
             "accuracy drop",
             drop.value <= budget.max_accuracy_drop + ROUNDING,
-            f"{drop.value:+.4f}",
+            signed(drop.value),
             f"at most {budget.max_accuracy_drop:g}",
         ),
         Check(
             "F1 drop of each class",
             all(row.passed is not False for row in rows),
-            f"{worst.f1_drop:+.4f} ({worst.name})",
+            f"{signed(worst.f1_drop)} ({worst.name})",
             f"at most {budget.max_f1_drop:g}",
         ),
     ]

@@ -17,6 +17,7 @@ from converters.verdict import (
     apart,
     differences,
     fraction,
+    signed,
 )
 from edgecell import metrics
 from edgecell.errors import DataError
@@ -143,7 +144,7 @@ def _mean_check(gate: LabelGateReport, budget: VerifyBudget) -> Check:
     return Check(
         "mean AUC drop",
         drop <= budget.max_auc_drop + ROUNDING,
-        f"{drop:+.4f}",
+        signed(drop),
         f"at most {budget.max_auc_drop:g}",
     )
 
@@ -153,7 +154,7 @@ def _label_check(rows: tuple[ClassRow, ...], budget: VerifyBudget) -> Check:
     return Check(
         "AUC drop of each label",
         all(row.passed is not False for row in rows),
-        f"{worst.auc_drop or 0.0:+.4f} ({worst.name})",
+        f"{signed(worst.auc_drop or 0.0)} ({worst.name})",
         f"at most {budget.max_label_auc_drop:g}",
     )
 

@@ -147,7 +147,9 @@ def write_artefacts(
     figures = label_figures(evaluation) if several else _class_figures(evaluation)
     if images is not None and "examples" in evaluation:
         figures["mistakes.png"] = plots.confident_mistakes(images, evaluation["examples"])
-        figures["examples.png"] = plots.examples_by_class(images, evaluation["examples"])
+        figures["examples.png"] = plots.examples_by_class(
+            images, evaluation["examples"], of="label" if several else "class"
+        )
     written = [plots.save(figure, stage_dir / name) for name, figure in figures.items()]
     texts = {"predictions.csv": predictions.to_csv(), "predictions.json": predictions.to_json()}
     for name, text in texts.items():

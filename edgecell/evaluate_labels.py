@@ -226,6 +226,11 @@ def _notes(classes: list[dict[str, Any]], n: int) -> list[str]:
         notes.append(
             f"never above {metrics.THRESHOLD:g}: {named(silent)}; AUC says how they are ranked, F1 is 0"
         )
+    loud = [row for row in classes if row["predicted"] == n > row["support"]]
+    if loud:
+        notes.append(
+            f"above {metrics.THRESHOLD:g} for every image: {named(loud)}; AUC says how they are ranked"
+        )
     few = [row for row in classes if 0 < row["support"] < _FEW]
     if few:
         notes.append(f"fewer than {_FEW} images of {named(few)}: read the interval, not the value")

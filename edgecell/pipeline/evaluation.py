@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
     check_classes,
+    check_task,
     data_hash,
     images_id,
     load_data,
@@ -31,7 +32,7 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.excel import write_evaluation
 from edgecell.rundir import RunDir, atomic_write_text
-from edgecell.runtime import Predictor, load_predictor
+from edgecell.runtime import KerasPredictor, Predictor, load_predictor
 from edgecell.tasks import task_named
 
 EXPORTED = ("*_[[]AUC[]]*.csv", "evaluation.xlsx")
@@ -75,19 +76,27 @@ def evaluate_target(
         DataError, ArtifactError: images or model that cannot be used.
     """
     target = resolve(path)
-    predictor: Predictor = load_predictor(target.model, threads=threads)
     team = Team(tta, tuple(resolve(other).model for other in others))
-    if team:
-        members = [load_predictor(model, threads=threads) for model in team.others]
-        predictor = AveragedPredictor([predictor, *members], tta=tta)
+    members = [load_predictor(model, threads=threads) for model in (target.model, *team.others)]
+    predictor: Predictor = AveragedPredictor(members, tta=tta) if team else members[0]
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
+    for model, member in zip((target.model, *team.others), members, strict=True):
+        _check_last_layer(replace(target, model=model), member, dataset)
     refuse_overlap(dataset, split)
     run = where_to_write(target, output)
     record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team)
     if target.run is not None and output is None:
         write_report(target.run)
     return Evaluated(record["results"], run.stage(verb_of(target, split, team)))
+
+
+def _check_last_layer(target: Target, predictor: Predictor, dataset: Dataset) -> None:
+    """Refuse a Keras model whose answers have another form than the labels; of a file nobody can tell."""
+    if isinstance(predictor, KerasPredictor):
+        from edgecell.anatomy import decides_labels
+
+        check_task(target, decides_labels(predictor.model), dataset)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
     """
     if override is not None:
         dataset = load_dataset(override, progress=progress)
-        check_form(target, dataset)
+        check_trained_task(target, dataset)
         check_names(target, dataset)
         return dataset
     if target.run is None:
@@ -152,22 +152,11 @@ def check_task(target: Target, decides_labels: bool, dataset: Dataset) -> None:
     )
 
 
-def check_form(target: Target, dataset: Dataset) -> None:
-    """Refuse several labels to an image for a run that was trained on one, and the reverse.
-
-    The outputs of both have the same shape, and every figure would come out wrong without a word.
-    """
-    if target.run is None or not target.run.has("train"):
-        return
-    results = target.run.read_record("train")["results"]
-    trained, given = task_of_record(results.get("data", {})), task_named(dataset.task)
-    if trained.multi_label != given.multi_label:
-        several = "several labels to an image", "one label to an image"
-        found, known = several if given.multi_label else several[::-1]
-        raise DataError(
-            f"'{dataset.name}' has {found}, the run's model was trained for {known}; name a data set"
-            " of the kind it was trained on with --data"
-        )
+def check_trained_task(target: Target, dataset: Dataset) -> None:
+    """:func:`check_task` by what the record says that the run's model was trained for."""
+    if target.run is not None and target.run.has("train"):
+        results = target.run.read_record("train")["results"]
+        check_task(target, task_of_record(results.get("data", {})).multi_label, dataset)
 
 
 def check_names(target: Target, dataset: Dataset) -> None:

@@ -37,8 +37,11 @@ def confident_mistakes(images: Images, found: Mapping[str, Any]) -> Figure:
     )
 
 
-def examples_by_class(images: Images, found: Mapping[str, Any]) -> Figure:
-    """Per label: surest right answers, least sure right ones, most confident mistakes."""
+def examples_by_class(images: Images, found: Mapping[str, Any], *, of: str = "class") -> Figure:
+    """Per label: surest right answers, least sure right ones, most confident mistakes.
+
+    ``of``: what a row is called: a class, or one of several labels to an image.
+    """
 
     def tiles(rows: Sequence[Mapping[str, Any]], right: bool) -> list[Tile]:
         return [
@@ -53,7 +56,7 @@ def examples_by_class(images: Images, found: Mapping[str, Any]) -> Figure:
         ]
 
     classes, some = hardest(found["classes"])
-    title = some.capitalize() or "Each class: what is easy, what is hard, what goes wrong"
+    title = some.capitalize() or f"Each {of}: what is easy, what is hard, what goes wrong"
     return tile_table(
         [
             (

@@ -15,6 +15,7 @@ _CONFIDENCE = {
     "image": "confidence (largest probability)",
     "decision": "confidence of a decision (the larger of p and 1 − p)",
 }
+_LEAST = {"image": 0.0, "decision": 0.5}
 
 
 def confidence_histogram(
@@ -39,7 +40,7 @@ def confidence_histogram(
     default = f"Confidence of right and wrong {'predictions' if of == 'image' else 'decisions'}"
     tidy(above, title=title or default, y=above.get_ylabel())
     below.set_xlabel(_CONFIDENCE[of], fontsize=9.5, color=INK)
-    below.set_xlim(0, 1)
+    below.set_xlim(_LEAST[of], 1)
     return figure
 
 
@@ -77,7 +78,7 @@ def reliability_diagram(
     )
     tidy(axes, title=title or "Reliability", y="share that is right", grid="both")
     axes.set_ylim(-0.03, 1.05)
-    axes.set_xlim(0, 1.02)
+    axes.set_xlim(_LEAST[of], 1.02)
     if caption:
         axes.text(
             0.98, 0.05, caption, transform=axes.transAxes, ha="right", fontsize=9.5, color=INK

@@ -153,7 +153,7 @@ def _interval(
     if known and "low" in figure:
         axes.plot([figure["low"], figure["high"]], [place, place], color=color, linewidth=1.6)
     at = [figure["value"]] if known else []
-    axes.plot(at, [place] * len(at), "o", color=color, markersize=5, label=label)
+    axes.plot(at, [place] * len(at), "o", color=color, markersize=5, label=label, zorder=3)
     if not known and not silent:
         axes.text(0.5, place, f" {figure['reason']}", va="center", fontsize=7.5, color=MUTED)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgecell.report.elements import Html, details, join, long_table, measurement, table
+from edgecell.report.elements import Html, details, join, long_table, measurement, stacked, table
 from edgecell.tasks import Task
 
 _FIGURES = (
@@ -46,7 +46,7 @@ def label_tables(classes: list[dict[str, Any]]) -> Html:
     """Figures of each label, and folded away its four counts."""
     columns = ["Label", "Images", *(title for title, _ in _FIGURES)]
     rows = [
-        [row["name"], row["support"], *(measurement(row[key], count=False) for _, key in _FIGURES)]
+        [row["name"], row["support"], *(stacked(row[key]) for _, key in _FIGURES)]
         for row in classes
     ]
     counts = [[row["name"], *(f"{row['counts'][key]:,}" for _, key in _COUNTS)] for row in classes]

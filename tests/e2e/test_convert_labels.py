@@ -20,8 +20,9 @@ from edgecell.runtime import KerasPredictor, TFLitePredictor
 COUNTS = {"train": 400, "val": 120, "test": 40}
 TRAINING = [
     *("--model", "simple_cnn", "--image-size", "28", "--weights", "none", "--head-epochs", "0"),
-    *("--epochs", "4", "--batch-size", "32", "--calibration-images", "32"),
+    *("--epochs", "4", "--batch-size", "32"),
 ]
+FEW = ("--calibration-images", "32")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def blobs(trained: tuple[Path, Path], tmp_path: Path) -> Path:
 
 
 def test_all_precisions(edgecell: Run, blobs: Path) -> None:
-    done = edgecell("quantize", blobs, "--float16", "--dynamic", "--int8", "--int16x8")
+    done = edgecell("quantize", blobs, "--float16", "--dynamic", "--int8", "--int16x8", *FEW)
     assert done.code == 0, done.err
     models = RunDir(blobs).check_outputs("quantize")["results"]["models"]
     assert [each["precision"] for each in models] == ["float16", "dynamic", "int8", "int16x8"]
@@ -60,7 +61,7 @@ def test_all_precisions(edgecell: Run, blobs: Path) -> None:
 
 
 def test_search_keeps_the_file_that_is_nearest(edgecell: Run, blobs: Path) -> None:
-    done = edgecell("quantize", blobs, "--int8", "--search")
+    done = edgecell("quantize", blobs, "--int8", "--search", *FEW)
     assert done.code == 0, done.err
     results = RunDir(blobs).check_outputs("search")["results"]
     assert results["rule"] == LABELS.rule and f"kept by: {LABELS.rule}" in done.out
@@ -81,7 +82,7 @@ def test_search_keeps_the_file_that_is_nearest(edgecell: Run, blobs: Path) -> No
 
 
 def test_analyze(edgecell: Run, blobs: Path) -> None:
-    done = edgecell("quantize", blobs, "--analyze", "--json")
+    done = edgecell("quantize", blobs, "--analyze", "--json", *FEW)
     assert done.code == 0, done.err
     results = json.loads(done.out)["results"]
     assert results["rule"] == LABELS.layer_rule and results["n"] == 120
@@ -91,7 +92,7 @@ def test_analyze(edgecell: Run, blobs: Path) -> None:
 
 def test_fine_tuning(edgecell: Run, blobs: Path) -> None:
     done = edgecell(
-        *("quantize", blobs, "--int8", "--prune", "0.5", "--cluster", "8", "--qat"),
+        *("quantize", blobs, "--int8", "--prune", "0.5", "--cluster", "8", "--qat", *FEW),
         *("--prune-epochs", "2", "--cluster-epochs", "1", "--qat-epochs", "1"),
     )
     assert done.code == 0, done.err
@@ -116,9 +117,22 @@ def test_a_model_and_data_of_another_kind_are_refused(
     with np.load(easy_npz) as held:
         easy = dict(held)
     for key in [key for key in easy if key.endswith("_labels")]:
-        easy[key] = (np.arange(3) <= easy[key]).astype(np.uint8)
+        easy[key] = (np.arange(3) != easy[key]).astype(np.uint8)
     np.savez(blobs.parent / "several.npz", **easy)
     done = edgecell("quantize", run_copy, "--int8", "--data", blobs.parent / "several.npz")
     assert done.code == 3
     assert "ends in a softmax and finds one class" in done.err
     assert "can have several of 3 labels" in done.err
+
+
+def test_layers_in_float(edgecell: Run, blobs: Path) -> None:
+    done = edgecell("quantize", blobs, "--int8", "--keep-float", "1", *FEW)
+    assert done.code == 0, done.err
+    models = RunDir(blobs).check_outputs("quantize")["results"]["models"]
+    (entry,) = [each for each in models if each["precision"] == "mixed"]
+    layers = RunDir(blobs).read_record("analyze")["results"]["layers"]
+    assert entry["float_layers"] == [next(e["label"] for e in layers if e["weights"])]
+    rows = entry["trade"]["rows"]
+    assert [row["float_layers"] for row in rows] == [0, 1]
+    assert all(abs(row["auc_drop"]) < 0.02 and row["passed"] in (True, False) for row in rows)
+    assert entry["audit"]["passed"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from easy import Run
 from openpyxl import load_workbook
 from sklearn import metrics as sk
 
+from edgecell.pipeline.training import save_keras
 from edgecell.rundir import RunDir
 from edgecell.tasks import MULTI_LABEL, ORDINAL
 
@@ -68,7 +71,7 @@ def test_several_labels_from_training_to_report(edgecell: Run, blobs: Path, tmp_
     )
     assert found["auc"]["value"] == pytest.approx(auc, abs=1e-6)
     assert found["accuracy"]["value"] == pytest.approx(accuracy)
-    assert f"mean AUC          {auc:.4f} [" in shown.out
+    assert re.search(rf"^  mean AUC +{auc:.4f} \[", shown.out, re.MULTILINE)
     assert all(name in shown.out for name in toys_labels.LABELS)
     written = {Path(name).name for name in record["outputs"]}
     assert {"auc.png", "labels.png", "mistakes.png", "evaluation.xlsx"} <= written
@@ -99,9 +102,15 @@ def test_several_labels_from_training_to_report(edgecell: Run, blobs: Path, tmp_
         arrays = {key: kept[key] for key in kept if not key.endswith("labels")}
         arrays |= {key: kept[key].argmax(1)[:, None] for key in kept if key.endswith("labels")}
     np.savez(single, **arrays)
-    refused = edgecell("evaluate", run, "--data", single, "--output", tmp_path / "other")
-    assert refused.code == 3
-    assert "has one label to an image, the run's model was trained for several" in refused.err
+    lone = shutil.copy(run / "train/model.keras", tmp_path / "lone.keras")
+    for model in (run, lone):
+        refused = edgecell("evaluate", model, "--data", single, "--output", tmp_path / "other")
+        assert refused.code == 3
+        assert "ends in a sigmoid and decides each label by itself" in refused.err
+    softmax = tmp_path / "softmax.keras"
+    save_keras(toys_labels.model("softmax"), softmax)
+    refused = edgecell("evaluate", softmax, "--data", blobs, "--output", tmp_path / "other")
+    assert refused.code == 3 and "softmax.keras ends in a softmax" in refused.err
 
 
 def test_grades_from_training_to_report(edgecell: Run, grades: Path, tmp_path: Path) -> None:

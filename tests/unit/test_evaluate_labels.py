@@ -86,6 +86,18 @@ def test_labels_that_nobody_or_everybody_has_are_said():
     assert "reason" in none["auc"] and none["accuracy"]["value"] == 1.0
 
 
+def test_a_label_that_is_always_said_is_named():
+    probabilities, labels = told()
+    assert not any(
+        "for every image" in note
+        for note in evaluate(probabilities, labels, NAMES, resamples=5)["notes"]
+    )
+    probabilities[:, 1] = 0.5 + probabilities[:, 1] / 2.01
+    labels[:, 2], probabilities[:, 2] = 1, 0.9  # said of all, and all have it
+    notes = evaluate(probabilities, labels, NAMES, resamples=5)["notes"]
+    assert "above 0.5 for every image: nodule; AUC says how they are ranked" in notes
+
+
 def test_names_and_values_must_fit():
     probabilities, labels = told()
     with pytest.raises(DataError, match="3 class names for a model of 4 classes"):

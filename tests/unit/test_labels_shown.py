@@ -20,7 +20,7 @@ from edgecell.errors import DataError
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
 from edgecell.pipeline.evaluation import Evaluated
-from edgecell.pipeline.targets import Target, check_form
+from edgecell.pipeline.targets import Target, check_trained_task
 from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import excel, render
@@ -372,13 +372,13 @@ def test_one_label_and_several_do_not_go_together(tmp_path: Path) -> None:
     several = toys_labels.dataset({"train": 4, "val": 4, "test": 4})
     one = dataclasses.replace(several, task=MULTI_CLASS)
     for trained, fits, wrong, said in (
-        (MULTI_CLASS, one, several, "has several labels to an image, .* trained for one label"),
-        (MULTI_LABEL, several, one, "has one label to an image, .* trained for several labels"),
+        (MULTI_CLASS, one, several, "ends in a softmax .* can have several of 4 labels"),
+        (MULTI_LABEL, several, one, "ends in a sigmoid .* has one of 4 classes"),
     ):
         run = RunDir(tmp_path / trained)
         record_training(run, trained, {"val_accuracy": measured(0.5)})
         target = Target(run.path / "model.keras", run, Config())
-        check_form(target, fits)
+        check_trained_task(target, fits)
         with pytest.raises(DataError, match=said):
-            check_form(target, wrong)
-    check_form(Target(tmp_path / "lone.keras", None, Config()), one)
+            check_trained_task(target, wrong)
+    check_trained_task(Target(tmp_path / "lone.keras", None, Config()), one)

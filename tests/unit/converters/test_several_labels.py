@@ -21,7 +21,7 @@ from converters import audit
 from converters.calibration import calibration_set, choose
 from converters.clustering import cluster
 from converters.fake_quant import build_twin
-from converters.fine_tuning import Judge, make_step
+from converters.fine_tuning import Judge, make_step, tune
 from converters.lowering import calibrate, quantize_int8
 from converters.pruning import prune
 from converters.qat import Rounded, fine_tune
@@ -77,12 +77,13 @@ def test_every_label_that_occurs_is_in_the_sample(pattern, count, seed):
     np.testing.assert_array_equal(chosen, choose(labels, count, seed))
 
 
-def test_every_label_gets_its_share_and_so_do_images_without_any():
+def test_every_label_gets_its_share_and_images_without_any_the_rest():
     labels = (np.random.default_rng(0).random((4000, 4)) < [0.5, 0.2, 0.05, 0.004]).astype(np.int64)
     drawn = labels[choose(labels, 400, 3)]
     exact = labels.sum(axis=0) / 10
     assert np.abs(drawn.sum(axis=0) - exact).max() <= 2
-    assert abs((drawn.sum(axis=1) == 0).sum() - (labels.sum(axis=1) == 0).sum() / 10) <= 3
+    # Which labels meet in an image is left to chance: of 153 images without any 1.3 σ.
+    assert abs((drawn.sum(axis=1) == 0).sum() - (labels.sum(axis=1) == 0).sum() / 10) <= 13
     assert not np.array_equal(choose(labels, 400, 3), choose(labels, 400, 4))
 
 
@@ -384,7 +385,46 @@ def test_one_epoch_of_qat_and_its_figures_are_those_of_the_file(tmp_path):
     assert any(np.abs(a - b).max() > 1e-5 for a, b in moved)
 
 
-def test_the_step_s_loss_is_the_labels(tmp_path):
+class Planted(Rounded):
+    """Says of its epochs what it was told to."""
+
+    epochs = iter(())
+
+    def measure(self, judge):
+        wanted = next(self.epochs)
+        assert judge.how is LABELS
+        return judge.figures(judge.expected) | wanted
+
+
+def test_the_epoch_of_least_noise_is_kept(tmp_path):
+    """Not the one of most decisions in common."""
+    twin = build_twin(toys_labels.trained(), toys_labels.images(32, seed=1)[0])
+    student = Planted(twin)
+    Planted.epochs = iter(
+        {"val_agreement": a, "val_probability_error": e, "val_auc_drop": d}
+        for a, e, d in ((0.9, 0.3, 0.1), (1.0, 0.2, 0.0), (0.9, 0.1, -0.2), (1.0, 0.05, 0.1))
+    )
+    how = replace(SHORT, epochs=3, freeze_batchnorm_epochs=1)
+    notes = Notes()
+    progression, facts = tune(
+        *(student, toys_labels.trained(), lesson_of_labels(), how, Checkpoint(tmp_path), "k", notes)
+    )
+    assert (progression.best_epoch, facts["best_epoch"]) == (2, 2)
+    assert facts["val_probability_error"] == 0.1
+    assert any("AUC drop -0.2000 *" in line for line in notes.lines)
+
+
+class Notes(Silent):
+    """Keeps what is said at the end of an epoch."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def advance(self, done: int, note: str = "") -> None:
+        self.lines.append(note)
+
+
+def test_the_step_s_loss_is_the_labels():
     """Weighed label by label, smoothed towards one half, and the distance from the reference's answers."""
     twin = build_twin(toys_labels.trained(), toys_labels.images(32, seed=1)[0])
     for variable in twin.model.trainable_variables:
