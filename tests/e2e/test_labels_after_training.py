@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toys
 import toys_labels
 from easy import Run
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from benchmarks import quantization_methods
 from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
@@ -20,7 +21,7 @@ from edgecell.progress import Silent
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir, atomic_write_text
 from edgecell.runtime import TFLitePredictor
-from edgecell.tasks import MULTI_LABEL
+from edgecell.tasks import MULTI_LABEL, ORDINAL
 
 COUNTS = {"train": 64, "val": 40, "test": 60}
 BRIEF = ("--runs", "16", "--seconds", "0.1", "--unverified")
@@ -128,3 +129,21 @@ def test_peers_predict_and_report_work(edgecell: Run, blobs: Path, tmp_path: Pat
     )
     done = edgecell("audit", blobs)
     assert done.code == 0, done.out
+
+
+def test_a_bench_of_grades_shows_their_kappa(edgecell: Run, tmp_path: Path) -> None:
+    arrays = {"task": np.array(ORDINAL), "class_names": np.array(toys.CLASSES)}
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        arrays[f"{split}_images"], labels = toys.images(count, seed)
+        arrays[f"{split}_labels"] = labels[:, None]
+    np.savez(tmp_path / "grades.npz", **arrays)
+    path = tmp_path / "grades.tflite"
+    path.write_bytes(toys.converted("int8"))
+    words = ("--model", path, "--data", tmp_path / "grades.npz", "--output", tmp_path / "out")
+    done = edgecell("bench", *words, *BRIEF)
+    assert done.code == 0, done.err
+    results = json.loads((tmp_path / "out" / "bench" / "bench.json").read_text("utf-8"))
+    said = TFLitePredictor.open(path).predict(arrays["test_images"]).argmax(axis=1)
+    expected = cohen_kappa_score(arrays["test_labels"][:, 0], said, weights="quadratic")
+    assert results["models"][0]["quality"]["kappa"]["value"] == pytest.approx(expected)
+    assert f"{expected:.3f}" in (tmp_path / "out" / "bench" / "bench.md").read_text("utf-8")
