@@ -85,7 +85,8 @@ def evaluate_labels(
         "method": {
             "level": 0.95,
             "proportions": "Wilson score interval",
-            "others": f"percentile bootstrap over images, {fewer} resamples, seed {seed}",
+            "others": f"percentile bootstrap over images, {fewer} resamples, seed {seed};"
+            " average precision moved to its value, for resampling raises it",
             "ece_bins": metrics.ECE_BINS,
             "threshold": metrics.THRESHOLD,
         },
@@ -141,7 +142,8 @@ def _mean_precision(
     defined = [value for value in found if value is not None]
     if not defined:
         return Measurement.missing("fraction", "no image has any of the labels").to_json()
-    return _resampled(float(np.mean(defined)), "fraction", n, drawn.mean_precision)
+    mean = float(np.mean(defined))
+    return _resampled(mean, "fraction", n, _unflattered(drawn.mean_precision, mean))
 
 
 def _macro(classes: list[dict[str, Any]]) -> float:
@@ -185,11 +187,22 @@ def _classes(
                 "f1": f1,
                 "auc": _by_label(areas[i], support, drawn.auc[:, i], _unranked(support)),
                 "average_precision": _by_label(
-                    precisions[i], support, drawn.precision[:, i], "no image of this label"
+                    precisions[i],
+                    support,
+                    _unflattered(drawn.precision[:, i], precisions[i]),
+                    "no image of this label",
                 ),
             }
         )
     return rows
+
+
+def _unflattered(samples: NDArray[np.float64], value: float | None) -> NDArray[np.float64]:
+    """Resampled average precisions about ``value``: an image drawn twice ranks with itself, which
+    raises all of them."""
+    if value is None:
+        return samples
+    return np.asarray((samples + value - np.nanmean(samples)).clip(0, 1))
 
 
 def _unranked(support: int) -> str:

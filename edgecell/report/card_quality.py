@@ -14,6 +14,8 @@ _SEVERAL = (
     " average precision say how a label is ranked, whatever the threshold; the means count all labels"
     " alike. Accuracy is high for a label that is rare and never said: read its recall."
 )
+_RANKED = ("auc", "average_precision")
+"""Of several labels: the columns that are seen where a screen is too narrow for all."""
 
 
 def quality_of(records: Mapping[str, Record], digest: str) -> tuple[str, Record] | None:
@@ -70,6 +72,7 @@ def quality_part(quality: tuple[str, Record] | None, task: Task) -> Part:
     )
     classes = results.get("classes", [])
     keys = [key for key in classes[0] if is_measurement(classes[0][key])] if classes else []
+    keys.sort(key=lambda key: key not in _RANKED)
     per_class = tuple(
         (
             str(row["name"]),

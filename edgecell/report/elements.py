@@ -175,14 +175,6 @@ def measurement(data: Mapping[str, Any], *, count: bool = True) -> str:
     return words + (" estimated" if found.kind == "estimated" else "")
 
 
-def stacked(data: Mapping[str, Any]) -> Html:
-    """A fraction above its interval, so that the columns of a wide table stay narrow."""
-    if "value" not in data:
-        return join("–", element("small", data["reason"]))
-    interval = f"{data['low']:.3f}–{data['high']:.3f}" if "low" in data else ""
-    return join(f"{data['value']:.3f}", element("small", interval))
-
-
 def _with_unit(value: float, unit: str) -> str:
     if unit == "bytes":
         return f"{value / 1e6:.1f} MB" if value >= 2e6 else f"{value / 1e3:.1f} kB"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgecell.report.elements import Html, details, join, long_table, measurement, stacked, table
+from edgecell.report.bench_quality import stacked
+from edgecell.report.elements import Html, details, join, long_table, measurement, table
 from edgecell.tasks import Task
 
 _FIGURES = (

@@ -116,3 +116,20 @@ def test_grades_have_a_kappa_with_its_interval():
     assert kappa["low"] < kappa["value"] < kappa["high"]
     assert "kappa" not in evaluate(np.eye(5)[near] * 0.9 + 0.02, labels, tuple("abcde"))
     assert quadratic_kappa(np.array(found["confusion"])) == pytest.approx(kappa["value"])
+
+
+def test_the_interval_of_average_precision_is_about_its_value():
+    """Ties of an image with itself raise resampled values; a rare label shows it most."""
+    random = np.random.default_rng(3)
+    labels = (random.random((600, 2)) < (0.3, 0.02)).astype(np.int64)
+    probabilities = random.random((600, 2)) * 0.9 + 0.05 * labels
+    found = evaluate(probabilities, labels, ("common", "rare"), resamples=400)
+    for row in [
+        *(each["average_precision"] for each in found["classes"]),
+        found["average_precision"],
+    ]:
+        assert row["low"] < row["value"] < row["high"]
+        assert (
+            abs((row["low"] + row["high"]) / 2 - row["value"])
+            < 0.6 * (row["high"] - row["low"]) / 2
+        )

@@ -320,7 +320,8 @@ def test_the_model_card_begins_with_the_mean_auc(labelled: tuple[RunDir, dict[st
     assert [row[0] for row in scores.rows][:4] == [
         *("mean AUC", "label accuracy", "exact match", "macro-F1")
     ]
-    assert labels.columns[:2] == ("label", "images") and "specificity" in labels.columns
+    assert labels.columns[:4] == ("label", "images", "AUC", "average precision")
+    assert "specificity" in labels.columns
     assert [row[0] for row in labels.rows] == list(NAMES)
 
 
