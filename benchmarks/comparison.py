@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from benchmarks import speed
+from benchmarks.ranking import RankingDrop, ranking_drop
 from benchmarks.sources import Source
 from edgecell.errors import ConfigError
 from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
@@ -24,13 +25,16 @@ SCHEMA = "edgecell/comparison"
 SCHEMA_VERSION = 1
 ALPHA = 0.05
 _OF_LABELS = (
-    "Brackets are 95 % intervals by bootstrap over images, of each model by itself: two that overlap may "
-    "still differ, for the images are the same."
+    "Drops are those against the baseline: positive is worse. Brackets are 95 % intervals; drop of mean AUC: "
+    "DeLong's, image by image.",
+    "p: two-sided test of that drop (Student's t), with Holm's correction over the models compared here. No "
+    "difference seen is not the same as no difference.",
 )
 SEVERAL = (
-    "no test in pairs where an image can have several labels: compare mean AUC and its interval in each"
-    " model's row"
+    "no test in pairs where an image can have several labels: bench both with this edgecell, or compare mean"
+    " AUC and its interval in each model's row"
 )
+_BY_LABELS = "several labels to an image are compared by mean AUC"
 NOTES = (
     "Drops are those against the baseline: positive is worse. Brackets are 95 % intervals; accuracy: Tango's "
     "score interval for matched pairs, macro-F1: paired bootstrap over images.",
@@ -77,7 +81,7 @@ def compare(sources: Sequence[Source], baseline: str | None = None) -> dict[str,
         "models": [e.model | {"label": e.label, "source": e.source.label} for e in entries],
         "pairs": pairs,
         "warnings": _warnings(sources, entries),
-        "notes": [_OF_LABELS, *NOTES[2:]] if _all_several(entries) else list(NOTES),
+        "notes": [*_OF_LABELS, *NOTES[2:]] if _all_several(entries) else list(NOTES),
     }
 
 
@@ -124,6 +128,8 @@ def paired(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ArtifactError: answers that cannot be read.
     """
+    if all(task_of_record(each["quality"]).multi_label for each in (base, other)):
+        return _paired_labels(base, other)
     answers = same_answers(base, other)
     if isinstance(answers, str):
         missing = Measurement.missing("fraction", answers).to_json()
@@ -150,6 +156,29 @@ def paired(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _paired_labels(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The drop of the mean AUC with interval and p; or a reason."""
+    found: RankingDrop | str = SEVERAL
+    told = [each.get("ranking") for each in (base, other)]
+    if base.get("images") is None or base.get("images") != other.get("images"):
+        found = "they did not see the same images"
+    elif told[0] is not None and told[1] is not None:
+        found = "they were not given the same labels"
+        names = [[row["name"] for row in each["quality"]["classes"]] for each in (base, other)]
+        if names[0] == names[1]:
+            found = ranking_drop(told[0], told[1])
+    if isinstance(found, str):
+        missing = Measurement.missing("fraction", found).to_json()
+        return {key: missing for key in ("auc_drop", "accuracy_drop", "macro_f1_drop")}
+    other_way = Measurement.missing("fraction", _BY_LABELS).to_json()
+    return {
+        "auc_drop": found.drop.to_json(),
+        "accuracy_drop": other_way,
+        "macro_f1_drop": other_way,
+        "p": found.p,
+    }
+
+
 def same_answers(
     base: dict[str, Any], other: dict[str, Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | str:
@@ -161,7 +190,7 @@ def same_answers(
     told = [each["quality"].get("answers") for each in (base, other)]
     several = [task_of_record(each["quality"]).multi_label for each in (base, other)]
     if any(several):
-        return SEVERAL if all(several) else "only one of the two can say several labels of an image"
+        return "only one of the two can say several labels of an image"
     if None in told:
         return "the answers to single images were not kept; bench again with this edgecell"
     if base.get("images") is None or base.get("images") != other.get("images"):
@@ -180,10 +209,16 @@ def _correct(pairs: list[dict[str, Any]]) -> None:
         corrected = multipletests([pair["p"] for pair in tested], method="holm")[1]
         for pair, p in zip(tested, corrected, strict=True):
             pair["p_holm"] = float(p)
-            better = "worse" if pair["lost"] > pair["gained"] else "better"
+            better = "worse" if primary_drop(pair)["value"] > 0 else "better"
             pair["verdict"] = better if p <= ALPHA else "no difference seen"
     for pair in pairs:
         pair.setdefault("verdict", "not tested")
+
+
+def primary_drop(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the figure fell that decides: the mean AUC of several labels, else the accuracy."""
+    drop: dict[str, Any] = pair["auc_drop"] if "auc_drop" in pair else pair["accuracy_drop"]
+    return drop
 
 
 def _size_ratio(base: dict[str, Any], other: dict[str, Any]) -> Measurement:

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import speed
 from benchmarks.comparison import paired
+from benchmarks.ranking import RankingDrop, ranking_drop
 from benchmarks.sources import Source
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.metrics.paired import worse_p
@@ -144,8 +145,9 @@ def _quality(
 def _labels(
     model: dict[str, Any], other: dict[str, Any], limit: float
 ) -> tuple[dict[str, Any], ...]:
-    """Figures of several labels against their limit: on the same images the fall itself is exact."""
+    """Figures of several labels against their limit; the mean AUC is tested in pairs too."""
     findings = []
+    tested = ranking_drop(other.get("ranking", {}), model.get("ranking", {}))
     for key, name in (
         ("auc", "mean AUC"),
         ("accuracy", "label accuracy"),
@@ -156,9 +158,13 @@ def _labels(
         if lacking:
             findings.append(_finding(name, "not judged", limit, lacking[0]))
             continue
-        drop = Measurement(before["value"] - now["value"], "fraction", now["n"])
-        said = f"drop {drop.value:+.4f}, allowed {limit:.1%}; by the limit alone, without a paired test"
-        worse = before["value"] - now["value"] > limit
+        fell = before["value"] - now["value"]
+        drop = Measurement(fell, "fraction", now["n"])
+        said, worse = f"drop {fell:+.4f}, allowed {limit:.1%}", fell > limit
+        if key == "auc" and isinstance(tested, RankingDrop):
+            drop = tested.drop
+            said = f"drop {_shown(drop.to_json())}, allowed {limit:.1%}; p {tested.worse_p:.2g}"
+            worse = worse or tested.worse_p <= SIGNIFICANCE
         verdict = "regressed" if worse else "ok"
         findings.append(_finding(name, verdict, limit, said, drop.to_json()))
     return tuple(findings)

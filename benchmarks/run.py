@@ -21,6 +21,7 @@ from benchmarks.host import background_warnings, load_warnings
 from benchmarks.options import BenchOptions
 from benchmarks.precision import precision_of
 from benchmarks.quality import check_form, quality_of
+from benchmarks.ranking import ranking
 from edgecell import graph, metrics, plots
 from edgecell.errors import ConfigError, DataError
 from edgecell.record import Measurement
@@ -138,6 +139,7 @@ def bench(
                 "quality": quality_of(
                     predictor, answer.raw, labels, class_names, options, ordinal=ordinal
                 ),
+                **_ranked(predictor, answer.raw, labels, several),
                 "agreement": agreement(
                     predictor, job.images, answer.raw, device.kind, several=several
                 ),
@@ -169,6 +171,18 @@ def bench(
         measured.background,
         measured.notes,
     )
+
+
+def _ranked(
+    predictor: TFLitePredictor,
+    raw: NDArray[Any] | str,
+    labels: NDArray[np.int64],
+    several: bool,
+) -> dict[str, Any]:
+    """What tests of several labels in pairs need; single answers stand in the quality."""
+    if not several or isinstance(raw, str):
+        return {}
+    return {"ranking": ranking(labels, predictor.probabilities(raw))}
 
 
 def _silent(text: str, share: float) -> None:

@@ -177,6 +177,8 @@ def decision(
     label_threshold = THRESHOLD if task.multi_label else None
     if calibration is None:
         reason = "not calibrated; 'edgecell calibrate' before 'edgecell bundle' finds it"
+        if task.multi_label:
+            reason = f"each label is decided by itself, above {THRESHOLD:g}; there is no one answer"
         return {
             "label_threshold": label_threshold,
             "abstention": {"threshold": None, "threshold_quanta": None, "reason": reason},

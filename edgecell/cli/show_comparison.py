@@ -15,20 +15,20 @@ def compared(comparison: dict[str, Any]) -> None:
     others = [m for m in comparison["models"] if m not in several]
     for models in filter(None, (others, several)):  # their figures do not share columns
         _models(models, several=models is several)
+    by_labels = not others
     rows = [
         [
             pair["model"],
             pair["verdict"],
-            _drop(pair["accuracy_drop"]),
-            _drop(pair["macro_f1_drop"]),
-            f"{pair['lost']} / {pair['gained']}" if "lost" in pair else "–",
+            *([_drop(pair["auc_drop"])] if by_labels else _drops(pair)),
             f"{pair['p_holm']:.3g}" if "p_holm" in pair else "–",
             _times(pair["size_ratio"]),
             _times(pair["latency_ratio"]),
         ]
         for pair in comparison["pairs"]
     ]
-    columns = ["model", "verdict", "accuracy drop", "macro-F1 drop", "lost / gained", "p (Holm)"]
+    drops = ["mean AUC drop"] if by_labels else ["accuracy drop", "macro-F1 drop", "lost / gained"]
+    columns = ["model", "verdict", *drops, "p (Holm)"]
     title = f"against {comparison['baseline']}"
     print_table(title, [*columns, "× size", "× time"], rows, numeric_from=2)
     for said, names in _remarks(comparison["pairs"]).items():
@@ -66,14 +66,21 @@ def _models(models: list[dict[str, Any]], *, several: bool) -> None:
     print_table("all models", columns, rows, numeric_from=2)
 
 
+def _drops(pair: dict[str, Any]) -> list[str]:
+    lost = f"{pair['lost']} / {pair['gained']}" if "lost" in pair else "–"
+    return [_drop(pair["accuracy_drop"]), _drop(pair["macro_f1_drop"]), lost]
+
+
 def _remarks(pairs: list[dict[str, Any]]) -> dict[str, list[str]]:
     """What figures rest on, or why there are none: each once, with the models it concerns."""
     found: dict[str, list[str]] = {}
     for pair in pairs:
-        for title, key in (("accuracy", "accuracy_drop"), ("× time", "latency_ratio")):
+        tested = "auc_drop" if "auc_drop" in pair else "accuracy_drop"
+        for title, key in (("accuracy", tested), ("× time", "latency_ratio")):
             if "reason" in pair[key]:
                 reason = pair[key]["reason"]
-                said = reason if reason.startswith("no ") else f"no {title}, {reason}"
+                figure = "mean AUC drop" if key == "auc_drop" else title
+                said = reason if reason.startswith("no ") else f"no {figure}, {reason}"
                 found.setdefault(said, []).append(pair["model"])
         if pair["latency_how"]:
             found.setdefault(f"× time {pair['latency_how']}", []).append(pair["model"])

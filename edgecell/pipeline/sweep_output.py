@@ -37,7 +37,9 @@ SCHEMA = "edgecell/sweep-result"
 SCHEMA_VERSION = 1
 _REMEDIES = {
     "reference alive": "train longer (--epochs), on more images (without --limit)",
-    EQUIVALENCE: "give verify more images (--split val+test), or a larger --margin",
+    **dict.fromkeys(
+        EQUIVALENCE.values(), "give verify more images (--split val+test), or a larger --margin"
+    ),
 }
 _REMEDY = "try --search or --qat, or a larger --max-accuracy-drop and --max-f1-drop"
 _COLUMNS = ("name", "model", "alpha", "image_size", "precision", "state", "passed", "front")

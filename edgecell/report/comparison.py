@@ -132,27 +132,35 @@ def _value(model: Mapping[str, Any], figure: str) -> float:
 
 
 def _pairs_section(comparison: Mapping[str, Any]) -> Html:
+    by_labels = all(task_of_record(model["quality"]).multi_label for model in comparison["models"])
     rows = [
         [
             element("b", pair["model"]),
             badge(pair["verdict"], _VERDICTS.get(pair["verdict"])),
-            _difference(pair["accuracy_drop"]),
-            _difference(pair["macro_f1_drop"]),
-            f"{pair['lost']} / {pair['gained']}" if "lost" in pair else "–",
+            *([_difference(pair["auc_drop"])] if by_labels else _differences(pair)),
             f"{pair['p_holm']:.3g}" if "p_holm" in pair else "–",
             _times(pair["size_ratio"]),
             join(_times(pair["latency_ratio"]), element("small", pair["latency_how"])),
         ]
         for pair in comparison["pairs"]
     ]
-    columns = ["Model", "", "Accuracy drop", "Macro-F1 drop", "Lost / gained", "p (Holm)", "× size"]
+    drops = ["Mean AUC drop"] if by_labels else ["Accuracy drop", "Macro-F1 drop", "Lost / gained"]
+    columns = ["Model", "", *drops, "p (Holm)", "× size"]
+    lead = "Lost: images that only the baseline gets right; gained: those that only the other does."
     return section(
         f"Differences to {comparison['baseline']}",
         "pairs",
-        element("div", table([*columns, "× time"], rows, numeric=(2, 3, 4, 5, 6)), cls="told"),
+        element(
+            "div", table([*columns, "× time"], rows, numeric=range(2, len(columns))), cls="told"
+        ),
         element("ul", *(element("li", note) for note in comparison["notes"]), cls="notes"),
-        lead="Lost: images that only the baseline gets right; gained: those that only the other does.",
+        lead="" if by_labels else lead,
     )
+
+
+def _differences(pair: Mapping[str, Any]) -> list[Html | str]:
+    lost = f"{pair['lost']} / {pair['gained']}" if "lost" in pair else "–"
+    return [_difference(pair["accuracy_drop"]), _difference(pair["macro_f1_drop"]), lost]
 
 
 def _difference(data: Mapping[str, Any]) -> Html:

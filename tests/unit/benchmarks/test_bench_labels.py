@@ -24,12 +24,14 @@ from benchmarks.options import BenchOptions
 from benchmarks.peers import report as peers_report
 from benchmarks.peers import run as peers
 from benchmarks.quality import unknown
+from benchmarks.ranking import ranking, ranking_drop
 from benchmarks.regression import Limits, check_images, judge
 from benchmarks.run import bench, write_artefacts
 from benchmarks.sources import of_results
 from edgecell.cli import show_comparison
 from edgecell.errors import ArtifactError, DataError
 from edgecell.evaluate import evaluate
+from edgecell.metrics import paired_labels
 from edgecell.report.bench import headline
 from edgecell.report.bench_page import render_bench
 from edgecell.report.bench_quality import per_class
@@ -233,10 +235,10 @@ def test_a_comparison_shows_figures_and_says_why_nothing_is_tested(
 ) -> None:
     found = json.loads(json.dumps(compare([of_results("now", data)])))
     [pair] = found["pairs"]
-    assert pair["verdict"] == "not tested" and "p" not in pair
-    assert (
-        "no test in pairs where an image can have several labels" in pair["accuracy_drop"]["reason"]
-    )
+    aucs = [model["quality"]["auc"]["value"] for model in data["models"]]
+    assert pair["auc_drop"]["value"] == pytest.approx(aucs[0] - aucs[1])
+    assert pair["auc_drop"]["low"] < pair["auc_drop"]["value"] < pair["auc_drop"]["high"]
+    assert pair["verdict"] == "no difference seen" and 0.05 < pair["p_holm"] <= 1
     sizes = [model["footprint"]["size"]["value"] for model in data["models"]]
     assert pair["size_ratio"]["value"] == pytest.approx(sizes[1] / sizes[0])
     assert "value" in pair["latency_ratio"]
@@ -248,7 +250,44 @@ def test_a_comparison_shows_figures_and_says_why_nothing_is_tested(
     show_comparison.compared(found)
     shown = capsys.readouterr().out
     assert "mean AUC" in shown and "worst label AUC" in shown
-    assert "no test in pairs" in shown
+    assert "mean AUC drop" in shown and f"{aucs[0] - aucs[1]:+.4f} [" in shown
+    assert "lost / gained" not in shown and "accuracy drop" not in shown
+
+
+def test_without_rankings_a_comparison_says_why_nothing_is_tested(
+    data: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    del data["models"][1]["ranking"]
+    found = compare([of_results("now", data)])
+    assert found["pairs"][0]["verdict"] == "not tested" and "p" not in found["pairs"][0]
+    render_comparison("both", found)
+    show_comparison.compared(found)
+    assert "no test in pairs where an image can have several labels" in capsys.readouterr().out
+    data["models"][1]["ranking"] = data["models"][0]["ranking"] | {"parts": "0.1 x"}
+    with pytest.raises(ArtifactError, match="a ranking that cannot be read"):
+        compare([of_results("now", data)])
+
+
+def test_a_drop_of_the_mean_auc_is_delong_s() -> None:
+    """What is kept of each image gives the test that all answers give."""
+    random = np.random.default_rng(3)
+    good = np.clip(0.4 * LABELS + random.uniform(0, 0.6, LABELS.shape), 0, 1)
+    bad = np.clip(good + random.normal(0, 0.3, LABELS.shape), 0, 1)
+    kept = [json.loads(json.dumps(ranking(LABELS, each))) for each in (good, bad)]
+    found = ranking_drop(kept[0], kept[1])
+    whole = paired_labels.mean_drop(
+        LABELS, paired_labels.areas(LABELS, good), paired_labels.areas(LABELS, bad)
+    )
+    assert not isinstance(found, str) and whole is not None
+    assert found.drop.value == pytest.approx(whole.drop)
+    assert (found.drop.low, found.drop.high) == pytest.approx(tuple(whole.interval()), rel=1e-3)
+    assert found.worse_p == pytest.approx(whole.worse_p(), rel=1e-2) and found.worse_p < 1e-4
+    back = ranking_drop(kept[1], kept[0])
+    assert not isinstance(back, str)
+    assert back.worse_p > 0.99 and back.p == pytest.approx(found.p, rel=1e-6)
+    same = ranking_drop(kept[0], kept[0])
+    assert not isinstance(same, str) and same.p == 1.0 and same.drop.value == 0.0
+    assert isinstance(ranking_drop(kept[0], ranking(LABELS[:, :2] * 0 + 1, good[:, :2])), str)
 
 
 def test_one_label_and_several_stand_side_by_side(
@@ -272,6 +311,8 @@ def test_a_fall_of_the_mean_auc_is_a_regression(data: dict[str, Any]) -> None:
     check_images(before, "bench.json", "these")
     with pytest.raises(DataError, match="measured on other images"):
         check_images(before, "bench.json", "others")
+    for model in worse["models"]:
+        del model["ranking"]
     worse["models"][1]["quality"]["auc"]["value"] -= 0.06
     found = judge(of_results("now", worse), before, Limits(latency=1.0))
     told = {(f["model"], f["quantity"]): f for f in found["findings"]}
@@ -282,6 +323,22 @@ def test_a_fall_of_the_mean_auc_is_a_regression(data: dict[str, Any]) -> None:
     assert found["regressed"] == 1
     loose = judge(of_results("now", worse), before, Limits(accuracy=0.07, latency=1.0))
     assert loose["regressed"] == 0
+
+
+def test_a_fall_that_is_no_accident_is_a_regression_whatever_is_allowed(
+    data: dict[str, Any],
+) -> None:
+    before, worse = of_results("before", deepcopy(data)), deepcopy(data)
+    int8 = TFLitePredictor(toys_labels.converted("int8")).predict(IMAGES)
+    noisy = np.clip(int8 + np.random.default_rng(0).normal(0, 0.25, int8.shape), 0, 1)
+    fall = data["models"][1]["quality"]["auc"]["value"] - sk.roc_auc_score(LABELS, noisy)
+    assert 0.02 < fall < 0.3
+    worse["models"][1]["ranking"] = ranking(LABELS, noisy.astype(np.float32))
+    worse["models"][1]["quality"]["auc"]["value"] -= fall
+    found = judge(of_results("now", worse), before, Limits(accuracy=0.9, latency=1.0))
+    [told] = [f for f in found["findings"] if f["verdict"] == "regressed"]
+    assert (told["model"], told["quantity"]) == ("blobs-int8", "mean AUC")
+    assert f"drop {fall:+.4f} [" in told["said"]
 
 
 def test_one_label_still_needs_its_answers(data: dict[str, Any]) -> None:

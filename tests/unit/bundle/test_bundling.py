@@ -77,7 +77,10 @@ def test_several_labels_arrive(tmp_path):
     card = json.loads((folder / "model.json").read_text())
     assert (card["task"]["kind"], card["output"]["activation"]) == ("multi-label", "sigmoid")
     assert card["decision"]["label_threshold"] == 0.5
-    assert "Every label whose probability is above 0.5" in (folder / "README.md").read_text()
+    readme = (folder / "README.md").read_text()
+    assert "Every label whose probability is above 0.5" in readme
+    assert "no threshold: each label is decided by itself, above 0.5" in readme
+    assert "edgecell calibrate" not in readme  # it refuses several labels
     pixels, _ = toys_labels.images(12, seed=8)
     files = [tmp_path / f"{number:02d}.png" for number in range(len(pixels))]
     for path, image in zip(files, pixels, strict=True):

@@ -1,0 +1,149 @@
+"""What the verbs after ``quantize`` do with several labels to an image: they work, or say in one line why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toys
+import toys_labels
+from easy import Run
+from sklearn.metrics import cohen_kappa_score, roc_auc_score
+
+from benchmarks import quantization_methods
+from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
+from edgecell.data import load_dataset
+from edgecell.data.channels import measure
+from edgecell.pipeline.conversion import quantize_target
+from edgecell.progress import Silent
+from edgecell.record import Measurement
+from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_LABEL, ORDINAL
+
+COUNTS = {"train": 64, "val": 40, "test": 60}
+BRIEF = ("--runs", "16", "--seconds", "0.1", "--unverified")
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the toy with a float32 and an int8 file."""
+    folder = tmp_path_factory.mktemp("blobs")
+    np.savez(folder / "blobs.npz", **toys_labels.arrays(COUNTS))
+    config = Config(
+        name="blobs",
+        data=DataConfig(source=str(folder / "blobs.npz")),
+        model=ModelConfig(weights="none"),
+        quantize=QuantizeConfig(precisions=("float32", "int8"), calibration_images=32),
+    )
+    run = RunDir.at(folder / "run")
+    atomic_write_text(run.path / "config.toml", to_toml(config))
+    model = run.stage("train") / "model.keras"
+    model.parent.mkdir()
+    toys_labels.trained().save(model)
+    dataset = load_dataset(config.data)
+    score = Measurement(0.9, "fraction", n=COUNTS["val"]).to_json()
+    results = {
+        "val_auc": score,
+        "val_accuracy": score,
+        **{"best_epoch": 15, "epochs": 15, "seconds": 3.0, "device": "CPU"},
+        "parameters": int(toys_labels.trained().count_params()),
+        "class_names": list(toys_labels.LABELS),
+        "data": {
+            "name": "blobs",
+            "task": MULTI_LABEL,
+            "fingerprint": dataset.fingerprint,
+            "notes": [],
+        },
+        "images": COUNTS,
+        "channels": measure(*toys_labels.images(COUNTS["train"], 0)).to_json(),
+    }
+    run.write_record("train", inputs=[], outputs=[model], config={}, results=results)
+    quantize_target(run.path, lambda found: found, None, None, Silent())
+    return run.path
+
+
+def test_bench_and_compare(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
+    files = sorted((blobs / "quantize").glob("*.tflite"))
+    models = [word for path in files for word in ("--model", path)]
+    done = edgecell("bench", *models, *BRIEF, "--output", tmp_path / "bench")
+    assert done.code == 0, done.err
+    assert "mean AUC" in done.out and "worst label AUC" in done.out
+    results = json.loads((tmp_path / "bench" / "bench" / "bench.json").read_text("utf-8"))
+    images, labels = toys_labels.images(COUNTS["test"], 2)
+    for path, model in zip(files, results["models"], strict=True):
+        expected = roc_auc_score(labels, TFLitePredictor.open(path).predict(images))
+        assert model["quality"]["auc"]["value"] == pytest.approx(expected)
+    again = ("--against", tmp_path / "bench" / "bench" / "bench.json", "--max-regress", "100%")
+    done = edgecell("bench", *models, *BRIEF, *again, "--output", tmp_path / "again")
+    assert done.code == 0, done.err
+    assert "mean AUC" in done.out.split("against the baseline")[1]
+    done = edgecell("compare", tmp_path / "bench" / "bench", "--output", tmp_path / "compared")
+    assert done.code == 0, done.err
+    assert "mean AUC drop" in done.out
+    assert "Mean AUC drop" in (tmp_path / "compared" / "compare.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [
+        ("calibrate", "calibrate finds when to trust the one answer"),
+        ("robustness", "robustness counts the images whose one class"),
+    ],
+)
+def test_verbs_of_one_label_say_so(edgecell: Run, blobs: Path, verb: str, said: str) -> None:
+    done = edgecell(verb, blobs)
+    assert done.code == 2
+    [line] = [line for line in done.err.splitlines() if line.startswith("edgecell: ")]
+    assert "'blobs' has several labels to an image (4 of them)" in line and said in line
+    assert not RunDir(blobs).has(verb)
+
+
+def test_a_sweep_says_so_before_it_trains(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
+    done = edgecell("sweep", "--data", blobs.parent / "blobs.npz", "--output", tmp_path / "sweep")
+    assert (
+        done.code == 2 and "a sweep chooses files by the accuracy and F1 of one class" in done.err
+    )
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_table_of_methods_says_so_before_it_makes_any(
+    blobs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted((blobs / "quantize").iterdir())
+    with pytest.raises(SystemExit) as end:
+        quantization_methods.main([str(blobs), "--make"])
+    assert end.value.code == 2
+    assert "trained on several labels to an image" in capsys.readouterr().err
+    assert sorted((blobs / "quantize").iterdir()) == before
+
+
+def test_peers_predict_and_report_work(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
+    done = edgecell("peers", blobs, "--peers", "keras", "--runs", "16", "--seconds", "0.1")
+    assert done.code == 0, done.err
+    assert "mean AUC" in done.out and "decisions as trained" in done.out
+    assert "<th>Mean AUC</th>" in (blobs / "report.html").read_text("utf-8").replace(
+        ' scope="col"', ""
+    )
+    done = edgecell("audit", blobs)
+    assert done.code == 0, done.out
+
+
+def test_a_bench_of_grades_shows_their_kappa(edgecell: Run, tmp_path: Path) -> None:
+    arrays = {"task": np.array(ORDINAL), "class_names": np.array(toys.CLASSES)}
+    for seed, (split, count) in enumerate(COUNTS.items()):
+        arrays[f"{split}_images"], labels = toys.images(count, seed)
+        arrays[f"{split}_labels"] = labels[:, None]
+    np.savez(tmp_path / "grades.npz", **arrays)
+    path = tmp_path / "grades.tflite"
+    path.write_bytes(toys.converted("int8"))
+    words = ("--model", path, "--data", tmp_path / "grades.npz", "--output", tmp_path / "out")
+    done = edgecell("bench", *words, *BRIEF)
+    assert done.code == 0, done.err
+    results = json.loads((tmp_path / "out" / "bench" / "bench.json").read_text("utf-8"))
+    said = TFLitePredictor.open(path).predict(arrays["test_images"]).argmax(axis=1)
+    expected = cohen_kappa_score(arrays["test_labels"][:, 0], said, weights="quadratic")
+    assert results["models"][0]["quality"]["kappa"]["value"] == pytest.approx(expected)
+    assert f"{expected:.3f}" in (tmp_path / "out" / "bench" / "bench.md").read_text("utf-8")
