@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from edgecell.errors import ArtifactError
-from edgecell.metrics.paired_labels import areas
+from edgecell.metrics.paired_labels import AreaDrop, areas, spread
 from edgecell.record import Measurement
 
 # Five digits: what they round off is far below the standard error that these numbers add up to.
@@ -55,16 +54,10 @@ def ranking_drop(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ranking
     if not before or not after or before["labels"] != after["labels"]:
         return "they were not ranked on the same labels"
     parts = _parts(before) - _parts(after)
-    drop = float(before["mean_auc"] - after["mean_auc"])
-    squares = parts**2
-    total = float(squares.sum())
-    if total == 0:  # all images are ranked alike
-        return RankingDrop(Measurement(drop, "fraction", len(parts), drop, drop), 1.0, 1.0)
-    error, freedom = float(np.sqrt(total)), total**2 / float((squares**2).sum())
-    reach = float(stats.t.isf(0.025, freedom)) * error
-    drawn = Measurement(drop, "fraction", len(parts), drop - reach, drop + reach)
-    worse = float(stats.t.sf(drop / error, freedom))
-    return RankingDrop(drawn, min(1.0, 2 * min(worse, 1 - worse)), worse)
+    drop = AreaDrop(before["mean_auc"] - after["mean_auc"], *spread(parts), unseen=0.0)
+    ends, worse = drop.interval(), drop.worse_p()
+    measured = Measurement(drop.drop, "fraction", len(parts), ends.low, ends.high)
+    return RankingDrop(measured, drop.two_sided_p(), worse)
 
 
 def _parts(told: Mapping[str, Any]) -> NDArray[np.float64]:

@@ -68,6 +68,12 @@ class AreaDrop:
             return 1.0
         return float(stats.t.sf(self.drop / self.error, self.freedom))
 
+    def two_sided_p(self) -> float:
+        """p-value against "no difference"; 1.0 where the models rank all images alike."""
+        if self.error == 0:
+            return 1.0
+        return float(2 * stats.t.sf(abs(self.drop / self.error), self.freedom))
+
     def non_inferiority_p(self, margin: float) -> float:
         """p-value against "the drop is ``margin`` or more"; small: it is less."""
         spread = math.hypot(self.error, self.unseen)
@@ -147,19 +153,26 @@ def _drop(
 ) -> AreaDrop:
     used = weights > 0
     share = weights[used]
-    parts = (reference.parts - converted.parts)[:, used] @ share
-    squares = parts**2
-    total = float(squares.sum())
-    # Each image a variance of its own (Satterthwaite 1946): few images that differ are few degrees.
-    freedom = total**2 / float((squares**2).sum()) if total > 0 else math.inf
+    error, freedom = spread((reference.parts - converted.parts)[:, used] @ share)
     having = labels[:, used].sum(axis=0)
     rarer = np.minimum(having, len(labels) - having)
     return AreaDrop(
         float((reference.area - converted.area)[used] @ share),
-        math.sqrt(total),
+        error,
         freedom,
         float(np.sqrt(((0.5 * share / rarer) ** 2).sum())),
     )
+
+
+def spread(parts: FloatArray) -> tuple[float, float]:
+    """Standard error and degrees of freedom of what images (N,) add up to, or of its difference.
+
+    Each image is a variance of its own (Satterthwaite 1946): few images that differ are few degrees.
+    """
+    squares = parts**2
+    total = float(squares.sum())
+    freedom = total**2 / float((squares**2).sum()) if total > 0 else math.inf
+    return math.sqrt(total), freedom
 
 
 def paired_label_bootstrap(
