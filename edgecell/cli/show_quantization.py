@@ -21,7 +21,7 @@ def searched(record: dict[str, Any], folder: Path) -> None:
             each["method"] + (" ← kept" if each["method"] == results["chosen"] else ""),
             f"{each['accuracy']:.4f}",
             f"{each['accuracy_drop']:+.4f}",
-            *([f"{each['auc_drop']:+.4f}"] if ranked else ()),
+            *([f"{each['auc_drop']:+.4f}", _noise(each)] if ranked else ()),
             f"{each['macro_f1_drop']:+.4f}",
             f"{each['agreement']:.4f}",
             str(each.get("changed", "–")),  # older records judge on val alone
@@ -31,7 +31,7 @@ def searched(record: dict[str, Any], folder: Path) -> None:
         for each in results["candidates"]
     ]
     skipped = results.get("skipped", {})  # records made before 0.2 have none
-    columns = ["method", "accuracy", "drop", *(["AUC drop"] if ranked else ())]
+    columns = ["method", "accuracy", "drop", *(["AUC drop", "noise"] if ranked else ())]
     columns += ["F1 drop", "agreement", "changed", "worst class"]
     rows += [[method + " (skipped)", *("–",) * len(columns)] for method in skipped]
     title = f"int8 on val, n={results['n']}, reference {results['reference_accuracy']:.4f}"
@@ -105,6 +105,7 @@ def mixed(record: dict[str, Any]) -> None:
                 str(row["float_layers"]),
                 f"{row['size_bytes']:,}",
                 f"{row['accuracy_drop']:+.4f}",
+                *([f"{row['auc_drop']:+.4f}"] if "auc_drop" in row else ()),
                 f"{row['agreement']:.4f}",
                 measurement(row["latency"]) if "latency" in row else "–",
                 "pass" if row["passed"] else "FAIL",
@@ -112,5 +113,11 @@ def mixed(record: dict[str, Any]) -> None:
             for row in trade["rows"]
         ]
         columns = ["float layers", "bytes", "drop", "agreement", "p50 ms, 1 thread", "verify, val"]
+        if "auc_drop" in trade["rows"][0]:
+            columns.insert(3, "AUC drop")
         print_table(f"{entry['file']} ({trade['method']})", columns, rows, numeric_from=0)
         print_line(f"in float: {', '.join(entry['float_layers'])}")
+
+
+def _noise(candidate: dict[str, Any]) -> str:
+    return f"{candidate['probability_error']:.2%}"

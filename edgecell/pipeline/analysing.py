@@ -134,16 +134,18 @@ def keep_float(material: Material, method: str = PLAIN) -> Mixed:
         )
         candidate, passed = _judge(material, known, data, count)
         rows.append(_row(candidate, count, passed))
+        key, what = _judged_by(rows[0])
         files.append(data)
         material.progress.advance(
-            len(rows), f"{count} layers in float: accuracy drop {candidate.accuracy_drop:+.4f}"
+            len(rows), f"{count} layers in float: {what} drop {rows[-1][key]:+.4f}"
         )
         if wanted == AUTO and passed:
             break
     if wanted == AUTO and not rows[-1]["passed"]:
+        key, what = _judged_by(rows[0])
         raise ConvertError(
-            f"no number of float layers from 0 to {limit - 1} passes verify on val; best accuracy drop"
-            f" {min(row['accuracy_drop'] for row in rows):+.4f}; try --qat or a larger budget"
+            f"no number of float layers from 0 to {limit - 1} passes verify on val; best {what} drop"
+            f" {min(row[key] for row in rows):+.4f}; try --qat or a larger budget"
         )
     chosen = rows[-1]["float_layers"]
     if chosen:
@@ -195,6 +197,11 @@ def _row(candidate: Candidate, count: int, passed: bool) -> dict[str, Any]:
         **lost,
         "passed": passed,
     }
+
+
+def _judged_by(row: dict[str, Any]) -> tuple[str, str]:
+    """What the row has that verify looks at first: key and name of a drop."""
+    return ("auc_drop", "AUC") if "auc_drop" in row else ("accuracy_drop", "accuracy")
 
 
 def _time(

@@ -30,7 +30,7 @@ def search_section(
             badge("kept", True) if each["method"] == results["chosen"] else "",
             f"{each['accuracy']:.4f}",
             f"{each['accuracy_drop']:+.4f}",
-            *([f"{each['auc_drop']:+.4f}"] if ranked else ()),
+            *([f"{each['auc_drop']:+.4f}", _noise(each)] if ranked else ()),
             f"{each['macro_f1_drop']:+.4f}",
             f"{each['agreement']:.4f}",
             each.get("changed", "–"),  # older records judge on val alone
@@ -40,7 +40,7 @@ def search_section(
         for each in results["candidates"]
     ]
     skipped = results.get("skipped", {})  # records made before 0.2 have none
-    columns = ["Method", "", "Accuracy", "Drop", *(["AUC drop"] if ranked else ())]
+    columns = ["Method", "", "Accuracy", "Drop", *(["AUC drop", "Noise"] if ranked else ())]
     columns += ["Macro-F1 drop", "Agreement", "Changed", "Worst class, F1", "Size"]
     rows += [[method, "skipped", *("–",) * (len(columns) - 2)] for method in skipped]
     unseen = results.get("n_unseen", 0)
@@ -183,6 +183,7 @@ def mixed_part(models: list[dict[str, Any]]) -> Html:
                 row["float_layers"],
                 f"{row['size_bytes'] / 1000:,.1f} kB",
                 f"{row['accuracy_drop']:+.4f}",
+                *([f"{row['auc_drop']:+.4f}"] if "auc_drop" in row else ()),
                 f"{row['agreement']:.4f}",
                 measurement(row["latency"]) if "latency" in row else "–",
                 badge("passed" if row["passed"] else "failed", row["passed"]),
@@ -190,12 +191,18 @@ def mixed_part(models: list[dict[str, Any]]) -> Html:
             for row in model["trade"]["rows"]
         ]
         columns = ["Layers in float", "Size", "Drop", "Agreement", "p50, 1 thread", "Verify, val"]
+        if "auc_drop" in model["trade"]["rows"][0]:
+            columns.insert(3, "AUC drop")
         parts += [
             element("h3", f"Layers in float: {model['file']}"),
             table(columns, rows, numeric=range(len(columns) - 1)),
             element("p", f"In float: {', '.join(model['float_layers'])}."),
         ]
     return join(*parts)
+
+
+def _noise(candidate: dict[str, Any]) -> str:
+    return f"{candidate['probability_error']:.2%}"
 
 
 def _figures(record: dict[str, Any], folder: Path, pictures: Pictures, caption: str) -> Html:

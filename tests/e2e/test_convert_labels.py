@@ -70,7 +70,10 @@ def test_search_keeps_the_file_that_is_nearest(edgecell: Run, blobs: Path) -> No
     least = {m: e["probability_error"] + max(e["auc_drop"], 0) for m, e in by_method.items()}
     assert results["chosen"] == min(least, key=least.__getitem__)
     assert len(set(least.values())) > 1
-    assert "AUC drop" in done.out and "AUC drop" in (blobs / "report.html").read_text("utf-8")
+    page = (blobs / "report.html").read_text("utf-8")
+    for column in ("AUC drop", "noise"):
+        assert column in done.out and column in page.replace("Noise", "noise")
+    assert f"{by_method[results['chosen']]['probability_error']:.2%}" in done.out
     # The record's figures are those of the file beside it.
     images, labels = toys_labels.images(120, 1, side=28)
     (file,) = (blobs / "quantize").glob("*-int8-search.tflite")
@@ -136,3 +139,4 @@ def test_layers_in_float(edgecell: Run, blobs: Path) -> None:
     assert [row["float_layers"] for row in rows] == [0, 1]
     assert all(abs(row["auc_drop"]) < 0.02 and row["passed"] in (True, False) for row in rows)
     assert entry["audit"]["passed"]
+    assert f"{rows[1]['auc_drop']:+.4f}" in done.out
