@@ -1,10 +1,17 @@
-"""Names of classes in a line of text."""
+"""Names: of classes in a line of text, of what a gate reports."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 _LISTED = 8
+
+GATE_DROPS = (
+    ("mean AUC", "auc_drop"),
+    ("accuracy", "accuracy_drop"),
+    ("macro-F1", "macro_f1_drop"),
+)
+"""Drops of a gate's report over all classes; one of one label to an image has no AUC."""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.cli.terminal import print_line, print_table
-from edgecell.plots.gate import WHOLE
+from edgecell.naming import GATE_DROPS
 from edgecell.tasks import task_of_record
 
 MOST_CLASSES = 50
@@ -87,7 +87,7 @@ def verified(record: dict[str, Any]) -> None:
 
 
 def _gate(gate: dict[str, Any]) -> None:
-    for name, key in WHOLE:
+    for name, key in GATE_DROPS:
         if key in gate:
             print_line(f"  {name} drop {measurement(gate[key])}")
     tested, unit = f"McNemar exact p = {gate.get('mcnemar_p', 1.0):.3g}", ""

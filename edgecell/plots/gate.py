@@ -8,11 +8,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from edgecell.naming import GATE_DROPS
 from edgecell.plots.classes import first_rows
 from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, VERMILION, new_figure, short, tidy
-
-WHOLE = (("mean AUC", "auc_drop"), ("accuracy", "accuracy_drop"), ("macro-F1", "macro_f1_drop"))
-"""Drops of a gate's report over all classes, by name; one of one label to an image has no AUC."""
 
 _BY_CLASS = (
     ("AUC", "auc_drop", VERMILION),
@@ -31,7 +29,7 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     many = len(classes) > 30
     figure = new_figure(2.6 + (0.2 if many else 0.4) * len(classes))
     above, below = figure.subplots(2, 1, height_ratios=[2.2, max(0.8 * len(classes), 1.5)])
-    wholes = [(name, key) for name, key in WHOLE if key in gate]
+    wholes = [(name, key) for name, key in GATE_DROPS if key in gate]
     for place, (_, key) in enumerate(wholes):
         worse = gate.get(key.replace("_drop", "_worse"), False)
         _interval(above, place, gate[key], VERMILION if worse else BLUE)
