@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgecell import metrics
 from edgecell.errors import DataError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MULTI_LABEL = "multi-label, binary-class"
 MULTI_CLASS = "multi-class"
@@ -93,6 +93,11 @@ class Task:
         Raises:
             DataError: no label of a multi-label set has both positive and negative images.
         """
+        # Here, not above: the command line knows tasks by name and starts without SciPy.
+        import numpy as np
+
+        from edgecell import metrics
+
         if not np.isfinite(probabilities).all():
             return dict.fromkeys(self.figure_names, math.nan)
         if self.multi_label:
@@ -145,6 +150,8 @@ def one_label(class_names: tuple[str, ...]) -> str:
 def _label_figures(
     labels: NDArray[np.int64], probabilities: NDArray[np.float32]
 ) -> dict[str, float]:
+    from edgecell import metrics
+
     area = metrics.mean_auc(labels, probabilities)
     if area is None:
         raise DataError(
