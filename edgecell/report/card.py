@@ -42,7 +42,7 @@ def card(model: Mapping[str, Any], records: Mapping[str, Record]) -> Card:
         _data(records),
         quality_part(quality, task),
         _conversion(verify, model),
-        _confidence(entry_of(records, "calibrate", digest), records),
+        _confidence(entry_of(records, "calibrate", digest), records, task),
         _robustness(records, digest),
         _speed(bench, records),
         Part("Licence", (model["licence"]["model"] or model["licence"]["reason"],)),
@@ -128,14 +128,13 @@ def _conversion(verify: Record | None, model: Mapping[str, Any]) -> Part:
     return Part(title, tuple(text), (Grid(("figure", "trained model and this file"), rows),))
 
 
-def _confidence(entry: Record | None, records: Mapping[str, Record]) -> Part:
+def _confidence(entry: Record | None, records: Mapping[str, Record], task: Task) -> Part:
     title = "When it should not answer"
     if entry is None:
-        return Part(
-            title,
-            ("Not calibrated: there are no thresholds, and it always answers.",),
-            missing=True,
-        )
+        said = "Not calibrated: there are no thresholds, and it always answers."
+        if task.multi_label:
+            said = "It decides every label, at 0.5 for all of them: no label has a threshold of its own."
+        return Part(title, (said,), missing=True)
     split = records["calibrate"]["results"]["splits"][-1]
     abstention, conformal, found = entry["abstention"], entry["conformal"], entry[split]
     if abstention["threshold"] is None:
