@@ -182,6 +182,19 @@ def _next_step(check: str) -> str:
     }.get(check, "try 'edgecell quantize --int8 --search', --float16, or a larger budget")
 
 
+def agreement_check(name: str, agreement: Measurement, budget: VerifyBudget) -> Check:
+    """The share of images that both models answer alike, against ``budget.min_agreement``."""
+    assert agreement.value is not None  # a plain count
+    wanted = budget.min_agreement
+    return Check(
+        name,
+        None if wanted is None else agreement.value >= wanted - ROUNDING,
+        f"{agreement.value:.4f} (95 % {agreement.low:.4f} to {agreement.high:.4f},"
+        f" n = {agreement.n})",
+        "not judged" if wanted is None else f"at least {wanted:g}",
+    )
+
+
 def signed(drop: float) -> str:
     """With its sign; what rounds to zero has none of its own."""
     return f"{round(drop, 4) + 0.0:+.4f}"

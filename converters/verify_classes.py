@@ -13,6 +13,7 @@ from converters.verdict import (
     ClassRow,
     Compared,
     VerifyBudget,
+    agreement_check,
     apart,
     differences,
     fraction,
@@ -137,18 +138,11 @@ def _compare(
     rows: tuple[ClassRow, ...],
     budget: VerifyBudget,
 ) -> list[Check]:
-    agreement, drop = measured["agreement"], measured["accuracy_drop"]
-    assert agreement.value is not None and drop.value is not None  # both are plain counts
-    wanted = budget.min_agreement
+    drop = measured["accuracy_drop"]
+    assert drop.value is not None  # a plain count
     worst = max(rows, key=lambda row: (row.passed is not None, row.f1_drop))
     return [
-        Check(
-            "top-1 agreement",
-            None if wanted is None else agreement.value >= wanted - ROUNDING,
-            f"{agreement.value:.4f} (95 % {agreement.low:.4f} to {agreement.high:.4f},"
-            f" n = {agreement.n})",
-            "not judged" if wanted is None else f"at least {wanted:g}",
-        ),
+        agreement_check("top-1 agreement", measured["agreement"], budget),
         Check(
             "largest probability difference",
             None if np.isfinite(found).all() else False,

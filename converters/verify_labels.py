@@ -14,6 +14,7 @@ from converters.verdict import (
     ClassRow,
     Compared,
     VerifyBudget,
+    agreement_check,
     apart,
     differences,
     fraction,
@@ -93,7 +94,7 @@ def compare(
     rows = _rows(labels, expected, found, gate, budget)
     measured |= _measure(labels, expected, found, gate)
     checks = (
-        _agreement(measured["agreement"], budget),
+        agreement_check("agreement of all decisions on an image", measured["agreement"], budget),
         difference,
         _mean_check(gate, budget),
         _label_check(rows, budget),
@@ -125,18 +126,6 @@ def _measure(
         "accuracy_drop": Measurement(gate.accuracy_drop.value, "fraction", gate.n),
         "macro_f1_drop": Measurement(gate.macro_f1_drop.value, "fraction", gate.n),
     }
-
-
-def _agreement(agreement: Measurement, budget: VerifyBudget) -> Check:
-    assert agreement.value is not None  # a plain count
-    wanted = budget.min_agreement
-    return Check(
-        "agreement of all decisions on an image",
-        None if wanted is None else agreement.value >= wanted - ROUNDING,
-        f"{agreement.value:.4f} (95 % {agreement.low:.4f} to {agreement.high:.4f},"
-        f" n = {agreement.n})",
-        "not judged" if wanted is None else f"at least {wanted:g}",
-    )
 
 
 def _mean_check(gate: LabelGateReport, budget: VerifyBudget) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +47,15 @@ def percentile_interval(samples: NDArray, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+def resampled_images(total: int, n: int, seed: int) -> Iterator[FloatArray]:
+    """How often each of ``total`` images is drawn in each of ``n`` resamples, in parts (B, total)."""
+    rng = np.random.default_rng(seed)
+    chunk = max(1, 4_000_000 // total)  # bounds a part at about 32 MB
+    for start in range(0, n, chunk):
+        size = min(chunk, n - start)
+        yield rng.multinomial(total, np.full(total, 1 / total), size=size).astype(np.float64)
+
+
 def bootstrap_confusion(confusion: NDArray, n: int = 1000, seed: int = 0) -> dict[str, FloatArray]:
     """`n` resamples of accuracy, macro_f1, weighted_f1 (n,) and precision, recall, f1 (n, C).
 
@@ -82,14 +91,10 @@ def bootstrap_together(
         labels: int (N,), 0..C-1.
         predictions: int (K, N), the class that each model said.
     """
-    rng, total = np.random.default_rng(seed), len(labels)
-    eye = np.eye(class_count)
+    total, eye = len(labels), np.eye(class_count)
     truth, said = eye[labels], eye[predictions]  # (N, C), (K, N, C)
-    chunk = max(1, 4_000_000 // total)  # bounds the (n, N) weights at about 32 MB
     parts = []
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        weights = rng.multinomial(total, np.full(total, 1 / total), size=size).astype(np.float64)
+    for weights in resampled_images(total, n, seed):
         support = weights @ truth
         scores = [count_scores(weights @ (truth * one), support, weights @ one) for one in said]
         parts.append(np.array([[s[name] for s in scores] for name in ("accuracy", "macro_f1")]))
@@ -136,13 +141,7 @@ def bootstrap_interval(
         allowed = ", ".join(_CONFUSION_METRICS + _SAMPLE_METRICS)
         raise DataError(f"no bootstrap interval for {metric!r}; it is offered for {allowed}")
     score = _weighted_score(metric, labels, probabilities)
-    rng, total = np.random.default_rng(seed), len(labels)
-    chunk = max(1, 4_000_000 // total)  # bounds the (B, N) weights at about 32 MB
-    samples: list[FloatArray] = []
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        weights = rng.multinomial(total, np.full(total, 1 / total), size=size)
-        samples.append(score(weights.astype(np.float64)))
+    samples = [score(weights) for weights in resampled_images(len(labels), n, seed)]
     return percentile_interval(np.concatenate(samples), level)
 
 

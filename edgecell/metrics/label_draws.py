@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.metrics.intervals import resampled_images
 from edgecell.metrics.labels import (
     auc_scorer,
     check_label_inputs,
@@ -54,12 +55,8 @@ def bootstrap_labels(
         axis=1,
     )
     scorers = auc_scorer(labels, probabilities), precision_scorer(labels, probabilities)
-    rng, total = np.random.default_rng(seed), len(labels)
-    chunk = max(1, 4_000_000 // total)  # bounds the (B, N) weights at about 32 MB
-    parts = []
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        weights = rng.multinomial(total, np.full(total, 1 / total), size=size).astype(np.float64)
+    total, parts = len(labels), []
+    for weights in resampled_images(total, n, seed):
         support, predicted = weights @ truth, weights @ called
         f1, some = _ratio(2 * (weights @ (truth * called)), support + predicted)
         (auc, ranked), (precision, found) = (scorer(weights) for scorer in scorers)
@@ -67,7 +64,7 @@ def bootstrap_labels(
         parts.append(
             (
                 accuracy,
-                np.divide(f1.sum(1), some.sum(1), out=np.zeros(size), where=some.any(1)),
+                np.divide(f1.sum(1), some.sum(1), out=np.zeros(len(f1)), where=some.any(1)),
                 mean_of_defined(auc, ranked),
                 mean_of_defined(precision, found),
                 loss,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from edgecell.metrics.intervals import Interval
+from edgecell.metrics.intervals import Interval, resampled_images
 from edgecell.metrics.labels import check_label_inputs
 from edgecell.metrics.paired import RESAMPLES
 from edgecell.metrics.scores import FloatArray, IntArray
@@ -189,12 +189,8 @@ def paired_label_bootstrap(
     truth = labels.astype(np.float64)
     said = [each.astype(np.float64) for each in (reference, converted)]
     right = ((reference == labels).mean(axis=1) - (converted == labels).mean(axis=1)).astype(float)
-    rng, total = np.random.default_rng(seed), len(labels)
-    chunk = max(1, 4_000_000 // total)  # bounds the (B, N) weights at about 32 MB
-    parts = []
-    for start in range(0, RESAMPLES, chunk):
-        size = min(chunk, RESAMPLES - start)
-        weights = rng.multinomial(total, np.full(total, 1 / total), size=size).astype(np.float64)
+    total, parts = len(labels), []
+    for weights in resampled_images(total, RESAMPLES, seed):
         support = weights @ truth
         scores = []
         for each in said:
