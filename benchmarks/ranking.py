@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.errors import ArtifactError
-from edgecell.metrics.paired_labels import AreaDrop, areas, spread
+from edgecell.metrics.paired_labels import AreaDrop, areas, spread, unseen
 from edgecell.record import Measurement
 
 # Five digits: what they round off is far below the standard error that these numbers add up to.
@@ -26,10 +26,12 @@ def ranking(labels: NDArray[np.int64], probabilities: NDArray[np.float32]) -> di
     found = areas(labels, probabilities)
     if not found.known.any():
         return {}
-    parts = found.parts[:, found.known].mean(axis=1)
+    known = found.known
+    parts = found.parts[:, known].mean(axis=1)
     return {
         "mean_auc": float(found.area[found.known].mean()),
-        "labels": "".join("1" if known else "0" for known in found.known),
+        "labels": "".join("1" if each else "0" for each in known),
+        "unseen": unseen(labels[:, known], np.full(known.sum(), 1 / known.sum())),
         "parts": " ".join(f"{part:.{_DIGITS - 1}e}" for part in parts),
     }
 
@@ -51,17 +53,31 @@ def ranking_drop(before: Mapping[str, Any], after: Mapping[str, Any]) -> Ranking
     Raises:
         ArtifactError: parts that cannot be read.
     """
-    if not before or not after or before["labels"] != after["labels"]:
-        return "they were not ranked on the same labels"
-    parts = _parts(before) - _parts(after)
-    drop = AreaDrop(before["mean_auc"] - after["mean_auc"], *spread(parts), unseen=0.0)
-    ends, worse = drop.interval(), drop.worse_p()
-    measured = Measurement(drop.drop, "fraction", len(parts), ends.low, ends.high)
-    return RankingDrop(measured, drop.two_sided_p(), worse)
+    if not before or not after:
+        return "no label could be ranked in one of the two"
+    first, second = read_ranking(before), read_ranking(after)
+    if first.labels != second.labels or len(first.parts) != len(second.parts):
+        return "they were not ranked on the same labels and images"
+    drop = AreaDrop(first.area - second.area, *spread(first.parts - second.parts), first.unseen)
+    ends = drop.interval()
+    measured = Measurement(drop.drop, "fraction", len(first.parts), ends.low, ends.high)
+    return RankingDrop(measured, drop.two_sided_p(), drop.worse_p())
 
 
-def _parts(told: Mapping[str, Any]) -> NDArray[np.float64]:
+@dataclass(frozen=True)
+class Ranking:
+    """What :func:`ranking` wrote."""
+
+    area: float
+    labels: str
+    unseen: float
+    parts: NDArray[np.float64]
+
+
+def read_ranking(told: Mapping[str, Any]) -> Ranking:
+    """The inverse of :func:`ranking`; ArtifactError where it cannot be read."""
     try:
-        return np.array([float(part) for part in told["parts"].split(" ")])
-    except (KeyError, AttributeError, ValueError) as error:
+        parts = np.array([float(part) for part in told["parts"].split(" ")])
+        return Ranking(float(told["mean_auc"]), told["labels"], float(told["unseen"]), parts)
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise ArtifactError(f"a ranking that cannot be read ({error}); bench again") from error

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import speed
 from benchmarks.comparison import paired
-from benchmarks.ranking import RankingDrop, ranking_drop
+from benchmarks.ranking import RankingDrop, ranking_drop, read_ranking
 from benchmarks.sources import Source
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.metrics.paired import worse_p
@@ -66,7 +66,8 @@ def check_images(before: Source, name: str, images: str) -> None:
     """Refuse a baseline that saw other images than those named ``images``; before anything is measured.
 
     Raises:
-        ArtifactError: it does not say which images it saw. DataError: it saw others.
+        ArtifactError: it does not say which images it saw, or what it keeps of them cannot be read.
+        DataError: it saw others.
     """
     seen = {model.get("images") for model in before.models}
     if None in seen or not all(_tells_answers(model["quality"]) for model in before.models):
@@ -74,6 +75,9 @@ def check_images(before: Source, name: str, images: str) -> None:
             f"{name} does not say which images it saw and how each was answered;"
             " make it anew with this edgecell's bench"
         )
+    for model in before.models:
+        if model.get("ranking"):
+            read_ranking(model["ranking"])
     if seen != {images}:
         raise DataError(
             f"{name} was measured on other images than these, so accuracies cannot be compared;"
@@ -162,9 +166,9 @@ def _labels(
         drop = Measurement(fell, "fraction", now["n"])
         said, worse = f"drop {fell:+.4f}, allowed {limit:.1%}", fell > limit
         if key == "auc" and isinstance(tested, RankingDrop):
-            drop = tested.drop
+            drop, fell = tested.drop, tested.drop.value or 0.0
             said = f"drop {_shown(drop.to_json())}, allowed {limit:.1%}; p {tested.worse_p:.2g}"
-            worse = worse or tested.worse_p <= SIGNIFICANCE
+            worse = fell > limit or tested.worse_p <= SIGNIFICANCE
         verdict = "regressed" if worse else "ok"
         findings.append(_finding(name, verdict, limit, said, drop.to_json()))
     return tuple(findings)

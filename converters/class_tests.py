@@ -21,7 +21,8 @@ from edgecell.record import Measurement
 Ints = NDArray[np.int64]
 
 _PERMUTATIONS = 9999  # smallest p-value 1e-4; up to 13 images that differ are enumerated exactly
-_ROUNDING = 1e-9  # a drop of exactly the budget is not beyond it
+ROUNDING = 1e-9
+"""Drops are differences of fractions k/n in float64; without this 1.0 - 0.99 exceeds 0.01."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def compare_class(
         none = Measurement.missing("fraction", "no images of this class")
         return ClassTest(name, 0, 0, 0, none, none, None, None)
     lost, gained = discordant(reference[mine] == index, converted[mine] == index)
-    before, after = (_f1(mine, each == index) for each in (reference, converted))
+    before, after = (f1_of(mine, each == index) for each in (reference, converted))
     return ClassTest(
         name,
         support,
@@ -113,7 +114,8 @@ def compare_class(
     )
 
 
-def _f1(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+def f1_of(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
+    """F1 of images (N,) that have a class and images it is said of; 0 without either."""
     below = int(has.sum()) + int(said.sum())
     return 2 * int((has & said).sum()) / below if below else 0.0
 
@@ -132,7 +134,7 @@ def holm(rows: list[ClassTest], alpha: float, budget: float) -> tuple[ClassTest,
     for (i, key), p in zip(places, corrected, strict=True):
         drop = getattr(rows[i], key.removesuffix("_p") + "_drop").value
         found: dict[str, Any] = {f"{key}_holm": float(p)}
-        beyond = bool(p <= alpha) and drop > budget + _ROUNDING
+        beyond = bool(p <= alpha) and drop > budget + ROUNDING
         rows[i] = replace(rows[i], **found, worse=rows[i].worse or beyond)
     return tuple(rows)
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 
-from converters.class_tests import compare_classes, drop_of
+from converters.class_tests import ROUNDING, compare_classes, drop_of
 from converters.judgement import Judgement, NeededFor, verdict_of
 from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
 from edgecell.metrics.paired import (
@@ -34,8 +34,6 @@ from edgecell.metrics.paired import (
 from edgecell.record import Measurement
 
 Ints = NDArray[np.int64]
-
-_ROUNDING = 1e-9  # a drop of exactly the margin is not beyond it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +100,7 @@ def judge(
         seed=seed,
     )
     p_worse = worse_p(lost, gained)
-    accuracy_worse = p_worse <= alpha and drop > margin + _ROUNDING
+    accuracy_worse = p_worse <= alpha and drop > margin + ROUNDING
     p_inferior = non_inferiority_p(lost, gained, n, margin)
     verdict = verdict_of(p_inferior <= alpha, accuracy_worse, rows)
     needed, needed_for = _needed(lost, gained, n, margin, alpha)

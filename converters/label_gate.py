@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.class_tests import ClassTest, compare_class, drop_of, holm
+from converters.class_tests import ROUNDING, ClassTest, compare_class, drop_of, holm
 from converters.judgement import Judgement, NeededFor, verdict_of
 from edgecell.metrics import decide, percentile_interval
 from edgecell.metrics.paired import discordant
 from edgecell.metrics.paired_labels import (
+    FEWEST,
     AreaDrop,
     areas,
     label_drops,
@@ -29,8 +30,6 @@ from edgecell.metrics.paired_labels import (
     paired_label_bootstrap,
 )
 from edgecell.record import Measurement
-
-_ROUNDING = 1e-9  # a drop of exactly the margin is not beyond it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +80,13 @@ def judge_labels(
         seed: of the bootstrap and of permutation tests too large to enumerate.
 
     Raises:
-        ValueError: no label whose AUC has a spread: two images that have it, two that do not.
+        ValueError: no label whose AUC has a spread: three images that have it, three that do not.
     """
     n = len(labels)
     before, after = areas(labels, reference), areas(labels, converted)
     whole = mean_drop(labels, before, after)
     if whole is None:
-        raise ValueError("no label has two images with it and two without")
+        raise ValueError(f"no label has {FEWEST} images with it and {FEWEST} without")
     said, says = decide(reference), decide(converted)
     resampled = paired_label_bootstrap(labels, said, says, seed)
     drops = label_drops(labels, before, after)
@@ -106,7 +105,7 @@ def judge_labels(
     classes = holm(rows, alpha, label_budget)
     lost, gained = discordant(said == labels, says == labels)
     p_worse, p_inferior = whole.worse_p(), whole.non_inferiority_p(margin)
-    auc_worse = p_worse <= alpha and whole.drop > margin + _ROUNDING
+    auc_worse = p_worse <= alpha and whole.drop > margin + ROUNDING
     verdict = verdict_of(p_inferior <= alpha, auc_worse, classes)
     needed, needed_for = _needed(whole, n, margin, alpha)
     open_question = verdict == "cannot tell"
@@ -137,15 +136,15 @@ def judge_labels(
 
 def _with_area(row: ClassTest, drop: AreaDrop | None) -> ClassTest:
     if drop is None:
-        reason = "fewer than two images with the label, or without it"
+        reason = f"fewer than {FEWEST} images with the label, or without it"
         return replace(row, auc_drop=Measurement.missing("fraction", reason))
     measured = drop_of(drop.drop, row.support, drop.interval())
     return replace(row, auc_drop=measured, auc_p=drop.worse_p())
 
 
 def _mean_f1_drop(classes: tuple[ClassTest, ...]) -> float:
-    """Over all labels; one that no image has counts as 0, as in the resamples."""
-    return float(np.mean([row.f1_drop.value or 0.0 for row in classes]))
+    """Over the labels that an image has, as in the resamples."""
+    return float(np.mean([row.f1_drop.value or 0.0 for row in classes if row.support]))
 
 
 def _needed(whole: AreaDrop, n: int, margin: float, alpha: float) -> tuple[int | None, NeededFor]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from converters.class_tests import ROUNDING
 from converters.judgement import Judgement
-from converters.verdict import EQUIVALENCE, ROUNDING, Check, VerifyBudget, signed
+from converters.verdict import EQUIVALENCE, Check, VerifyBudget, signed
 
 
 def significance(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.class_tests import ROUNDING
 from converters.judgement import Judgement
 from edgecell import metrics
 from edgecell.errors import ParityError
@@ -19,9 +20,6 @@ EQUIVALENCE = {
     "mean AUC": "equivalence of the mean AUC",
 }
 """What a gate's margin is about → the name of its check."""
-
-ROUNDING = 1e-9
-"""Drops are differences of fractions k/n in float64; without this 1.0 - 0.99 exceeds 0.01."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +173,15 @@ def _where(report: VerifyReport) -> str:
 
 def _next_step(check: str) -> str:
     more = "verify more images (--split val+test), or a larger --margin"
+    ranks = (
+        "try 'edgecell quantize --int8 --search', --float16, or a larger --max-auc-drop and"
+        " --max-label-auc-drop; class weights in training keep a rare label's probabilities apart"
+    )
     return {
         "reference alive": "train it longer with 'edgecell train'",
         "structure": "convert it again with 'edgecell quantize'",
+        "mean AUC drop": ranks,
+        "AUC drop of each label": ranks,
         **dict.fromkeys(EQUIVALENCE.values(), more),
     }.get(check, "try 'edgecell quantize --int8 --search', --float16, or a larger budget")
 

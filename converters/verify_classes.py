@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.class_tests import ROUNDING
 from converters.gate import judge
 from converters.significance import significance
 from converters.verdict import (
-    ROUNDING,
     Check,
     ClassRow,
     Compared,

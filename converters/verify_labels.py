@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from converters.class_tests import ClassTest
+from converters.class_tests import ROUNDING, ClassTest, f1_of
 from converters.label_gate import LabelGateReport, judge_labels
 from converters.significance import significance
 from converters.verdict import (
-    ROUNDING,
     Check,
     ClassRow,
     Compared,
@@ -22,7 +21,8 @@ from converters.verdict import (
 )
 from edgecell import metrics
 from edgecell.errors import DataError
-from edgecell.metrics.paired_labels import areas
+from edgecell.metrics.paired_labels import FEWEST, above_chance, areas
+from edgecell.naming import listed
 from edgecell.record import Measurement
 
 
@@ -34,23 +34,21 @@ def alive(
     ``expected`` (N, C), ``labels`` int (N, C) of 0 and 1.
 
     Raises:
-        DataError: no label has two images with it and two without.
+        DataError: no label has three images with it and three without.
     """
     name, wanted = "reference alive", "above 0.5, chance, with 97.5 % confidence"
     if not np.isfinite(expected).all():
         missing = Measurement.missing("fraction", "probabilities not finite")
         return Check(name, False, "probabilities not finite", wanted), {"reference_auc": missing}
     found = areas(labels, expected)
-    known = found.known
-    if not known.any():
+    above = above_chance(labels, found)
+    if above is None:
         raise DataError(
-            f"none of the {len(class_names)} labels has two images with it and two without, so no AUC can"
-            " be compared; name a split that has some (--split val+test)"
+            f"none of the {len(class_names)} labels has {FEWEST} images with it and {FEWEST} without, so no"
+            " AUC can be compared; name a split that has some (--split val+test)"
         )
-    # Chance is a model that does not rank at all: areas and parts of nothing.
-    area = float(found.area[known].mean())
-    error = float(np.sqrt((found.parts[:, known].mean(axis=1) ** 2).sum()))
-    low, high = area - 1.96 * error, area + 1.96 * error
+    area, low = 0.5 + above.drop, 0.5 + above.lower_bound(0.025)
+    high = min(0.5 + above.upper_bound(0.025), 1.0)
     decided = int(metrics.decide(expected).any(axis=0).sum())
     check = Check(
         name,
@@ -103,7 +101,7 @@ def compare(
             budget,
             allowed=budget.max_auc_drop,
             class_budget=budget.max_label_auc_drop,
-            counted=f" (n = {gate.n}, {len(class_names)} labels)",
+            counted=f" (n = {gate.n}, {_ranked(rows)})",
         ),
     )
     return Compared(checks, rows, measured, gate)
@@ -116,16 +114,25 @@ def _measure(
     gate: LabelGateReport,
 ) -> dict[str, Measurement]:
     was, now = metrics.decide(expected), metrics.decide(found)
-    area = metrics.mean_auc(labels, found)
-    assert area is not None  # the reference has one on these labels
+    after = areas(labels, found)
     return {
-        "converted_auc": Measurement(area, "fraction", gate.n),
+        "converted_auc": Measurement(float(after.area[after.known].mean()), "fraction", gate.n),
         "agreement": fraction(int((was == now).all(axis=1).sum()), gate.n),
         "decision_agreement": Measurement(float((was == now).mean()), "fraction", gate.n),
         "auc_drop": Measurement(gate.auc_drop.value, "fraction", gate.n),
         "accuracy_drop": Measurement(gate.accuracy_drop.value, "fraction", gate.n),
         "macro_f1_drop": Measurement(gate.macro_f1_drop.value, "fraction", gate.n),
     }
+
+
+def _ranked(rows: tuple[ClassRow, ...]) -> str:
+    out = [row.name for row in rows if row.auc_drop is None]
+    if not out:
+        return f"{len(rows)} labels"
+    return (
+        f"{len(rows) - len(out)} of {len(rows)} labels; fewer than {FEWEST} images with or without"
+        f" {listed(out)}"
+    )
 
 
 def _mean_check(gate: LabelGateReport, budget: VerifyBudget) -> Check:
@@ -160,7 +167,7 @@ def _rows(
     rows = []
     for i, test in enumerate(gate.classes):
         has = labels[:, i] == 1
-        f1, recall = ([score(has, said[:, i]) for said in (was, now)] for score in (_f1, _recall))
+        f1, recall = ([score(has, said[:, i]) for said in (was, now)] for score in (f1_of, _recall))
         areas_, drop = (before[i], after[i]), _drop(test)
         rows.append(
             ClassRow(
@@ -181,11 +188,6 @@ def _rows(
 
 def _drop(test: ClassTest) -> float | None:
     return None if test.auc_drop is None else test.auc_drop.value
-
-
-def _f1(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:
-    below = int(has.sum() + said.sum())
-    return 2 * int((has & said).sum()) / below if below else 0.0
 
 
 def _recall(has: NDArray[np.bool_], said: NDArray[np.bool_]) -> float:

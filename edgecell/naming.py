@@ -11,7 +11,7 @@ GATE_DROPS = (
     ("accuracy", "accuracy_drop"),
     ("macro-F1", "macro_f1_drop"),
 )
-"""Drops of a gate's report over all classes; one of one label to an image has no AUC."""
+"""Drops of a gate's report over all classes; the report of one label to an image has no AUC."""
 
 
 def listed(names: Sequence[str]) -> str:

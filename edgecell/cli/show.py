@@ -90,9 +90,10 @@ def _gate(gate: dict[str, Any]) -> None:
     for name, key in GATE_DROPS:
         if key in gate:
             print_line(f"  {name} drop {measurement(gate[key])}")
-    tested, unit = f"McNemar exact p = {gate.get('mcnemar_p', 1.0):.3g}", ""
     if "auc_drop" in gate:
         tested, unit = f"DeLong one-sided p = {gate['worse_p']:.3g}", " decisions"
+    else:
+        tested, unit = f"McNemar exact p = {gate['mcnemar_p']:.3g}", ""
     print_line(
         f"  {tested} ({gate['lost']}{unit} lost, {gate['gained']} gained);"
         f" drop of {gate['margin']:g} or more: p = {gate['non_inferiority_p']:.3g}"
@@ -102,7 +103,9 @@ def _gate(gate: dict[str, Any]) -> None:
 
 
 def _classes(entry: dict[str, Any]) -> None:
-    key, score = ("auc", "AUC") if "auc_drop" in entry["classes"][0] else ("f1", "F1")
+    key, score = (
+        ("auc", "AUC") if any("auc_drop" in row for row in entry["classes"]) else ("f1", "F1")
+    )
     judged = [row for row in entry["classes"] if row.get(f"{key}_drop") is not None]
     rows = [
         [

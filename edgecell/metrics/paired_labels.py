@@ -21,13 +21,17 @@ from edgecell.metrics.labels import check_label_inputs
 from edgecell.metrics.paired import RESAMPLES
 from edgecell.metrics.scores import FloatArray, IntArray
 
+FEWEST = 3
+"""Images that have a label, and images that lack it, for its AUC to have a spread."""
+
 
 @dataclass(frozen=True)
 class Areas:
     """AUC of each label, ``area`` (C,), and what each image contributes to it, ``parts`` (N, C).
 
     The standard error of a label's AUC is the root of the sum of its squared parts; of a mean of
-    labels that of the mean parts. NaN and zeros where fewer than two images have the label or lack it.
+    labels that of the mean parts. NaN and zeros where fewer than three images have the label or lack it:
+    two differ from their mean by the same, which hides how little they tell.
     """
 
     area: FloatArray
@@ -45,7 +49,8 @@ class AreaDrop:
 
     ``unseen``: the error that one image more of the rarer kind could bring, moved by half the ranking.
     Where both models rank all images alike, the error is 0 and says nothing of other images; what is
-    said of equivalence counts ``unseen`` in.
+    said of equivalence counts ``unseen`` in. Of two that rank perfectly and not at all the error is 0
+    too, and then ``unseen`` stands for it.
     """
 
     drop: float
@@ -55,24 +60,27 @@ class AreaDrop:
 
     def interval(self, level: float = 0.95) -> Interval:
         """Student's interval of the drop."""
-        reach = self._quantile((1 - level) / 2) * self.error
+        reach = self._quantile((1 - level) / 2) * self._spread()
         return Interval(self.drop - reach, self.drop + reach)
 
     def upper_bound(self, alpha: float) -> float:
         """What the drop does not exceed at one-sided ``alpha``; ``unseen`` counted in."""
         return self.drop + self._quantile(alpha) * math.hypot(self.error, self.unseen)
 
+    def lower_bound(self, alpha: float) -> float:
+        """What the drop does not fall below at one-sided ``alpha``; ``unseen`` counted in."""
+        return self.drop - self._quantile(alpha) * math.hypot(self.error, self.unseen)
+
     def worse_p(self) -> float:
         """One-sided p-value against "no drop"; 1.0 where the models rank all images alike."""
-        if self.error == 0:
-            return 1.0
-        return float(stats.t.sf(self.drop / self.error, self.freedom))
+        if self._spread() == 0:
+            return 0.0 if self.drop > 0 else 1.0
+        return float(stats.t.sf(self.drop / self._spread(), self.freedom))
 
     def two_sided_p(self) -> float:
         """p-value against "no difference"; 1.0 where the models rank all images alike."""
-        if self.error == 0:
-            return 1.0
-        return float(2 * stats.t.sf(abs(self.drop / self.error), self.freedom))
+        worse = self.worse_p()
+        return 1.0 if self.drop == 0 else 2 * min(worse, 1 - worse)
 
     def non_inferiority_p(self, margin: float) -> float:
         """p-value against "the drop is ``margin`` or more"; small: it is less."""
@@ -85,7 +93,7 @@ class AreaDrop:
         if left <= 0:
             return None
         # With k times the images error falls by the root of k, unseen by k: solve for 1 / k.
-        a, b, c = self.unseen**2, self.error**2, (left / _reach(alpha)) ** 2
+        a, b, c = self.unseen**2, self.error**2, (left / self._reach(alpha)) ** 2
         share = 2 * c / (b + math.sqrt(b * b + 4 * a * c))
         return math.ceil(n / share)
 
@@ -93,7 +101,13 @@ class AreaDrop:
         """Images, of which there were ``n``, to see this drop in 4 of 5 repetitions."""
         if self.drop <= 0:
             return None
-        return math.ceil(n * (_reach(alpha) * self.error / self.drop) ** 2)
+        return math.ceil(n * (self._reach(alpha) * self._spread() / self.drop) ** 2)
+
+    def _spread(self) -> float:
+        return self.unseen if self.error == 0 and self.drop != 0 else self.error
+
+    def _reach(self, alpha: float, power: float = 0.8) -> float:
+        return self._quantile(alpha) + self._quantile(1 - power)
 
     def _quantile(self, tail: float) -> float:
         return float(stats.t.isf(tail, self.freedom))
@@ -114,7 +128,7 @@ def _placements(has: NDArray[np.bool_], scores: FloatArray) -> tuple[float, Floa
     parts = np.zeros(len(has))
     with_it, without = np.sort(scores[has]), np.sort(scores[~has])
     m, n = len(with_it), len(without)
-    if min(m, n) < 2:
+    if min(m, n) < FEWEST:
         return math.nan, parts
     above = _share_below(without, scores[has])
     below = 1 - _share_below(with_it, scores[~has])
@@ -148,20 +162,27 @@ def mean_drop(labels: NDArray, reference: Areas, converted: Areas) -> AreaDrop |
     return _drop(labels, reference, converted, known / known.sum())
 
 
+def above_chance(labels: NDArray, found: Areas) -> AreaDrop | None:
+    """How far the mean AUC is above 0.5; None where no label can be ranked."""
+    nothing = Areas(np.where(found.known, 0.5, np.nan), np.zeros_like(found.parts))
+    return mean_drop(labels, found, nothing)
+
+
 def _drop(
     labels: NDArray, reference: Areas, converted: Areas, weights: NDArray[np.float64]
 ) -> AreaDrop:
     used = weights > 0
     share = weights[used]
     error, freedom = spread((reference.parts - converted.parts)[:, used] @ share)
-    having = labels[:, used].sum(axis=0)
+    drop = float((reference.area - converted.area)[used] @ share)
+    return AreaDrop(drop, error, freedom, unseen(labels[:, used], share))
+
+
+def unseen(labels: NDArray, share: NDArray[np.float64]) -> float:
+    """:attr:`AreaDrop.unseen` of labels (N, K) that count ``share`` (K,) each."""
+    having = labels.sum(axis=0)
     rarer = np.minimum(having, len(labels) - having)
-    return AreaDrop(
-        float((reference.area - converted.area)[used] @ share),
-        error,
-        freedom,
-        float(np.sqrt(((0.5 * share / rarer) ** 2).sum())),
-    )
+    return float(np.sqrt(((0.5 * share / rarer) ** 2).sum()))
 
 
 def spread(parts: FloatArray) -> tuple[float, float]:
@@ -184,9 +205,10 @@ def paired_label_bootstrap(
     """Resampled drops of decisions, 2000 of each: accuracy and macro_f1 (B,), f1 (B, C).
 
     ``reference`` and ``converted`` (N, C) say which labels each model predicts. Images are drawn, with
-    all their labels and both models' decisions. A label that no drawn image has or was given counts as 0.
+    all their labels and both models' decisions. The macro-F1 is over labels that an image has, at least one.
     """
     truth = labels.astype(np.float64)
+    present = labels.any(axis=0)
     said = [each.astype(np.float64) for each in (reference, converted)]
     right = ((reference == labels).mean(axis=1) - (converted == labels).mean(axis=1)).astype(float)
     total, parts = len(labels), []
@@ -198,10 +220,6 @@ def paired_label_bootstrap(
             hits = 2 * (weights @ (truth * each))
             scores.append(np.divide(hits, below, out=np.zeros(hits.shape), where=below > 0))
         drop = scores[0] - scores[1]
-        parts.append((weights @ right / total, drop.mean(axis=1), drop))
+        parts.append((weights @ right / total, drop[:, present].mean(axis=1), drop))
     accuracy, macro_f1, f1 = (np.concatenate(each) for each in zip(*parts, strict=True))
     return {"accuracy": accuracy, "macro_f1": macro_f1, "f1": f1}
-
-
-def _reach(alpha: float, power: float = 0.8) -> float:
-    return float(stats.norm.isf(alpha) + stats.norm.ppf(power))

@@ -15,12 +15,12 @@ from edgecell.data.catalog import catalog
 from edgecell.data.duplicates import refuse_overlap
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
+from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
     check_classes,
-    check_task,
     data_hash,
     images_id,
     load_data,
@@ -32,7 +32,7 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.excel import write_evaluation
 from edgecell.rundir import RunDir, atomic_write_text
-from edgecell.runtime import KerasPredictor, Predictor, load_predictor
+from edgecell.runtime import Predictor, load_predictor
 from edgecell.tasks import task_named
 
 EXPORTED = ("*_[[]AUC[]]*.csv", "evaluation.xlsx")
@@ -82,21 +82,13 @@ def evaluate_target(
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
     for model, member in zip((target.model, *team.others), members, strict=True):
-        _check_last_layer(replace(target, model=model), member, dataset)
+        check_last_layer(replace(target, model=model), member, dataset)
     refuse_overlap(dataset, split)
     run = where_to_write(target, output)
     record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team)
     if target.run is not None and output is None:
         write_report(target.run)
     return Evaluated(record["results"], run.stage(verb_of(target, split, team)))
-
-
-def _check_last_layer(target: Target, predictor: Predictor, dataset: Dataset) -> None:
-    """Refuse a Keras model whose answers have another form than the labels; of a file nobody can tell."""
-    if isinstance(predictor, KerasPredictor):
-        from edgecell.anatomy import decides_labels
-
-        check_task(target, decides_labels(predictor.model), dataset)
 
 
 @dataclass(frozen=True)

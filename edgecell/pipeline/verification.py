@@ -19,6 +19,7 @@ from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.graph import enlarging_operators
 from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
@@ -128,6 +129,7 @@ def verify_in(
 ) -> tuple[dict[str, Any], ParityError | None]:
     """Verify ``files`` against ``target.model`` and record every verdict in ``run``."""
     reference = KerasPredictor(target.model)
+    check_last_layer(target, reference, dataset)
     images, labels = verify_images(reference, target, dataset, config.verify.split, progress)
     notes = _doubts(target.run, dataset, config.verify.split, images, progress)
     budget = budget_of(config.verify)

@@ -137,6 +137,6 @@ def test_layers_in_float(edgecell: Run, blobs: Path) -> None:
     assert entry["float_layers"] == [next(e["label"] for e in layers if e["weights"])]
     rows = entry["trade"]["rows"]
     assert [row["float_layers"] for row in rows] == [0, 1]
-    assert all(abs(row["auc_drop"]) < 0.02 and row["passed"] in (True, False) for row in rows)
+    assert all(abs(row["auc_drop"]) < 0.02 for row in rows)
     assert entry["audit"]["passed"]
     assert f"{rows[1]['auc_drop']:+.4f}" in done.out

@@ -57,13 +57,15 @@ def test_areas_are_scikit_learn_s_and_their_spread_scipy_s():
         assert (found.area[i] - 0.5) / error == pytest.approx(statistic)
 
 
-def test_a_label_that_two_images_lack_cannot_be_told():
-    labels = np.array([[1, 0], [0, 0], [1, 0], [0, 1]])
-    found = areas(labels, np.array([[0.9, 0.1], [0.2, 0.1], [0.3, 0.4], [0.4, 0.9]]))
+def test_a_label_that_two_images_have_cannot_be_told():
+    labels = np.array([[1, 0], [0, 0], [1, 0], [0, 1], [1, 0], [0, 1]])
+    found = areas(
+        labels, np.array([[0.9, 0.1], [0.2, 0.1], [0.3, 0.4], [0.4, 0.9], [0.6, 0], [0.1, 1]])
+    )
     assert found.known.tolist() == [True, False]
     drops = label_drops(labels, found, found)
     assert drops[0] is not None and drops[1] is None
-    assert mean_drop(labels[:, 1:], *(areas(labels[:, 1:], np.eye(4)[:, :1]),) * 2) is None
+    assert mean_drop(labels[:, 1:], *(areas(labels[:, 1:], np.eye(6)[:, :1]),) * 2) is None
 
 
 def test_without_any_difference_p_is_even():
@@ -107,6 +109,47 @@ def test_equal_rankings_of_few_images_prove_little():
     assert few.non_inferiority_p(0.005) > 0.3
     needed = few.images_for_equivalence(30, 0.005, 0.05)
     assert needed == 498  # Tango's test wants 539 where every answer agrees
+
+
+@pytest.mark.parametrize("rarer", [3, 4])
+def test_a_label_of_three_images_is_not_found_worse_more_often_than_agreed(rarer):
+    random = np.random.default_rng(7)
+    labels = (np.arange(60) < rarer).astype(np.int64)[:, None]
+    p = []
+    for _ in range(3000):
+        noise = random.normal(size=(3, 60, 1))
+        models = [areas(labels, labels + noise[0] + 0.3 * own) for own in noise[1:]]
+        drop = mean_drop(labels, *models)
+        assert drop is not None
+        p.append(drop.worse_p())
+    for level in (0.05, 0.005):
+        assert (np.array(p) <= level).mean() < 1.6 * level
+
+
+@pytest.mark.parametrize("spoilt", ["constant", "inverted"])
+def test_a_perfect_ranking_that_is_lost_is_worse_though_no_part_differs(spoilt):
+    labels = np.tile([[1], [0]], (30, 1))
+    perfect = labels * 0.4 + 0.05
+    found = np.full((60, 1), 0.3) if spoilt == "constant" else 0.5 - perfect
+    drop = mean_drop(labels, areas(labels, perfect), areas(labels, found))
+    assert drop is not None and drop.error == 0
+    assert drop.drop == {"constant": 0.5, "inverted": 1.0}[spoilt]
+    assert drop.worse_p() < 1e-6 and drop.two_sided_p() < 1e-6
+    low, high = drop.interval()
+    assert low < drop.drop < high and drop.images_for_worse(60, 0.05) > 0
+    back = mean_drop(labels, areas(labels, found), areas(labels, perfect))
+    assert back is not None and back.worse_p() > 1 - 1e-6 and back.two_sided_p() < 1e-6
+
+
+@pytest.mark.parametrize("freedom", [1.5, 4.0, math.inf])
+def test_more_images_are_asked_for_than_could_not_tell(freedom):
+    few = AreaDrop(0.001, error=0.003, freedom=freedom, unseen=0.0005)
+    assert few.upper_bound(0.05) > 0.005
+    needed = few.images_for_equivalence(1000, 0.005, 0.05)
+    assert needed is not None and needed > 1000
+    fell = AreaDrop(0.01, error=0.007, freedom=freedom, unseen=0.0)
+    assert fell.worse_p() > 0.05
+    assert (fell.images_for_worse(1000, 0.05) or 0) > 1000
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.002, -0.01])

@@ -81,8 +81,18 @@ def test_few_images_cannot_tell_and_say_how_many_would():
     found = gate(labels, before, after.astype(np.float32))
     assert found.verdict == "cannot tell"
     assert found.needed_for == "equivalence" and found.images_needed > 150
-    with pytest.raises(ValueError, match="two images"):
+    with pytest.raises(ValueError, match="3 images"):
         gate(np.zeros((9, 14), np.int64), before[:9], before[:9])
+
+
+def test_a_perfect_label_that_is_no_longer_ranked_is_named():
+    labels, before = told()
+    before[:, 0] = 0.1 + 0.3 * labels[:, 0]
+    after = before.copy()
+    after[:, 0] = 0.2
+    found = gate(labels, before, after)
+    assert [row.name for row in found.worse_classes] == [NAMES[0]]
+    assert found.classes[0].auc_p is not None and found.classes[0].auc_p < 1e-6
 
 
 def test_the_report_of_one_label_to_an_image_says_nothing_of_auc():
@@ -146,7 +156,7 @@ def test_a_constant_reference_and_one_of_nan_prove_nothing():
 
 def test_images_without_any_label_twice_cannot_be_verified():
     labels, before = told()
-    with pytest.raises(DataError, match="none of the 14 labels has two images"):
+    with pytest.raises(DataError, match="none of the 14 labels has 3 images"):
         held(before, before, np.zeros_like(labels))
 
 
