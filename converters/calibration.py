@@ -41,13 +41,7 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
     if labels.ndim == 2:
         return _choose_labelled(labels, count, seed)
     classes, support = np.unique(labels, return_counts=True)
-    if len(classes) == 0:
-        raise DataError("the train split is empty; calibration needs images of it")
-    if count < len(classes):
-        raise DataError(
-            f"{count} calibration images for {len(classes)} classes;"
-            f" allowed: at least one a class, --calibration-images {len(classes)} or more"
-        )
+    _check_count(len(labels), count, len(classes), "class", "classes")
     if count >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
     generator = np.random.default_rng(seed)
@@ -60,13 +54,7 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
 
 def _choose_labelled(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
     present = np.flatnonzero(labels.any(axis=0))
-    if len(labels) == 0:
-        raise DataError("the train split is empty; calibration needs images of it")
-    if count < len(present):
-        raise DataError(
-            f"{count} calibration images for {len(present)} labels;"
-            f" allowed: at least one a label, --calibration-images {len(present)} or more"
-        )
+    _check_count(len(labels), count, len(present), "label", "labels")
     if count >= len(labels):
         return np.arange(len(labels), dtype=np.int64)
     generator = np.random.default_rng(seed)
@@ -81,6 +69,16 @@ def _choose_labelled(labels: NDArray[np.int64], count: int, seed: int) -> NDArra
         chosen[generator.choice(free)] = False
         chosen[generator.choice(having)] = True
     return np.flatnonzero(chosen)
+
+
+def _check_count(images: int, count: int, present: int, one: str, many: str) -> None:
+    if images == 0:
+        raise DataError("the train split is empty; calibration needs images of it")
+    if count < present:
+        raise DataError(
+            f"{count} calibration images for {present} {many};"
+            f" allowed: at least one a {one}, --calibration-images {present} or more"
+        )
 
 
 def unseen(drawn: NDArray[np.int64], size: int, count: int, seed: int) -> NDArray[np.int64]:

@@ -103,9 +103,10 @@ def judge(
     accuracy_worse = p_worse <= alpha and drop > margin + ROUNDING
     p_inferior = non_inferiority_p(lost, gained, n, margin)
     verdict = verdict_of(p_inferior <= alpha, accuracy_worse, rows)
-    needed, needed_for = _needed(lost, gained, n, margin, alpha)
     before, after = (confusion_matrix(labels, p, len(class_names)) for p in (reference, converted))
-    open_question = verdict == "cannot tell"
+    needed, needed_for = (
+        _needed(lost, gained, n, margin, alpha) if verdict == "cannot tell" else (None, None)
+    )
     return GateReport(
         verdict=verdict,
         n=n,
@@ -127,8 +128,8 @@ def judge(
         worse_p=p_worse,
         accuracy_worse=accuracy_worse,
         classes=rows,
-        images_needed=needed if open_question else None,
-        needed_for=needed_for if open_question else None,
+        images_needed=needed,
+        needed_for=needed_for,
     )
 
 

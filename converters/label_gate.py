@@ -107,8 +107,9 @@ def judge_labels(
     p_worse, p_inferior = whole.worse_p(), whole.non_inferiority_p(margin)
     auc_worse = p_worse <= alpha and whole.drop > margin + ROUNDING
     verdict = verdict_of(p_inferior <= alpha, auc_worse, classes)
-    needed, needed_for = _needed(whole, n, margin, alpha)
-    open_question = verdict == "cannot tell"
+    needed, needed_for = (
+        _needed(whole, n, margin, alpha) if verdict == "cannot tell" else (None, None)
+    )
     return LabelGateReport(
         verdict=verdict,
         n=n,
@@ -129,8 +130,8 @@ def judge_labels(
         worse_p=p_worse,
         auc_worse=auc_worse,
         classes=classes,
-        images_needed=needed if open_question else None,
-        needed_for=needed_for if open_question else None,
+        images_needed=needed,
+        needed_for=needed_for,
     )
 
 

@@ -218,9 +218,9 @@ class Labels:
 
     def epoch_figures(self, before: Quality, after: Quality, error: float) -> dict[str, float]:
         """AUC, its drop, and the error."""
-        found = {"val_probability_error": error}
-        if before.auc is not None and after.auc is not None:
-            found |= {"val_auc": after.auc, "val_auc_drop": before.auc - after.auc}
+        found, drop = {"val_probability_error": error}, auc_drop(before, after)
+        if after.auc is not None and drop is not None:
+            found |= {"val_auc": after.auc, "val_auc_drop": drop}
         return found
 
     def drop(self, figures: Mapping[str, Any]) -> str:

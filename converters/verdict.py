@@ -231,9 +231,25 @@ def differences(
     }
 
 
-def apart(measured: Mapping[str, Measurement]) -> str:
-    """:func:`differences` in words."""
+def difference_check(measured: Mapping[str, Measurement], found: NDArray[np.float32]) -> Check:
+    """:func:`differences` in words; fails where ``found`` (N, C) is not finite, and judges nothing else."""
     quanta, difference = measured["max_difference_quanta"], measured["max_probability_difference"]
     if quanta.value is not None:
-        return f"{quanta.value:.1f} quanta"
-    return difference.reason or f"{difference.value:.2e} (float output)"
+        said = f"{quanta.value:.1f} quanta"
+    else:
+        said = difference.reason or f"{difference.value:.2e} (float output)"
+    passed = None if np.isfinite(found).all() else False
+    return Check("largest probability difference", passed, said, "finite")
+
+
+def drop_check(name: str, drop: float, allowed: float) -> Check:
+    """The drop of the figure that the whole is judged by, against its budget."""
+    return Check(name, drop <= allowed + ROUNDING, signed(drop), f"at most {allowed:g}")
+
+
+def worst_check(
+    name: str, rows: tuple[ClassRow, ...], worst: ClassRow, drop: float, allowed: float
+) -> Check:
+    """Whether every class kept its budget, with the ``drop`` of the ``worst``."""
+    passed = all(row.passed is not False for row in rows)
+    return Check(name, passed, f"{signed(drop)} ({worst.name})", f"at most {allowed:g}")

@@ -14,10 +14,11 @@ from converters.verdict import (
     Compared,
     VerifyBudget,
     agreement_check,
-    apart,
+    difference_check,
     differences,
+    drop_check,
     fraction,
-    signed,
+    worst_check,
 )
 from edgecell import metrics
 from edgecell.record import Measurement
@@ -143,24 +144,9 @@ def _compare(
     worst = max(rows, key=lambda row: (row.passed is not None, row.f1_drop))
     return [
         agreement_check("top-1 agreement", measured["agreement"], budget),
-        Check(
-            "largest probability difference",
-            None if np.isfinite(found).all() else False,
-            apart(measured),
-            "finite",
-        ),
-        Check(
-            "accuracy drop",
-            drop.value <= budget.max_accuracy_drop + ROUNDING,
-            signed(drop.value),
-            f"at most {budget.max_accuracy_drop:g}",
-        ),
-        Check(
-            "F1 drop of each class",
-            all(row.passed is not False for row in rows),
-            f"{signed(worst.f1_drop)} ({worst.name})",
-            f"at most {budget.max_f1_drop:g}",
-        ),
+        difference_check(measured, found),
+        drop_check("accuracy drop", drop.value, budget.max_accuracy_drop),
+        worst_check("F1 drop of each class", rows, worst, worst.f1_drop, budget.max_f1_drop),
     ]
 
 

@@ -14,10 +14,11 @@ from converters.verdict import (
     Compared,
     VerifyBudget,
     agreement_check,
-    apart,
+    difference_check,
     differences,
+    drop_check,
     fraction,
-    signed,
+    worst_check,
 )
 from edgecell import metrics
 from edgecell.errors import DataError
@@ -74,11 +75,8 @@ def compare(
     A file whose probabilities are not finite is compared no further.
     """
     measured = differences(expected, found, output_scale)
-    finite = bool(np.isfinite(found).all())
-    difference = Check(
-        "largest probability difference", None if finite else False, apart(measured), "finite"
-    )
-    if not finite:
+    difference = difference_check(measured, found)
+    if difference.passed is False:
         return Compared((difference,), (), measured, None)
     gate = judge_labels(
         labels,
@@ -90,12 +88,19 @@ def compare(
         alpha=budget.alpha,
     )
     rows = _rows(labels, expected, found, gate, budget)
-    measured |= _measure(labels, expected, found, gate)
+    measured |= _measure(expected, found, rows, gate)
+    worst = max(rows, key=lambda row: (row.passed is not None, row.auc_drop or 0.0))
     checks = (
         agreement_check("agreement of all decisions on an image", measured["agreement"], budget),
         difference,
-        _mean_check(gate, budget),
-        _label_check(rows, budget),
+        drop_check("mean AUC drop", gate.auc_drop.value or 0.0, budget.max_auc_drop),
+        worst_check(
+            "AUC drop of each label",
+            rows,
+            worst,
+            worst.auc_drop or 0.0,
+            budget.max_label_auc_drop,
+        ),
         *significance(
             gate,
             budget,
@@ -108,15 +113,16 @@ def compare(
 
 
 def _measure(
-    labels: NDArray[np.int64],
     expected: NDArray[np.float32],
     found: NDArray[np.float32],
+    rows: tuple[ClassRow, ...],
     gate: LabelGateReport,
 ) -> dict[str, Measurement]:
     was, now = metrics.decide(expected), metrics.decide(found)
-    after = areas(labels, found)
+    kept = (row.converted_auc for row in rows if row.auc_drop is not None)
+    ranked = [area for area in kept if area is not None]
     return {
-        "converted_auc": Measurement(float(after.area[after.known].mean()), "fraction", gate.n),
+        "converted_auc": Measurement(float(np.mean(ranked)), "fraction", gate.n),
         "agreement": fraction(int((was == now).all(axis=1).sum()), gate.n),
         "decision_agreement": Measurement(float((was == now).mean()), "fraction", gate.n),
         "auc_drop": Measurement(gate.auc_drop.value, "fraction", gate.n),
@@ -135,26 +141,6 @@ def _ranked(rows: tuple[ClassRow, ...]) -> str:
     )
 
 
-def _mean_check(gate: LabelGateReport, budget: VerifyBudget) -> Check:
-    drop = gate.auc_drop.value or 0.0
-    return Check(
-        "mean AUC drop",
-        drop <= budget.max_auc_drop + ROUNDING,
-        signed(drop),
-        f"at most {budget.max_auc_drop:g}",
-    )
-
-
-def _label_check(rows: tuple[ClassRow, ...], budget: VerifyBudget) -> Check:
-    worst = max(rows, key=lambda row: (row.passed is not None, row.auc_drop or 0.0))
-    return Check(
-        "AUC drop of each label",
-        all(row.passed is not False for row in rows),
-        f"{signed(worst.auc_drop or 0.0)} ({worst.name})",
-        f"at most {budget.max_label_auc_drop:g}",
-    )
-
-
 def _rows(
     labels: NDArray[np.int64],
     expected: NDArray[np.float32],
@@ -168,7 +154,7 @@ def _rows(
     for i, test in enumerate(gate.classes):
         has = labels[:, i] == 1
         f1, recall = ([score(has, said[:, i]) for said in (was, now)] for score in (f1_of, _recall))
-        areas_, drop = (before[i], after[i]), _drop(test)
+        drop = _drop(test)
         rows.append(
             ClassRow(
                 test.name,
@@ -179,7 +165,8 @@ def _rows(
                 recall[0],
                 recall[1],
                 None if drop is None else drop <= budget.max_label_auc_drop + ROUNDING,
-                *areas_,
+                before[i],
+                after[i],
                 drop,
             )
         )

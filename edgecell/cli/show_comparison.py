@@ -11,7 +11,6 @@ from edgecell.tasks import task_of_record
 
 def compared(comparison: dict[str, Any]) -> None:
     """All models, each against the baseline, and what their times rest on."""
-    # Its scores import SciPy, which --help can do without.
     several = [m for m in comparison["models"] if task_of_record(m["quality"]).multi_label]
     others = [m for m in comparison["models"] if m not in several]
     for models in filter(None, (others, several)):  # their figures do not share columns
