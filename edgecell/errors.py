@@ -5,6 +5,9 @@ A message is one line: what is wrong, the numbers, what is allowed, and what to 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class EdgecellError(Exception):
     """Root of every error that edgecell raises on purpose."""
@@ -66,3 +69,37 @@ class WorkerError(EdgecellError):
 
 class BusyError(ArtifactError):
     """A stage of a run that another process is writing."""
+
+
+@contextmanager
+def interrupts_uncovered() -> Iterator[None]:
+    """End in KeyboardInterrupt also where a library's clean-up put its own error over it.
+
+    An interrupt that arrives while TensorFlow traces a function can come out as an AssertionError of the
+    tracer's own bookkeeping.
+
+    Raises:
+        KeyboardInterrupt: in the place of any error that was raised from one or while one was handled.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if _covers_an_interrupt(error):
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _covers_an_interrupt(error: BaseException) -> bool:
+    seen: set[int] = set()
+    below: list[BaseException | None] = [error]
+    while below:
+        one = below.pop()
+        if one is None or id(one) in seen:
+            continue
+        if isinstance(one, KeyboardInterrupt):
+            return True
+        seen.add(id(one))
+        below += [one.__cause__, one.__context__]
+    return False

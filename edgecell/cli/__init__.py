@@ -23,7 +23,7 @@ from edgecell.cli import (
     trust,
     tuning,
 )
-from edgecell.errors import EdgecellError
+from edgecell.errors import EdgecellError, interrupts_uncovered
 
 INTERRUPTED = 130
 
@@ -91,7 +91,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         verbose = "EDGECELL_VERBOSE" in os.environ
         stream = sys.stderr if verbose else terminal.quiet_native_output()
-        result: Any = cli.main(args=arguments, prog_name="edgecell", standalone_mode=False)
+        with interrupts_uncovered():
+            result: Any = cli.main(args=arguments, prog_name="edgecell", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except EdgecellError as error:
         stream.write(f"edgecell: {' '.join(str(error).split())}\n")

@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from edgecell.errors import ArtifactError, ConfigError, EdgecellError
+from edgecell.errors import ArtifactError, ConfigError, EdgecellError, interrupts_uncovered
 from edgecell.progress import Progress
 from edgecell.tuning.storage import ENDED, SURPLUS, Storage, retry
 
@@ -147,7 +147,8 @@ class SharedStudy:
             taken.append(trial)
             try:
                 self.storage.sign(trial, WORKER, worker)
-                return objective(trial)
+                with interrupts_uncovered():
+                    return objective(trial)
             except PrunedError as reason:
                 if str(reason):
                     trial.set_user_attr("reason", str(reason))

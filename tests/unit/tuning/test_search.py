@@ -213,11 +213,21 @@ def test_the_same_values_are_not_trained_twice(tmp_path):
         assert trial.user_attrs["val_loss"] == 0.5
 
 
-def test_an_interrupt_leaves_the_trial_to_be_taken_up_again(tmp_path):
+def interrupted(attempt: Attempt) -> float:
+    raise KeyboardInterrupt
+
+
+def interrupted_under_an_error(attempt: Attempt) -> float:
+    try:
+        raise KeyboardInterrupt
+    finally:
+        raise AssertionError("Concurrent access?")
+
+
+@pytest.mark.parametrize("stopped", [interrupted, interrupted_under_an_error])
+def test_an_interrupt_leaves_the_trial_to_be_taken_up_again(tmp_path, stopped):
     def objective(attempt: Attempt) -> float:
-        if attempt.number == 1:
-            raise KeyboardInterrupt
-        return easy(attempt)
+        return stopped(attempt) if attempt.number == 1 else easy(attempt)
 
     study = search(tmp_path)
     with pytest.raises(KeyboardInterrupt):
