@@ -36,17 +36,43 @@ def replace_constants(
                 f"constant '{file.tensors[index].name}' is {old.dtype} {old.shape};"
                 f" {value.dtype} {value.shape} cannot take its place"
             )
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
-        shared = sum(tensor.buffer == tensors[index].buffer for tensor in tensors) > 1
-        if shared:
-            model.buffers.append(buffer)
-            tensors[index].buffer = len(model.buffers) - 1
-        else:
-            model.buffers[tensors[index].buffer] = buffer
+        _put(model, index, value)
     for index, steps in (scales or {}).items():
         tensors[index].quantization.scale = steps.astype(np.float32)
     return pack(model)
+
+
+def resize_constants(
+    flatbuffer: bytes, values: Mapping[int, NDArray[np.float32]], channels: Mapping[int, int]
+) -> bytes:
+    """The same graph with float constants (index → array) that may have another shape.
+
+    ``channels`` (index → last axis) says how wide the activations become that they make.
+    """
+    model = schema.ModelT.InitFromPackedBuf(flatbuffer, 0)
+    tensors = model.subgraphs[0].tensors
+    for index, value in values.items():
+        _put(model, index, value)
+        tensors[index].shape = np.array(value.shape, np.int32)
+    for index, width in channels.items():
+        for attribute in ("shape", "shapeSignature"):
+            shape = getattr(tensors[index], attribute)
+            if shape is not None and len(shape):
+                setattr(tensors[index], attribute, np.array([*shape[:-1], width], np.int32))
+    return pack(model)
+
+
+def _put(model: schema.ModelT, index: int, value: NDArray[Any]) -> None:
+    """A new buffer for a tensor, in the place of its old one unless others share that."""
+    tensors = model.subgraphs[0].tensors
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+    shared = sum(tensor.buffer == tensors[index].buffer for tensor in tensors) > 1
+    if shared:
+        model.buffers.append(buffer)
+        tensors[index].buffer = len(model.buffers) - 1
+    else:
+        model.buffers[tensors[index].buffer] = buffer
 
 
 def pack(model: schema.ModelT) -> bytes:

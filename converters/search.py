@@ -4,9 +4,9 @@
     result = search(prepared, reference, images, labels, class_names, unseen=train_images)
     result.best.data
 
-A method's name decodes itself: ``ptq-cle+mse+gptq+bias`` is post-training quantization with evened
-channels (cross-layer equalisation), ranges of least squared error, compensated rounding (GPTQ) and
-corrected biases. Ranges and rounding are fitted to train. What chooses is val and, without their
+A method's name decodes itself: ``ptq-cle+mse+split+gptq+bias`` is post-training quantization with
+evened channels (cross-layer equalisation), ranges of least squared error, split channels, compensated
+rounding (GPTQ) and corrected biases. Ranges and rounding are fitted to train. What chooses is val and, without their
 labels, images of train that nothing was fitted to: among good methods val alone decides by an image or
 two, which is chance. :mod:`converters.scoring` says what an answer is and which file is the best.
 """
@@ -32,6 +32,7 @@ from converters.ranges import Histogram, choose_ranges, histograms, mse_range, p
 from converters.rounding import round_weights
 from converters.scaling import InputScaling
 from converters.scoring import CLASSES, Scoring, auc_drop, scoring_of
+from converters.splitting import split_channels
 from edgecell.errors import ConvertError, DataError
 from edgecell.runtime import Predictor, TFLitePredictor
 
@@ -44,6 +45,7 @@ class Method:
     equalized: bool = False
     compensated: bool = False
     bias: bool = False
+    split: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -59,6 +61,14 @@ METHODS: dict[str, Method] = {
     "ptq-cle+mse+gptq+bias": Method("mse", equalized=True, compensated=True, bias=True),
 }
 """Tried in this order, from the simplest on; the first one is what ``--int8`` alone does."""
+
+SPLIT_METHODS: dict[str, Method] = {
+    "ptq-mse+split+gptq+bias": Method("mse", split=True, compensated=True, bias=True),
+    "ptq-cle+mse+split+gptq+bias": Method(
+        "mse", equalized=True, split=True, compensated=True, bias=True
+    ),
+}
+"""Tried after those with ``--split-channels``."""
 
 PLAIN = "ptq-minmax"
 
@@ -191,18 +201,24 @@ def build(
     """The file of one method; ``float_nodes`` as in :func:`~converters.lowering.quantize_int8`.
 
     Raises:
-        ConvertError: ranges of an unknown name, or the quantizer refuses the graph.
+        ConvertError: ranges of an unknown name, no channel to split, or the quantizer refuses the graph.
     """
     graph = prepared.graph(method.equalized)
     if method.ranges != "minmax":
         found = prepared.histograms(method.equalized)
         graph = graph.with_ranges(choose_ranges(found, _rule(method.ranges)))
+    if method.split:
+        graph = split_channels(graph)
     data = quantize_int8(graph, input_type, float_nodes=float_nodes)
+    if not method.compensated and not method.bias:
+        return data
+    if method.split:
+        moments = input_moments(graph, prepared.images, prepared.scaling)
+    else:
+        moments = prepared.moments(method.equalized)
     if method.compensated:
-        data = round_weights(data, graph, prepared.moments(method.equalized))
-    if method.bias:
-        data = correct_biases(data, graph, prepared.moments(method.equalized))
-    return data
+        data = round_weights(data, graph, moments)
+    return correct_biases(data, graph, moments) if method.bias else data
 
 
 def search(
