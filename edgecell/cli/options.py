@@ -254,6 +254,12 @@ SEARCH = (
         switch=True,
     ),
     Flag(
+        "--split-channels",
+        "quantize.split_channels",
+        "--search also tries second copies of channels, where there is room for them.",
+        switch=True,
+    ),
+    Flag(
         "--keep-float",
         "quantize.keep_float",
         "Also a mixed file: the N worst layers in float, or 'auto' for the fewest that pass verify.",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.calibration import CalibrationSet, calibration_set, unseen
 from converters.fine_tuning import Lesson
-from converters.search import METHODS, Prepared, SearchResult, prepare, search
+from converters.search import METHODS, SPLIT_METHODS, Prepared, SearchResult, prepare, search
 from edgecell import anatomy, batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
@@ -101,11 +101,12 @@ class Material:
     def settings(self) -> dict[str, Any]:
         """What the outcome depends on beside model and data."""
         quantize = self.config.quantize
-        return {
+        settings = {
             "calibration_images": quantize.calibration_images,
             "seed": quantize.seed,
             "input_type": quantize.input_type,
         }
+        return settings | ({"split_channels": True} if quantize.split_channels else {})
 
 
 def gather(
@@ -143,7 +144,8 @@ def search_in(material: Material) -> SearchResult:
     prepared, images = material.prepared, material.val_images
     unseen_images = material.unseen_images
     progress, done = material.progress, 0
-    progress.begin("searching", len(METHODS))
+    methods = METHODS | (SPLIT_METHODS if material.config.quantize.split_channels else {})
+    progress.begin("searching", len(methods))
 
     def step(note: str) -> None:
         nonlocal done
@@ -157,6 +159,7 @@ def search_in(material: Material) -> SearchResult:
         material.dataset.val.labels,
         material.dataset.class_names,
         unseen=unseen_images,
+        methods=methods,
         input_type=material.config.quantize.input_type,
         step=step,
     )
