@@ -8,6 +8,7 @@ can hold for one image, int64 (N, C) of 0 and 1. The loss is in :mod:`edgecell.l
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,7 +138,7 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
-def task_of_record(results: dict[str, Any]) -> Task:
+def task_of_record(results: Mapping[str, Any]) -> Task:
     """The task that a record's results name; records of one label per image need not name one."""
     return task_named(results.get("task", MULTI_CLASS))
 

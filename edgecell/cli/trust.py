@@ -11,6 +11,8 @@ from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display, named_data
 from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.naming import listed
+from edgecell.tasks import task_of_record
 
 _REFERENCE = click.option(
     "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
@@ -62,7 +64,7 @@ def calibrate(
         _calibrated(record)
 
 
-@click.command(short_help="Accuracy on the images of a worse camera.")
+@click.command(short_help="Accuracy, or mean AUC, on the images of a worse camera.")
 @click.argument("target", type=PATH)
 @_REFERENCE
 @click.option(
@@ -82,7 +84,8 @@ def robustness(
     """Accuracy under blur, JPEG, brightness, white balance and noise, at five strengths each.
 
     TARGET is a run (all its files) or one .tflite file. Tells whether the files fall faster than
-    the model they came from.
+    the model they came from. Where an image can have several labels, their mean AUC stands in the
+    place of accuracy.
     """
     from edgecell.pipeline import robustness as stage
 
@@ -152,15 +155,18 @@ def _promises(entry: dict[str, Any], split: str) -> None:
 
 def _corrupted(record: dict[str, Any]) -> None:
     results = record["results"]
-    models = results["models"]
+    models, task = results["models"], task_of_record(results)
     rows = []
     for condition in results["conditions"]:
         row = [condition["corruption"], str(condition["strength"])]
         for model in condition["models"]:
             drop = f" ({model['drop']['value']:+.4f})" if "drop" in model else ""
-            row.append(f"{model['accuracy']['value']:.4f}{drop}")
+            row.append(f"{model[task.metric]['value']:.4f}{drop}")
         rows.append(row)
-    title = f"accuracy on {results['split']}, n={results['n']}; in brackets the drop to {models[0]}"
+    title = (
+        f"{task.metric_name} on {results['split']}, n={results['n']}; in brackets the drop to"
+        f" {models[0]}"
+    )
     print_table(title, ["corruption", "strength", *models], rows)
     rows = [
         [fall["model"], fall["corruption"], measurement(fall["extra_fall"]), fall["verdict"]]
@@ -168,10 +174,21 @@ def _corrupted(record: dict[str, Any]) -> None:
     ]
     columns = ["file", "corruption", "extra fall, mean of strengths", "verdict"]
     print_table("falls faster than the trained model?", columns, rows, numeric_from=2)
+    for fall in results.get("labels", ()):
+        if fall["verdict"] != "no difference seen":
+            print_line(
+                f"{fall['model']}, '{fall['label']}': {fall['verdict']} over all, extra fall of its AUC"
+                f" {measurement(fall['extra_fall'])}"
+            )
+    blind = "no better than naming the commonest class"
+    if task.multi_label:
+        blind = "not above chance with 97.5 % confidence"
     for row in results["blind"]:
+        print_line(f"left out: {row['corruption']} {row['strength']}, where {models[0]} is {blind}")
+    if results.get("unranked"):
         print_line(
-            f"left out: {row['corruption']} {row['strength']}, where {models[0]} is no better than"
-            " naming the commonest class"
+            f"not ranked, too few images with the label or without it: {listed(results['unranked'])};"
+            " show more images with --images (0: all)"
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from edgecell.report.card_parts import Grid, Part, Record, entry_of, words
 from edgecell.report.card_quality import headline_figures, quality_of, quality_part
 from edgecell.report.elements import measurement
-from edgecell.tasks import Task, task_named
+from edgecell.tasks import Task, task_named, task_of_record
 
 
 @dataclass(frozen=True)
@@ -171,10 +171,11 @@ def _robustness(records: Mapping[str, Record], digest: str) -> Part:
             missing=True,
         )
     results = record["results"]
+    task = task_of_record(results)
     place = {name: at for at, name in enumerate(results["models"])}[falls[0]["model"]]
     accuracies: dict[str, dict[int, str]] = {}
     for condition in results["conditions"]:
-        shown = measurement(condition["models"][place]["accuracy"], count=False)
+        shown = measurement(condition["models"][place][task.metric], count=False)
         accuracies.setdefault(condition["corruption"], {})[condition["strength"]] = shown
     strengths = sorted({at for row in accuracies.values() for at in row} - {0})
     clean = accuracies.pop("clean", {}).get(0, "not measured")
@@ -189,7 +190,7 @@ def _robustness(records: Mapping[str, Record], digest: str) -> Part:
             f" As they are: {clean}.",
         ),
         (
-            Grid(("accuracy with", *(f"strength {at}" for at in strengths)), rows),
+            Grid((f"{task.metric_name} with", *(f"strength {at}" for at in strengths)), rows),
             Grid(("corruption", "verdict", "falls further than the trained model by"), verdicts, 2),
         ),
     )

@@ -13,6 +13,7 @@ from easy import Run
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from benchmarks import quantization_methods
+from edgecell import corruptions
 from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
 from edgecell.data import load_dataset
 from edgecell.data.channels import measure
@@ -86,19 +87,47 @@ def test_bench_and_compare(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
     assert "Mean AUC drop" in (tmp_path / "compared" / "compare.html").read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    ("verb", "said"),
-    [
-        ("calibrate", "calibrate finds when to trust the one answer"),
-        ("robustness", "robustness counts the images whose one class"),
-    ],
-)
-def test_verbs_of_one_label_say_so(edgecell: Run, blobs: Path, verb: str, said: str) -> None:
-    done = edgecell(verb, blobs)
+def test_calibrate_says_that_it_is_for_one_label(edgecell: Run, blobs: Path) -> None:
+    done = edgecell("calibrate", blobs)
     assert done.code == 2
     [line] = [line for line in done.err.splitlines() if line.startswith("edgecell: ")]
-    assert "'blobs' has several labels to an image (4 of them)" in line and said in line
-    assert not RunDir(blobs).has(verb)
+    assert "'blobs' has several labels to an image (4 of them)" in line
+    assert "calibrate finds when to trust the one answer" in line
+    assert not RunDir(blobs).has("calibrate")
+
+
+def test_robustness_ranks_the_labels_of_worse_images(edgecell: Run, blobs: Path) -> None:
+    done = edgecell("robustness", blobs, "--images", "0", "--split", "test")
+    assert done.code == 0, done.err
+    assert (
+        "mean AUC on test, n=60" in done.out and "falls faster than the trained model?" in done.out
+    )
+    record = RunDir(blobs).read_record("robustness")
+    results = record["results"]
+    images, labels = toys_labels.images(COUNTS["test"], 2)
+    paths = sorted((blobs / "quantize").glob("*.tflite"))
+    assert results["models"] == ["model.keras", *(path.name for path in paths)]
+    for condition in (results["conditions"][0], results["conditions"][-1]):
+        shown = images
+        if condition["strength"]:
+            shown = corruptions.corrupt(images, condition["corruption"], condition["strength"], 0)
+        for path, model in zip(paths, condition["models"][1:], strict=True):
+            expected = roc_auc_score(labels, TFLitePredictor.open(path).predict(shown))
+            assert model["auc"]["value"] == pytest.approx(expected)
+            assert f"{expected:.4f}" in done.out
+    assert (condition["corruption"], condition["strength"]) == ("noise", 5)
+    assert {row["label"] for row in results["labels"]} == set(toys_labels.LABELS)
+    assert {"robustness/curves.png", "robustness/strip.png"} <= set(record["outputs"])
+    page = (blobs / "report.html").read_text("utf-8")
+    assert "Mean AUC at each strength" in page and "Each label by itself" in page
+    assert "still above chance" in page and "commonest class" not in page
+
+
+def test_robustness_says_when_too_few_images_have_a_label(edgecell: Run, blobs: Path) -> None:
+    done = edgecell("robustness", blobs, "--images", "4", "--output", blobs.parent / "few")
+    assert done.code == 3
+    [line] = [line for line in done.err.splitlines() if line.startswith("edgecell: ")]
+    assert "none of the 4 labels has 3 images" in line and "--images (0: all)" in line
 
 
 def test_a_sweep_says_so_before_it_trains(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
