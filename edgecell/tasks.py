@@ -143,6 +143,33 @@ def task_of_record(results: Mapping[str, Any]) -> Task:
     return task_named(results.get("task", MULTI_CLASS))
 
 
+def check_form(
+    model: str, decides_labels: bool, *, several: bool, count: int, images: str = "this data set"
+) -> None:
+    """Refuse a softmax for ``several`` labels to an image, and a sigmoid for one.
+
+    The outputs (N, C) of both have the same shape, and every figure would come out wrong without a word.
+
+    Args:
+        model: its name; decides_labels: whether it ends in a sigmoid.
+        count: classes or labels; images: how the data set is called.
+
+    Raises:
+        DataError: ``model`` answers in the other form.
+    """
+    if decides_labels == several:
+        return
+    said = f"a sigmoid and decides each label by itself, an image of {images} has one of {count} classes"
+    wanted = "labels (N, C) of 0 and 1"
+    if several:
+        said = f"a softmax and finds one class, an image of {images} can have several of {count} labels"
+        wanted = "one class to an image, (N,)"
+    raise DataError(
+        f"{model} ends in {said}; allowed: a data set with {wanted}; name the one it was trained on with"
+        " --data"
+    )
+
+
 def one_label(class_names: tuple[str, ...]) -> str:
     """The task of unordered classes, one to an image."""
     return BINARY if len(class_names) == 2 else MULTI_CLASS

@@ -160,6 +160,25 @@ def test_peers_predict_and_report_work(edgecell: Run, blobs: Path, tmp_path: Pat
     assert done.code == 0, done.out
 
 
+def test_bench_and_evaluate_refuse_another_form_in_the_same_line(
+    edgecell: Run, blobs: Path, tmp_path: Path
+) -> None:
+    arrays = toys_labels.arrays(COUNTS)
+    for split in COUNTS:
+        arrays[f"{split}_labels"] = arrays[f"{split}_labels"].argmax(axis=1)
+    np.savez(tmp_path / "one.npz", **arrays)
+    (tmp_path / "loose.tflite").write_bytes(toys_labels.converted("int8"))
+    words = ("--data", tmp_path / "one.npz", "--output", tmp_path / "out")
+    said = []
+    for verb in (("bench", *BRIEF, "--model"), ("evaluate",)):
+        done = edgecell(*verb, tmp_path / "loose.tflite", *words)
+        assert done.code == 3, done.err
+        said.append([line for line in done.err.splitlines() if line.startswith("edgecell: ")])
+    assert said[0] == said[1] and len(said[0]) == 1
+    assert "loose.tflite ends in a sigmoid" in said[0][0] and "an image of 'one'" in said[0][0]
+    assert not (tmp_path / "out" / "bench").exists()
+
+
 def test_a_bench_of_grades_shows_their_kappa(edgecell: Run, tmp_path: Path) -> None:
     arrays = {"task": np.array(ORDINAL), "class_names": np.array(toys.CLASSES)}
     for seed, (split, count) in enumerate(COUNTS.items()):

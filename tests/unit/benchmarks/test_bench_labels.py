@@ -28,6 +28,7 @@ from benchmarks.ranking import ranking, ranking_drop
 from benchmarks.regression import Limits, check_images, judge
 from benchmarks.run import bench, write_artefacts
 from benchmarks.sources import of_results
+from converters.tflite import convert
 from edgecell.cli import show_comparison
 from edgecell.errors import ArtifactError, DataError
 from edgecell.evaluate import evaluate
@@ -210,8 +211,24 @@ def test_a_softmax_cannot_say_several_labels(tmp_path: Path) -> None:
     path.write_bytes(toys.converted("float32"))
     images, labels = toys.images(20, seed=3)
     several = np.eye(len(toys.CLASSES), dtype=np.int64)[labels]
-    with pytest.raises(DataError, match="cells ends in a softmax and names one class.*--data"):
+    with pytest.raises(DataError, match=r"cells.tflite ends in a softmax and finds one.*--data"):
         bench([path], images, several, toys.CLASSES, OPTIONS)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_sigmoid_does_not_find_one_class(tmp_path: Path, precision: str) -> None:
+    path = tmp_path / "blobs.tflite"
+    path.write_bytes(toys_labels.converted(precision))
+    one = LABELS.argmax(axis=1)
+    with pytest.raises(DataError, match=r"blobs.tflite ends in a sigmoid .* one of 4 classes"):
+        bench([path], IMAGES, one, toys_labels.LABELS, OPTIONS)
+
+
+def test_a_file_that_ends_in_neither_is_benched_on_both(tmp_path: Path) -> None:
+    path = tmp_path / "logits.tflite"
+    path.write_bytes(convert(toys_labels.model(activation=None), "float32"))
+    for labels in (LABELS, LABELS.argmax(axis=1)):
+        assert bench([path], IMAGES, labels, toys_labels.LABELS, OPTIONS).images == len(IMAGES)
 
 
 def test_grades_show_their_kappa(tmp_path: Path) -> None:
