@@ -323,6 +323,35 @@ def test_one_label_and_several_stand_side_by_side(
     assert "worst label AUC" in shown and "worst class F1" in shown
 
 
+@pytest.mark.parametrize("baseline", ["labels", "cells"])
+def test_a_mixed_page_shows_the_figure_that_its_pairs_were_tested_by(
+    data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], baseline: str
+) -> None:
+    paths = [tmp_path / f"cells-{precision}.tflite" for precision in ("float32", "int8")]
+    for path in paths:
+        path.write_bytes(toys.converted(path.stem.removeprefix("cells-")))
+    cells = bench(paths, *toys.images(30, seed=5), toys.CLASSES, OPTIONS).to_json()
+    for model in cells["models"]:
+        model["images"] = "those"
+    sources = [of_results("labels", data), of_results("cells", cells)]
+    found = compare(sources if baseline == "labels" else sources[::-1])
+    page = render_comparison("both", found)
+    show_comparison.compared(found)
+    table = capsys.readouterr().out.split(f"against {found['baseline']}")[1]
+    tested, *others = found["pairs"]
+    assert tested["verdict"] != "not tested"
+    assert {pair["verdict"] for pair in others} == {"not tested"}
+    drop = tested["auc_drop" if baseline == "labels" else "accuracy_drop"]
+    shown = f"{drop['value']:+.4f} [{drop['low']:+.4f}, {drop['high']:+.4f}]"
+    assert shown in table and f"{drop['low']:+.4f} to {drop['high']:+.4f}" in page
+    assert ("mean AUC drop" in table) == ("Mean AUC drop" in page) == (baseline == "labels")
+    assert ("lost / gained" in table) == ("Lost / gained" in page) == (baseline == "cells")
+    assert any("DeLong" in note for note in found["notes"]) == (baseline == "labels")
+    figure = "mean AUC drop" if baseline == "labels" else "accuracy"
+    assert f"no {figure}, only one of the two can say several labels" in table
+    assert page.count("only one of the two can say several labels") >= 2
+
+
 def test_a_fall_of_the_mean_auc_is_a_regression(data: dict[str, Any]) -> None:
     before, worse = of_results("before", deepcopy(data)), deepcopy(data)
     check_images(before, "bench.json", "these")
