@@ -172,6 +172,8 @@ class _TableRows:
         said = [f"{label} {count:,}" for label, count in tally.said.most_common()]
         if tally.abstained:
             said.append(f"not sure {tally.abstained:,}")
+        if tally.without_label:
+            said.append(f"none {tally.without_label:,}")
         if tally.images > 1 and said:
             print_line(f"{self.answered:,} images: {', '.join(said)}")
 

@@ -10,6 +10,7 @@ import pytest
 import toys
 import toys_labels
 from easy import Run
+from PIL import Image
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from benchmarks import quantization_methods
@@ -158,6 +159,20 @@ def test_peers_predict_and_report_work(edgecell: Run, blobs: Path, tmp_path: Pat
     )
     done = edgecell("audit", blobs)
     assert done.code == 0, done.out
+
+
+def test_predict_counts_images_without_a_label(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
+    pixels, _ = toys_labels.images(30, seed=8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number:02d}.png")
+    [file] = (blobs / "quantize").glob("*int8.tflite")
+    said = TFLitePredictor.open(file).predict(pixels) > 0.5
+    done = edgecell("predict", tmp_path, "--model", file)
+    assert done.code == 0, done.err
+    [line] = [line for line in done.out.splitlines() if line.startswith("30 images: ")]
+    none = int((~said.any(axis=1)).sum())
+    assert none > 0 and line.endswith(f", none {none}")
+    assert f"red blob {said[:, 0].sum()}" in line
 
 
 def test_bench_and_evaluate_refuse_another_form_in_the_same_line(

@@ -157,6 +157,22 @@ def test_several_labels_at_once(tmp_path):
     assert len({len(row.answer.said) for row in rows}) >= 3  # none, one and several
     assert not any("calibrated" in note for note in open_model(file).classifier.notes)
     assert tally.said.total() == (probabilities > 0.5).sum()
+    none = int((probabilities <= 0.5).all(axis=1).sum())
+    assert tally.without_label == tally.to_json()["without_label"] == none > 0
+
+
+def test_the_confidence_of_several_labels_is_that_of_the_least_sure(tmp_path):
+    file = make_run(tmp_path, toys_labels.converted("int8"), toys_labels.LABELS, task=MULTI_LABEL)
+    pixels, _ = toys_labels.images(40, seed=8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number:02d}.png")
+    said = TFLitePredictor(toys_labels.converted("int8")).predict(pixels)
+    ask(file, sorted(tmp_path.glob("*.png")), tmp_path / "t.csv")
+    table = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    for cells, p in zip(table, said, strict=True):
+        # Of red 0.99 and frame 0.53 the answer is no surer than 0.53.
+        wanted = str(float(p[p > 0.5].min())) if (p > 0.5).any() else ""
+        assert cells["confidence"] == wanted and (cells["answer"] == "none") == (wanted == "")
 
 
 def test_grades(tmp_path, pictures):

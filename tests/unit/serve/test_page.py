@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import toys
+import toys_labels
 from asked import make_bundle, make_run, save_pictures
 from chromium import Tab, browser, needs_chromium
+from PIL import Image
 from served import Client, serving
+
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_LABEL
 
 pytestmark = needs_chromium
 
@@ -74,6 +79,31 @@ def test_several_images_get_their_answers(tab, client, tmp_path):
         "[...document.querySelectorAll('article:first-child .bar')].map((b) => b.clientWidth)"
     )
     assert widths == sorted(widths, reverse=True) and widths[0] > 2 * widths[-1] > 0
+
+
+def test_several_labels_are_all_shown(chromium, tmp_path):
+    file = make_run(tmp_path, toys_labels.converted("int8"), toys_labels.LABELS, task=MULTI_LABEL)
+    pixels, _ = toys_labels.images(300, seed=8)
+    said = TFLitePredictor(toys_labels.converted("int8")).predict(pixels) > 0.5
+    pictures = []
+    for count in (0, 4):  # an image without any label, and one with all four
+        pictures.append(tmp_path / f"{count}.png")
+        Image.fromarray(pixels[said.sum(axis=1) == count][0]).save(pictures[-1])
+    with serving(file) as client:
+        tab = chromium.tab()
+        tab.show(f"http://127.0.0.1:{client.port}/")
+        tab.until("!document.querySelector('#choose').disabled")
+        [about] = texts(tab, "#about")
+        assert about == f"Decides each of 4 labels by itself: {', '.join(toys_labels.LABELS)}"
+        choose(tab, pictures)
+        tab.until("document.querySelector('#status').textContent === '2 images'")
+        none, every = texts(tab, "article .answer")
+        assert none == "None of the findings" and set(every.split(" and ")) == set(
+            toys_labels.LABELS
+        )
+        assert len(texts(tab, "article:first-child .bars li")) == 3
+        assert len(texts(tab, "article:last-child .bars li.chosen")) == 4
+        assert tab.errors == []
 
 
 def test_an_image_can_be_dropped_anywhere(tab, tmp_path):
