@@ -5,9 +5,6 @@ A message is one line: what is wrong, the numbers, what is allowed, and what to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 
 class EdgecellError(Exception):
     """Root of every error that edgecell raises on purpose."""
@@ -71,24 +68,23 @@ class BusyError(ArtifactError):
     """A stage of a run that another process is writing."""
 
 
-@contextmanager
-def interrupts_uncovered() -> Iterator[None]:
-    """End in KeyboardInterrupt also where a library's clean-up put its own error over it.
+class InterruptsUncovered:
+    """A ``with`` block that ends in KeyboardInterrupt also where another error lies over one.
 
     An interrupt that arrives while TensorFlow traces a function can come out as an AssertionError of the
-    tracer's own bookkeeping.
-
-    Raises:
-        KeyboardInterrupt: in the place of any error that was raised from one or while one was handled.
+    tracer's own bookkeeping. An error that was raised from an interrupt, or while one was handled, becomes
+    one again; all others pass.
     """
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        if _covers_an_interrupt(error):
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        """KeyboardInterrupt in the place of what covers it."""
+        if isinstance(error, Exception) and _covers_an_interrupt(error):
             raise KeyboardInterrupt from error
-        raise
 
 
 def _covers_an_interrupt(error: BaseException) -> bool:

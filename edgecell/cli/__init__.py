@@ -23,7 +23,7 @@ from edgecell.cli import (
     trust,
     tuning,
 )
-from edgecell.errors import EdgecellError, interrupts_uncovered
+from edgecell.errors import EdgecellError, InterruptsUncovered
 
 INTERRUPTED = 130
 
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         verbose = "EDGECELL_VERBOSE" in os.environ
         stream = sys.stderr if verbose else terminal.quiet_native_output()
-        with interrupts_uncovered():
+        with InterruptsUncovered():
             result: Any = cli.main(args=arguments, prog_name="edgecell", standalone_mode=False)
         sys.exit(result if isinstance(result, int) else 0)
     except EdgecellError as error:

@@ -13,7 +13,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from edgecell.errors import ArtifactError, ConfigError, EdgecellError, interrupts_uncovered
+from edgecell.errors import ArtifactError, ConfigError, EdgecellError, InterruptsUncovered
 from edgecell.progress import Progress
 from edgecell.tuning.storage import ENDED, SURPLUS, Storage, retry
 
@@ -147,7 +147,7 @@ class SharedStudy:
             taken.append(trial)
             try:
                 self.storage.sign(trial, WORKER, worker)
-                with interrupts_uncovered():
+                with InterruptsUncovered():
                     return objective(trial)
             except PrunedError as reason:
                 if str(reason):

@@ -212,7 +212,7 @@ def _libraries(module: Module, wanted: set[str]) -> Iterator[str]:
 
 
 def _calls(module: Module) -> Iterator[str]:
-    if module.unit == "cli" or module.name in PROGRAMS:
+    if module.unit in ("cli", "__main__") or module.name in PROGRAMS:
         return
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Call):
