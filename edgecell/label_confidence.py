@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from edgecell.confidence import (
@@ -24,7 +24,7 @@ from edgecell.confidence import (
     probability_floor,
     rank_of,
 )
-from edgecell.metrics import THRESHOLD, Interval, wilson_interval
+from edgecell.metrics import THRESHOLD, Interval
 from edgecell.metrics.labels import sample_label_loss
 
 SLACK = 1e-7
@@ -45,7 +45,7 @@ def floored_labels(probabilities: NDArray, output_scale: float | None) -> Floats
     return np.asarray(probabilities, np.float64).clip(floor, 1 - floor)
 
 
-def scaled(probabilities: NDArray, slopes: Sequence[float], offsets: Sequence[float]) -> Floats:
+def scaled(probabilities: NDArray, slopes: ArrayLike, offsets: ArrayLike) -> Floats:
     """sigmoid(slope · logit(p) + offset) of probabilities without 0 and 1, each label with its own."""
     logits = special.logit(np.asarray(probabilities, np.float64))
     return np.asarray(special.expit(logits * np.asarray(slopes) + np.asarray(offsets)))
@@ -217,11 +217,13 @@ def fewest(sensitivity: float) -> int:
     return math.ceil(sensitivity / (1 - sensitivity) - 1e-9)
 
 
-def present(probabilities: NDArray, thresholds: Sequence[float | None]) -> NDArray[np.bool_]:
-    """Which labels are called present (N, C): from their threshold on, above 0.5 without one."""
+def present(
+    probabilities: NDArray, thresholds: Sequence[float | None], otherwise: float = THRESHOLD
+) -> NDArray[np.bool_]:
+    """Which labels are called present (N, C): from their threshold on, above ``otherwise`` without one."""
     rows = np.asarray(probabilities, np.float64)
-    least = np.array([np.nextafter(THRESHOLD, 1) if t is None else t - SLACK for t in thresholds])
-    return np.asarray(rows >= least)
+    least = [np.nextafter(otherwise, 2) if t is None else t - SLACK for t in thresholds]
+    return np.asarray(rows >= np.array(least))
 
 
 def cross_present(
@@ -253,33 +255,29 @@ def cross_present(
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """What the decisions about a label are worth: counts, and Wilson's 95 % intervals (None: no images)."""
+    """What the decisions about a label come to: of ``n`` images ``positives`` have it, ``called`` are said to,
+    ``hits`` both."""
 
-    positives: int
-    hits: int
-    false_alarms: int
     n: int
+    positives: int
+    called: int
+    hits: int
 
     @property
-    def rejected(self) -> int:
-        """Images without the label that were not called."""
-        return self.n - self.positives - self.false_alarms
-
-    @property
-    def shares(self) -> dict[str, tuple[int, int, Interval | None]]:
-        """(right, of how many, interval) of sensitivity, specificity and precision."""
-        counts = {
+    def shares(self) -> dict[str, tuple[int, int]]:
+        """(right, of how many) of sensitivity, specificity and precision."""
+        negatives = self.n - self.positives
+        return {
             "sensitivity": (self.hits, self.positives),
-            "specificity": (self.rejected, self.n - self.positives),
-            "precision": (self.hits, self.hits + self.false_alarms),
+            "specificity": (negatives - (self.called - self.hits), negatives),
+            "precision": (self.hits, self.called),
         }
-        return {name: (k, n, wilson_interval(k, n)) for name, (k, n) in counts.items()}
 
 
 def judge_labels(labels: Ints, called: NDArray[np.bool_]) -> tuple[LabelQuality, ...]:
     """The quality of decisions (N, C), label by label."""
     return tuple(
-        LabelQuality(int(y.sum()), int((y & said).sum()), int((~y & said).sum()), len(y))
+        LabelQuality(len(y), int(y.sum()), int(said.sum()), int((y & said).sum()))
         for y, said in zip((labels == 1).T, called.T, strict=True)
     )
 
