@@ -56,7 +56,9 @@ class Rules:
     @property
     def shows_other(self) -> bool:
         """Whether the probabilities to show are not the model's own."""
-        return self.scaling is not None or self.temperature not in (None, 1.0)
+        if self.task.multi_label:
+            return self.scaling is not None
+        return self.temperature not in (None, 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """The rules as a program may want to know them."""

@@ -39,7 +39,7 @@ def label_reliability(
         some = f": the {MOST_FRAMES} worst of {len(names):,}"
     columns = min(len(chosen), 5)
     rows = -(-len(chosen) // columns)
-    figure = new_figure(1.1 + 1.9 * rows, width=1.9 * columns + 0.8)
+    figure = new_figure(1.1 + 1.9 * rows, width=max(1.9 * columns + 0.8, 6.6))
     frames = figure.subplots(rows, columns, squeeze=False)
     for frame, i in zip(frames.flat, chosen, strict=False):
         reach = 0.0
