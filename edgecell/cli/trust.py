@@ -10,6 +10,7 @@ import click
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display, named_data
 from edgecell.cli.show import measurement
+from edgecell.cli.show_label_confidence import show_label_confidence
 from edgecell.cli.terminal import print_json, print_line, print_table
 from edgecell.naming import listed
 from edgecell.tasks import task_of_record
@@ -42,12 +43,14 @@ def calibrate(
 ) -> None:
     """Calibrate the confidence of converted files on val: when to answer, and with which classes.
 
-    TARGET is a run (all its files) or one .tflite file. Not to be confused with the calibration of
-    int8 ranges, which is part of quantize.
+    TARGET is a run (all its files) or one .tflite file. Where an image can have several labels: from
+    which probability on each of them is present. Not to be confused with the calibration of int8
+    ranges, which is part of quantize.
     """
     from edgecell.pipeline import confidence
 
     data = named_data(parameters)
+    given = [flag for flag in opt.CONFIDENCE if parameters[flag.parameter] is not None]
     with display() as progress:
         record = confidence.calibrate_target(
             target,
@@ -58,6 +61,10 @@ def calibrate(
             output,
             progress,
         )
+        for flag in given:
+            if flag.field.split(".")[1] not in record["config"]:
+                labels = "one label" if flag.name == "--sensitivity" else "several labels"
+                progress.say(f"note: {flag.name} is not used: an image can have {labels} here")
     if as_json:
         print_json(record)
     else:
@@ -108,6 +115,9 @@ def robustness(
 
 def _calibrated(record: dict[str, Any]) -> None:
     for entry in record["results"]["models"]:
+        if "sensitivity" in entry:
+            show_label_confidence(entry, record["results"]["splits"])
+            continue
         for split in record["results"]["splits"]:
             scores = entry[split]["scores"]
             rows = [

@@ -202,7 +202,7 @@ def _pixels(path: Path, spec: PreprocessSpec) -> Pixels | str:
 
 def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
     """Write the header; the function that writes a row."""
-    calibrated = rules.temperature not in (None, 1.0)
+    calibrated = rules.shows_other
 
     def line(cells: Sequence[Any]) -> None:
         out = io.StringIO()

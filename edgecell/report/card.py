@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgecell.report.card_labels import thresholds_part
 from edgecell.report.card_parts import Grid, Part, Record, entry_of, words
 from edgecell.report.card_quality import headline_figures, quality_of, quality_part
 from edgecell.report.elements import measurement
@@ -130,12 +131,12 @@ def _conversion(verify: Record | None, model: Mapping[str, Any]) -> Part:
 
 def _confidence(entry: Record | None, records: Mapping[str, Record], task: Task) -> Part:
     title = "When it should not answer"
-    if entry is None:
+    split = records["calibrate"]["results"]["splits"][-1] if entry is not None else None
+    if task.multi_label:
+        return thresholds_part(entry, split)
+    if entry is None or split is None:
         said = "Not calibrated: there are no thresholds, and it always answers."
-        if task.multi_label:
-            said = "It decides every label, at 0.5 for all of them: no label has a threshold of its own."
         return Part(title, (said,), missing=True)
-    split = records["calibrate"]["results"]["splits"][-1]
     abstention, conformal, found = entry["abstention"], entry["conformal"], entry[split]
     if abstention["threshold"] is None:
         text = [f"It always answers: {abstention['reason']}."]

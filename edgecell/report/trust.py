@@ -18,6 +18,7 @@ from edgecell.report.elements import (
     table,
     value,
 )
+from edgecell.report.label_trust import LEAD, label_confidence
 from edgecell.tasks import task_of_record
 
 _VERDICTS = {"equivalent": True, "worse": False, "cannot tell": None}
@@ -26,6 +27,7 @@ _CAPTIONS = {
     "reliability": "Confidence against the share that is right",
     "abstention": "Accuracy of the answers when the least sure are left out",
     "conformal": "How often the conformal set holds the right class",
+    "sensitivity": "What each label's threshold finds",
 }
 
 
@@ -87,12 +89,14 @@ def _tests_of_labels(gate: dict[str, Any]) -> list[list[str]]:
 def calibrate_section(
     record: dict[str, Any], folder: Path, pictures: Pictures, _: dict[str, bool]
 ) -> Html:
-    """Per file: scores of confidence, temperature, threshold, sets."""
+    """Per file: scores of confidence, temperature, threshold, sets; or of several labels their thresholds."""
     results = record["results"]
     parts: list[Html] = []
+    several = "task" in results
     for model in results["models"]:
         parts.append(element("h3", model["file"]))
-        parts += [_confidence(model, split) for split in results["splits"]]
+        shown = label_confidence if several else _confidence
+        parts += [shown(model, split) for split in results["splits"]]
         stem = Path(model["file"]).stem
         drawn = [
             (folder / f"{stem}-{kind}.png", caption)
@@ -101,14 +105,16 @@ def calibrate_section(
         ]
         figures = (pictures.figure(path, f"{caption}, {stem}") for path, caption in drawn)
         parts.append(element("div", *figures, cls="figures"))
-        shown = ("file", "precision", "sha256", *results["splits"])
-        rest = {key: entry for key, entry in model.items() if key not in shown}
+        above = ("file", "precision", "sha256", *results["splits"])
+        rest = {key: entry for key, entry in model.items() if key not in above}
         parts.append(details(f"Thresholds of {model['file']}", value(rest)))
     return section(
         "Confidence",
         "calibrate",
         *parts,
-        lead="All thresholds are fitted on val and apply to the file's own output. A threshold for "
+        lead=LEAD
+        if several
+        else "All thresholds are fitted on val and apply to the file's own output. A threshold for "
         "abstaining keeps its promise with the certainty it names; a conformal set holds the right "
         "class as often as promised, on average over images like these. On val, sets are judged by "
         "cross-validation.",

@@ -152,7 +152,8 @@ function words(found) {
     return [found.answer.map(plain).join(" and "), `Probability ${rows.map((row) => percent(shown(row))).join(" and ")}${grade}`];
   }
   if (model.task === "multi-label") {
-    return ["None of the findings", `No probability is above ${percent(model.label_threshold)}.`];
+    const limit = `No probability is above ${percent(model.label_threshold)}.`;
+    return ["None of the findings", model.label_thresholds ? "No label reaches its threshold." : limit];
   }
   const best = found.top[0];
   return [
