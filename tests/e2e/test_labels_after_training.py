@@ -65,7 +65,8 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "images": COUNTS,
         "channels": measure(*toys_labels.images(COUNTS["train"], 0)).to_json(),
     }
-    run.write_record("train", inputs=[], outputs=[model], config=asdict(config), results=results)
+    tables = {name: table for name, table in asdict(config).items() if name != "name"}
+    run.write_record("train", inputs=[], outputs=[model], config=tables, results=results)
     quantize_target(run.path, lambda found: found, None, None, Silent())
     return run.path
 
