@@ -34,6 +34,7 @@ SEVERAL = (
     "no test in pairs where an image can have several labels: bench both with this edgecell, or compare mean"
     " AUC and its interval in each model's row"
 )
+_ONE_OF_TWO = "only one of the two can say several labels of an image"
 _BY_LABELS = "several labels to an image are compared by mean AUC"
 NOTES = (
     "Drops are those against the baseline: positive is worse. Brackets are 95 % intervals; accuracy: Tango's "
@@ -81,12 +82,12 @@ def compare(sources: Sequence[Source], baseline: str | None = None) -> dict[str,
         "models": [e.model | {"label": e.label, "source": e.source.label} for e in entries],
         "pairs": pairs,
         "warnings": _warnings(sources, entries),
-        "notes": [*_OF_LABELS, *NOTES[2:]] if _all_several(entries) else list(NOTES),
+        "notes": [*_OF_LABELS, *NOTES[2:]] if _several(first.model) else list(NOTES),
     }
 
 
-def _all_several(entries: Sequence[Entry]) -> bool:
-    return all(task_of_record(entry.model["quality"]).multi_label for entry in entries)
+def _several(model: Mapping[str, Any]) -> bool:
+    return task_of_record(model["quality"]).multi_label
 
 
 def _entries(sources: Sequence[Source]) -> list[Entry]:
@@ -125,10 +126,12 @@ def _pair(base: Entry, other: Entry) -> dict[str, Any]:
 def paired(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Both models' answers on the same images: drops with intervals, who alone is right, p; or a reason.
 
+    Where ``base`` can say several labels of an image there is an "auc_drop", or a reason in its place.
+
     Raises:
         ArtifactError: answers that cannot be read.
     """
-    if all(task_of_record(each["quality"]).multi_label for each in (base, other)):
+    if _several(base):
         return _paired_labels(base, other)
     answers = same_answers(base, other)
     if isinstance(answers, str):
@@ -160,7 +163,9 @@ def _paired_labels(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any
     """The drop of the mean AUC with interval and p; or a reason."""
     found: RankingDrop | str = SEVERAL
     told = [each.get("ranking") for each in (base, other)]
-    if base.get("images") is None or base.get("images") != other.get("images"):
+    if not _several(other):
+        found = _ONE_OF_TWO
+    elif base.get("images") is None or base.get("images") != other.get("images"):
         found = "they did not see the same images"
     elif told[0] is not None and told[1] is not None:
         found = "they were not given the same labels"
@@ -188,9 +193,8 @@ def same_answers(
         ArtifactError: answers that cannot be read.
     """
     told = [each["quality"].get("answers") for each in (base, other)]
-    several = [task_of_record(each["quality"]).multi_label for each in (base, other)]
-    if any(several):
-        return "only one of the two can say several labels of an image"
+    if _several(base) or _several(other):
+        return _ONE_OF_TWO
     if None in told:
         return "the answers to single images were not kept; bench again with this edgecell"
     if base.get("images") is None or base.get("images") != other.get("images"):

@@ -9,33 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.options import BenchOptions
-from edgecell.errors import DataError
 from edgecell.evaluate import evaluate
-from edgecell.graph import last_operator
 from edgecell.record import Measurement
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL
-from edgecell.tflite_file import TFLiteFile
 
 _FRACTIONS = ("accuracy", "macro_f1", "weighted_f1", "auc", "ece")
 _OF_LABELS = ("auc", "accuracy", "exact_match", "macro_f1", "average_precision", "ece")
 _OF_A_LABEL = ("precision", "recall", "specificity", "f1", "auc", "average_precision")
-
-
-def check_form(file: TFLiteFile, name: str, *, several: bool) -> None:
-    """Refuse a model that names one class for images that can have ``several`` labels at once.
-
-    The outputs of both have the same shape, and every figure would come out wrong without a word.
-
-    Raises:
-        DataError: ``file`` ends in a softmax.
-    """
-    if several and last_operator(file) == "SOFTMAX":
-        raise DataError(
-            f"{name} ends in a softmax and names one class, the images of this data set can have several"
-            " labels; allowed: files that end in a sigmoid. Name the data set it was trained on with"
-            " --data"
-        )
 
 
 def quality_of(

@@ -1,11 +1,12 @@
 """Do converted models fall faster than their reference when images get worse? A table of accuracies.
 
-Every model sees the same corrupted images, so that the differences are paired.
+Every model sees the same corrupted images, so that the differences are paired. Where an image can have
+several labels, see :mod:`benchmarks.label_robustness`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from edgecell.metrics.paired import discordant, tango_interval
 from edgecell.record import Measurement
 from edgecell.runtime import Predictor
 
+Condition = tuple[str, int]
 Right = NDArray[np.bool_]
-CLEAN = ("clean", 0)
+CLEAN: Condition = ("clean", 0)
 ALPHA = 0.05
+BLIND = "the reference itself sees nothing any more"
 
 
 def robustness(
@@ -49,11 +52,10 @@ def robustness(
         "verdict" at 0.05, with Holm's correction over the corruptions ("all" stands alone).
     """
     models = [reference, *converted]
-    right: dict[tuple[str, int], list[Right]] = {}
-    for count, (name, strength) in enumerate(conditions(names), 1):
-        shown = images if strength == 0 else corruptions.corrupt(images, name, strength, seed)
-        right[name, strength] = [m.predict(shown).argmax(axis=1) == labels for m in models]
-        advance(count)
+    right: dict[Condition, list[Right]] = {
+        key: [each.argmax(axis=1) == labels for each in found]
+        for key, found in answers(models, images, names, seed, advance)
+    }
     majority = int(np.bincount(labels).max())
     blind = {key for key, found in right.items() if found[0].sum() <= majority and key != CLEAN}
     return {
@@ -74,9 +76,35 @@ def robustness(
     }
 
 
-def conditions(names: Sequence[str]) -> list[tuple[str, int]]:
+def conditions(names: Sequence[str]) -> list[Condition]:
     """Clean images first, then each corruption from weak to strong."""
     return [CLEAN, *((name, strength) for name in names for strength in corruptions.STRENGTHS)]
+
+
+def answers(
+    models: Sequence[Predictor],
+    images: NDArray[np.uint8],
+    names: Sequence[str],
+    seed: int,
+    advance: Callable[[int], None],
+) -> Iterator[tuple[Condition, list[NDArray[np.float32]]]]:
+    """Each of :func:`conditions` with the probabilities (N, C) of each model on the same images."""
+    for count, (name, strength) in enumerate(conditions(names), 1):
+        shown = images if strength == 0 else corruptions.corrupt(images, name, strength, seed)
+        yield (name, strength), [model.predict(shown) for model in models]
+        advance(count)
+
+
+def judged(row: dict[str, Any], p: float) -> dict[str, Any]:
+    """``row`` of an "extra_fall" with its p-value and the verdict at :data:`ALPHA`."""
+    faster = row["extra_fall"].get("value", 0.0) > 0
+    verdict = "falls faster" if faster else "falls slower"
+    return row | {"p": p, "verdict": verdict if p <= ALPHA else "no difference seen"}
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values after Holm's correction, in the same order; of none, none."""
+    return [float(each) for each in multipletests(p, method="holm")[1]] if p else []
 
 
 def _condition(names: list[str], right: list[Right]) -> list[dict[str, Any]]:
@@ -100,8 +128,8 @@ def _falls(
     model: str,
     index: int,
     names: Sequence[str],
-    right: dict[tuple[str, int], list[Right]],
-    blind: set[tuple[str, int]],
+    right: dict[Condition, list[Right]],
+    blind: set[Condition],
 ) -> list[dict[str, Any]]:
     """How much further one converted model falls than the reference, by corruption and in all."""
     # Per image: wrong answers of the converted beyond the reference's.
@@ -111,7 +139,7 @@ def _falls(
         inside = [k for k in right if k != CLEAN and scope in ("all", k[0]) and k not in blind]
         row: dict[str, Any] = {"model": model, "corruption": scope, "conditions": len(inside)}
         if not inside:
-            none = Measurement.missing("fraction", "the reference itself sees nothing any more")
+            none = Measurement.missing("fraction", BLIND)
             rows.append(row | {"extra_fall": none.to_json()})
             p.append(1.0)
             continue
@@ -122,10 +150,5 @@ def _falls(
         fall = Measurement(mean, "fraction", n, mean - reach, mean + reach)
         rows.append(row | {"extra_fall": fall.to_json()})
         p.append(float(2 * stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0))
-    corrected = [*multipletests(p[:-1], method="holm")[1], p[-1]]
-    for row, value in zip(rows, corrected, strict=True):
-        row["p"] = float(value)
-        faster = row["extra_fall"].get("value", 0.0) > 0
-        verdict = "falls faster" if faster else "falls slower"
-        row["verdict"] = verdict if value <= ALPHA else "no difference seen"
-    return rows
+    corrected = [*holm(p[:-1]), p[-1]]
+    return [judged(row, value) for row, value in zip(rows, corrected, strict=True)]

@@ -20,13 +20,14 @@ from benchmarks.footprint import file_sizes
 from benchmarks.host import background_warnings, load_warnings
 from benchmarks.options import BenchOptions
 from benchmarks.precision import precision_of
-from benchmarks.quality import check_form, quality_of
+from benchmarks.quality import quality_of
 from benchmarks.ranking import ranking
 from edgecell import graph, metrics, plots
 from edgecell.errors import ConfigError, DataError
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.runtime import TFLitePredictor, check_images
+from edgecell.tasks import check_form
 from edgecell.tflite_file import TFLiteFile
 
 SCHEMA = "edgecell/bench-result"
@@ -103,8 +104,8 @@ def bench(
 
     Raises:
         ConfigError: no model, or one given twice; a device that is not there. ArtifactError: not a
-        classifier's .tflite. DataError: images, labels and names do not fit, or a model that answers with one
-        class where an image can have several labels.
+        classifier's .tflite. DataError: images, labels and names do not fit, or a model that
+        does not answer in the form of the labels.
     """
     options, device = options or BenchOptions(), device or Host()
     several = labels.ndim == 2 and labels.shape[1] > 1
@@ -114,7 +115,9 @@ def bench(
     precisions = [precision_of(p.file, name) for p, name in zip(predictors, names, strict=True)]
     jobs = []
     for name, path, predictor in zip(names, models, predictors, strict=True):
-        check_form(predictor.file, name, several=several)
+        decides = graph.decides_labels(predictor.file)
+        if decides is not None:  # a stranger's file may end in neither softmax nor sigmoid
+            check_form(path.name, decides, several=several, count=len(class_names))
         jobs.append(Job(name, path, images_of(predictor.image_size)))
         check_images(jobs[-1].images, predictor.image_size, name)
         if len(class_names) != predictor.class_count:  # now, not after the timing

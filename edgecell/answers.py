@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.confidence import tempered
+from edgecell.label_confidence import SLACK, present, scaled
 from edgecell.metrics.labels import THRESHOLD
 from edgecell.predictions import number
 from edgecell.tasks import Task
 
 Floats = NDArray[np.float64]
-
-SLACK = 1e-7
-"""How far below a threshold still reaches it: thresholds and probabilities are rounded floats."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,9 @@ class Rules:
     the conformal set from this probability on; ``coverage`` is what the set promises. Both are for the
     model's own probabilities, None where there is no such number; ``missing`` then says why, by the
     names "abstention", "set" and "temperature". ``temperature`` None: not known, 1.0: found to be of no
-    use. With several labels at once a label holds above ``label_threshold``, and nothing else applies.
+    use. With several labels at once a label holds above ``label_threshold``, and nothing else applies, but
+    what calibrate found: from its own of ``label_thresholds`` on (C,; None: none of its own), chosen for
+    ``sensitivity``; to be shown with its slope and offset of ``scaling``.
     """
 
     labels: tuple[str, ...]
@@ -43,6 +43,9 @@ class Rules:
     set_from: float | None = None
     coverage: float | None = None
     temperature: float | None = None
+    label_thresholds: tuple[float | None, ...] | None = None
+    sensitivity: float | None = None
+    scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -50,8 +53,22 @@ class Rules:
         """How to read an answer: single-label, ordinal or multi-label."""
         return self.task.kind
 
+    @property
+    def shows_other(self) -> bool:
+        """Whether the probabilities to show are not the model's own."""
+        if self.task.multi_label:
+            return self.scaling is not None
+        return self.temperature not in (None, 1.0)
+
     def to_json(self) -> dict[str, Any]:
         """The rules as a program may want to know them."""
+        several = {
+            "label_thresholds": None
+            if self.label_thresholds is None
+            else list(self.label_thresholds),
+            "sensitivity": self.sensitivity,
+            "scaled": self.scaling is not None,
+        }
         return {
             "labels": list(self.labels),
             "task": self.kind,
@@ -61,6 +78,7 @@ class Rules:
             "coverage": self.coverage,
             "temperature": self.temperature,
             "missing": dict(self.missing),
+            **(several if self.task.multi_label else {}),
         }
 
 
@@ -126,9 +144,24 @@ class Answer:
 def answer_all(rules: Rules, probabilities: NDArray[Any]) -> list[Answer]:
     """Apply ``rules`` to ``probabilities`` (N, C)."""
     rows = np.asarray(probabilities, np.float64)
-    if rules.task.multi_label:
-        return [Answer(rules, row, None, _holding(rules, row), False, None) for row in rows]
     calibrated: Floats | None = None
+    if rules.task.multi_label:
+        if rules.scaling is not None:
+            calibrated = scaled(rows.clip(rules.floor, 1 - rules.floor), *rules.scaling)
+        called = present(
+            rows, rules.label_thresholds or [None] * rows.shape[1], rules.label_threshold
+        )
+        return [
+            Answer(
+                rules,
+                row,
+                None if calibrated is None else calibrated[i],
+                _holding(row, said),
+                False,
+                None,
+            )
+            for i, (row, said) in enumerate(zip(rows, called, strict=True))
+        ]
     if rules.temperature is not None:
         plain = rules.temperature == 1.0
         calibrated = rows if plain else tempered(np.maximum(rows, rules.floor), rules.temperature)
@@ -138,9 +171,9 @@ def answer_all(rules: Rules, probabilities: NDArray[Any]) -> list[Answer]:
     ]
 
 
-def _holding(rules: Rules, row: Floats) -> tuple[int, ...]:
+def _holding(row: Floats, called: NDArray[np.bool_]) -> tuple[int, ...]:
     order = np.argsort(-row, kind="stable")
-    return tuple(int(i) for i in order if row[i] > rules.label_threshold)
+    return tuple(int(i) for i in order if called[i])
 
 
 def _single(rules: Rules, row: Floats, calibrated: Floats | None) -> Answer:

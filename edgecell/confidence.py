@@ -90,7 +90,7 @@ def choose_temperature(labels: Ints, probabilities: Floats, seed: int = 0) -> Te
     Each of ten folds is scored with the temperature of the other nine.
     """
     gains = np.empty(len(labels))
-    for rest, fold in _folds(labels, seed):
+    for rest, fold in folds(labels, seed):
         value = fit_temperature(labels[rest], probabilities[rest])
         before = sample_loss(labels[fold], probabilities[fold])
         gains[fold] = before - sample_loss(labels[fold], tempered(probabilities[fold], value))
@@ -211,8 +211,11 @@ def fit_conformal(labels: Ints, probabilities: NDArray, coverage: float) -> Conf
     randomisation; by class, of the images of that class (Vovk's Mondrian sets).
     """
     mine = np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
-    by_class = [_least(mine[labels == index], coverage) for index in range(probabilities.shape[1])]
-    return ConformalSets(coverage, _least(mine, coverage), tuple(by_class))
+    by_class = [
+        least_score(mine[labels == index], coverage) or 0.0
+        for index in range(probabilities.shape[1])
+    ]
+    return ConformalSets(coverage, least_score(mine, coverage) or 0.0, tuple(by_class))
 
 
 def cross_members(
@@ -221,7 +224,7 @@ def cross_members(
     """Sets (N, C), common and by class, of images that did not fit their thresholds: ten folds."""
     common = np.empty(probabilities.shape, bool)
     by_class = np.empty(probabilities.shape, bool)
-    for rest, fold in _folds(labels, seed):
+    for rest, fold in folds(labels, seed):
         sets = fit_conformal(labels[rest], probabilities[rest], coverage)
         common[fold] = sets.members(probabilities[fold])
         by_class[fold] = sets.members(probabilities[fold], by_class=True)
@@ -271,12 +274,21 @@ def quanta(threshold: float, output_scale: float | None) -> int | None:
     return math.ceil(threshold / output_scale - 1e-4)
 
 
-def _least(scores: Floats, coverage: float) -> float:
-    rank = math.ceil((len(scores) + 1) * coverage - 1e-9)
+def least_score(scores: Floats, coverage: float) -> float | None:
+    """The threshold that a further score (of n that are like it) reaches with probability ``coverage``.
+
+    The ⌈(n + 1) coverage⌉-th largest of scores (n,); None where there are too few of them for that.
+    """
+    rank = rank_of(len(scores), coverage)
     if rank > len(scores):
-        return 0.0
+        return None
     # The rank-th smallest 1 - p is 1 minus the rank-th largest p.
     return float(np.sort(scores)[len(scores) - rank])
+
+
+def rank_of(count: int, coverage: float) -> int:
+    """⌈(count + 1) coverage⌉: how many of ``count`` scores have to reach a threshold that promises coverage."""
+    return math.ceil((count + 1) * coverage - 1e-9)
 
 
 def _confidence(labels: Ints, probabilities: NDArray) -> tuple[Floats, NDArray[np.bool_]]:
@@ -284,15 +296,16 @@ def _confidence(labels: Ints, probabilities: NDArray) -> tuple[Floats, NDArray[n
     return rows.max(axis=1), rows.argmax(axis=1) == labels
 
 
-def _folds(labels: Ints, seed: int) -> Sequence[tuple[Ints, Ints]]:
-    if len(labels) < 2 * FOLDS:
+def folds(classes: Ints, seed: int) -> Sequence[tuple[Ints, Ints]]:
+    """Ten (rest, fold) of image numbers, each class (N,) dealt out evenly; DataError below 20 images."""
+    if len(classes) < 2 * FOLDS:
         raise DataError(
-            f"{len(labels)} images are too few to check confidence on; at least {2 * FOLDS} are needed"
+            f"{len(classes)} images are too few to check confidence on; at least {2 * FOLDS} are needed"
         )
     random = np.random.default_rng(seed)
-    fold = np.empty(len(labels), np.int64)
+    fold = np.empty(len(classes), np.int64)
     # Each class dealt out like cards, so that no fold lacks one that has ten images.
-    fold[np.lexsort((random.random(len(labels)), labels))] = np.arange(len(labels)) % FOLDS
+    fold[np.lexsort((random.random(len(classes)), classes))] = np.arange(len(classes)) % FOLDS
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(FOLDS)]
 
 

@@ -327,18 +327,21 @@ class ConfidenceConfig:
     """What is promised of a file's confidence, each with probability ``certainty`` or in the mean.
 
     ``target_accuracy``: of the answers above the abstention threshold, with ``certainty``;
-    ``coverage``: how often a conformal set holds the right class.
+    ``coverage``: how often a conformal set holds the right class. ``sensitivity``: where an image can have
+    several labels, the share of the images with a label that its threshold finds.
     """
 
     target_accuracy: float = 0.99
     certainty: float = 0.95
     coverage: float = 0.99
+    sensitivity: float = 0.9
     seed: int = 0
 
     def __post_init__(self) -> None:
         _between("confidence.target_accuracy", self.target_accuracy, 0.5, 0.9999)
         _between("confidence.certainty", self.certainty, 0.5, 0.9999)
         _between("confidence.coverage", self.coverage, 0.5, 0.9999)
+        _between("confidence.sensitivity", self.sensitivity, 0.5, 0.9999)
         _between("confidence.seed", self.seed, 0, MAX_SEED)
 
 

@@ -246,13 +246,14 @@ def _check_settings(top: Path, home: str, stages: list[_Stage], found: Custody) 
     except (ConfigError, ArtifactError) as error:
         found.add("altered", path, f"cannot be read ({error})")
     else:
+        known = asdict(config)
         for part, recorded in trained.data["config"].items():
             if not isinstance(recorded, dict):
                 said = f"was altered: its settings of {part!r} are no table"
                 found.add("altered", f"{trained.folder}/{RECORD}", said)
                 continue
-            ours = asdict(getattr(config, part)) if hasattr(config, part) else {}
-            for key, value in recorded.items():
+            ours = known.get(part, {})
+            for key, value in recorded.items() if isinstance(ours, dict) else ():
                 if key in ours and _plain(ours[key]) != value:
                     said = f"says {part}.{key} = {ours[key]!r}, the training had {value!r}"
                     found.add("altered", path, said)

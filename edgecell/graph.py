@@ -19,6 +19,7 @@ _CASTS = ("QUANTIZE", "DEQUANTIZE")
 _MOVES = ("PAD", "PADV2", "RESHAPE")
 # What may stand between the activation and the output.
 _TRANSPARENT = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
+_FORMS = {"SOFTMAX": False, "LOGISTIC": True}
 _BITS = {
     **{"FLOAT64": 64, "INT64": 64, "UINT64": 64, "COMPLEX64": 64},
     **{"FLOAT32": 32, "INT32": 32, "UINT32": 32},
@@ -42,6 +43,11 @@ def last_operator(file: TFLiteFile) -> str:
     while last is not None and last.name in _TRANSPARENT:
         last = file.producer(last.inputs[0])
     return last.name if last else "its input"
+
+
+def decides_labels(file: TFLiteFile) -> bool | None:
+    """Whether a file ends in a sigmoid, each label by itself, or in a softmax; None where in neither."""
+    return _FORMS.get(last_operator(file))
 
 
 def working(file: TFLiteFile) -> list[Operator]:

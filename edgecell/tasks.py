@@ -8,6 +8,7 @@ can hold for one image, int64 (N, C) of 0 and 1. The loss is in :mod:`edgecell.l
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,9 +138,36 @@ def task_named(name: str) -> Task:
     return TASKS[name]
 
 
-def task_of_record(results: dict[str, Any]) -> Task:
+def task_of_record(results: Mapping[str, Any]) -> Task:
     """The task that a record's results name; records of one label per image need not name one."""
     return task_named(results.get("task", MULTI_CLASS))
+
+
+def check_form(
+    model: str, decides_labels: bool, *, several: bool, count: int, images: str = "this data set"
+) -> None:
+    """Refuse a softmax for ``several`` labels to an image, and a sigmoid for one.
+
+    The outputs (N, C) of both have the same shape, and every figure would come out wrong without a word.
+
+    Args:
+        model: its name; decides_labels: whether it ends in a sigmoid.
+        count: classes or labels; images: how the data set is called.
+
+    Raises:
+        DataError: ``model`` answers in the other form.
+    """
+    if decides_labels == several:
+        return
+    said = f"a sigmoid and decides each label by itself, an image of {images} has one of {count} classes"
+    wanted = "labels (N, C) of 0 and 1"
+    if several:
+        said = f"a softmax and finds one class, an image of {images} can have several of {count} labels"
+        wanted = "one class to an image, (N,)"
+    raise DataError(
+        f"{model} ends in {said}; allowed: a data set with {wanted}; name the one it was trained on with"
+        " --data"
+    )
 
 
 def one_label(class_names: tuple[str, ...]) -> str:

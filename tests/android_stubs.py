@@ -60,6 +60,8 @@ _STUBS = {
     "org/json/JSONArray.java": """
         public class JSONArray {
             public int length() { return 0; }
+            public boolean isNull(int index) { return true; }
+            public double getDouble(int index) throws JSONException { return 0; }
             public String getString(int index) throws JSONException { return null; }
             public JSONObject getJSONObject(int index) throws JSONException { return null; }
         }""",
@@ -74,6 +76,7 @@ _STUBS = {
             public String getString(String name) throws JSONException { return null; }
             public JSONArray getJSONArray(String name) throws JSONException { return null; }
             public JSONObject getJSONObject(String name) throws JSONException { return null; }
+            public JSONObject optJSONObject(String name) { return null; }
         }""",
     "org/junit/Assert.java": """
         public class Assert {

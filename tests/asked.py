@@ -41,6 +41,28 @@ def calibration(kept: bool = True, threshold: float | None = ABSTAIN_BELOW) -> d
     }
 
 
+def label_calibration(
+    thresholds: dict[str, float | None], *, scaled: bool = True
+) -> dict[str, Any]:
+    """The same where an image can have several labels."""
+    rows = {
+        name: {
+            "threshold": limit,
+            "threshold_quanta": None if limit is None else round(limit * 256),
+            "positives": 40 if limit is not None else 3,
+        }
+        for name, limit in thresholds.items()
+    }
+    return {
+        "scaling": {
+            "kept": "labels" if scaled else "none",
+            "slopes": [0.5] * len(rows),
+            "offsets": [-0.25] * len(rows),
+        },
+        "sensitivity": {"wanted": 0.9, "certainty": 0.95, "fewest": 9, "labels": rows},
+    }
+
+
 def make_run(
     folder: Path,
     data: bytes,

@@ -42,7 +42,7 @@ def arrays(counts: dict[str, int], side: int = SIZE) -> dict[str, np.ndarray]:
     return content
 
 
-def model(activation: str = "sigmoid"):  # type: ignore[no-untyped-def]
+def model(activation: str | None = "sigmoid"):  # type: ignore[no-untyped-def]
     """An untrained CNN as edgecell builds its own."""
     import tf_keras as keras
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,9 @@ def _model_header(card: dict[str, Any], model: bytes) -> str:
 
 /* Below this probability the app says that it is not sure; 0: it always answers. */
 #define MODEL_ABSTAIN_BELOW {float(threshold or 0)!r}
-/* Several labels can hold at once: all those whose probability is above the threshold. */
+/* Several labels can hold at once: each from its least probability on. */
 #define MODEL_MULTI_LABEL {int(card["task"]["kind"] == "multi-label")}
-#define MODEL_LABEL_THRESHOLD {float(decision["label_threshold"] or 0)!r}
+#define MODEL_LABEL_LEAST {{{_least(decision, len(card["labels"]))}}}
 
 /* LiteRT reads the weights where they are, and asks for this alignment. */
 #if defined(_MSC_VER)
@@ -101,6 +102,15 @@ extern const char *const model_labels[MODEL_CLASSES]; /* UTF-8, in the order of 
 
 #endif
 """
+
+
+def _least(decision: dict[str, Any], count: int) -> str:
+    """Where each label begins: its threshold less what rounding may take, or the next number above the common one."""
+    if decision["label_threshold"] is None:
+        return "0"
+    common = math.nextafter(decision["label_threshold"], 2)
+    own = decision["labels"]["thresholds"] if "labels" in decision else [None] * count
+    return ", ".join(repr(common if t is None else t - 1e-7) for t in own)
 
 
 def _quantization(side: str, tensor: dict[str, Any]) -> str:

@@ -175,12 +175,15 @@ def decision(
     """
     floor = probability_floor(output_scale)
     label_threshold = THRESHOLD if task.multi_label else None
-    if calibration is None:
+    if calibration is None or task.multi_label:
         reason = "not calibrated; 'edgecell calibrate' before 'edgecell bundle' finds it"
         if task.multi_label:
             reason = f"each label is decided by itself, above {THRESHOLD:g}; there is no one answer"
+        if calibration is not None:
+            reason = "each label is decided by itself; there is no one answer"
         return {
             "label_threshold": label_threshold,
+            **({} if calibration is None else {"labels": _label_decisions(calibration, labels)}),
             "abstention": {"threshold": None, "threshold_quanta": None, "reason": reason},
             "temperature": {"use": False, "value": 1.0, "floor": floor, "reason": reason},
             "conformal": {"threshold": None, "threshold_quanta": None, "reason": reason},
@@ -200,4 +203,19 @@ def decision(
             "threshold_quanta": conformal["threshold_quanta"],
             "class_thresholds": [conformal["class_thresholds"][name] for name in labels],
         },
+    }
+
+
+def _label_decisions(calibration: dict[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """From where on each label is present, and how to show its probability; lists in the order of ``labels``."""
+    found, scaling = calibration["sensitivity"], calibration["scaling"]
+    rows = [found["labels"][name] for name in labels]
+    return {
+        "sensitivity": found["wanted"],
+        "thresholds": [row["threshold"] for row in rows],
+        "threshold_quanta": [row["threshold_quanta"] for row in rows],
+        "positives": [row["positives"] for row in rows],
+        "scaling": None
+        if scaling["kept"] == "none"
+        else {"slopes": scaling["slopes"], "offsets": scaling["offsets"]},
     }

@@ -175,11 +175,13 @@ def rules_of(decision: dict[str, Any], labels: tuple[str, ...], task: Task) -> R
     }
     known = "reason" not in temperature
     used = _between(temperature["value"], 1e-3, 1e3) if temperature["use"] else 1.0
-    optional = (
+    optional: dict[str, Any] = (
         {}
         if decision["label_threshold"] is None
         else {"label_threshold": _between(decision["label_threshold"], 0, 1)}
     )
+    if task.multi_label and "labels" in decision:
+        optional |= _of_labels(decision["labels"], len(labels))
     return Rules(
         labels,
         task,
@@ -191,6 +193,23 @@ def rules_of(decision: dict[str, Any], labels: tuple[str, ...], task: Task) -> R
         missing=missing,
         **optional,
     )
+
+
+def _of_labels(said: dict[str, Any], count: int) -> dict[str, Any]:
+    """What ``decision.labels`` adds to the rules."""
+    scaling = said["scaling"]
+    lists = [said["thresholds"], *([scaling["slopes"], scaling["offsets"]] if scaling else [])]
+    if any(not isinstance(each, list) or len(each) != count for each in lists):
+        raise ValueError(f"decision.labels has not {count} entries")
+    return {
+        "label_thresholds": tuple(_optional(value) for value in said["thresholds"]),
+        "sensitivity": _between(said["sensitivity"], 0, 1),
+        "scaling": scaling
+        and (
+            tuple(_between(value, 1e-3, 1e3) for value in scaling["slopes"]),
+            tuple(_between(value, -1e3, 1e3) for value in scaling["offsets"]),
+        ),
+    }
 
 
 def _optional(value: Any) -> float | None:

@@ -53,7 +53,7 @@ Run the self-test of the sample on the device before anything else. It repeats d
 the golden images and names the stage that differs. A model that was trained on other pixels than the app feeds it does
 not fail loudly: it is only wrong more often.
 
-{_trust(model["decision"])}
+{_label_trust(model) if "labels" in model["decision"] else _trust(model["decision"])}
 
 ## Licence
 
@@ -93,6 +93,11 @@ def _dequantize(leave: dict[str, Any]) -> str:
 
 def _decide(model: dict[str, Any]) -> str:
     decision = model["decision"]
+    if "labels" in decision:
+        return (
+            "Every label whose probability reaches its own threshold is shown; of one without a threshold,"
+            f" above {decision['label_threshold']:g}."
+        )
     if model["task"]["kind"] == "multi-label":
         return f"Every label whose probability is above {decision['label_threshold']:g} is shown."
     threshold = decision["abstention"]["threshold"]
@@ -132,3 +137,44 @@ def _trust(decision: dict[str, Any]) -> str:
     else:
         lines.append("- **Shown confidence**: the output as it is.")
     return "## When to trust an answer\n\n" + "\n".join(lines)
+
+
+def _label_trust(model: dict[str, Any]) -> str:
+    decision = model["decision"]
+    found = decision["labels"]
+    rows = [
+        f"| {name.replace('|', chr(92) + '|')} | {_from(threshold, decision)}{_bytes(quanta)} | {positives:,} |"
+        for name, threshold, quanta, positives in zip(
+            model["labels"],
+            found["thresholds"],
+            found["threshold_quanta"],
+            found["positives"],
+            strict=True,
+        )
+    ]
+    shown = "the output as it is."
+    if found["scaling"]:
+        shown = (
+            "sigmoid(slope · ln(p / (1 - p)) + offset), with the label's numbers in `model.json`;"
+            " thresholds are for p itself."
+        )
+    return f"""## From which probability on a label is present
+
+A threshold finds {found["sensitivity"]:g} of the images with its label, on average over images like those of val that
+set it: as many as the last column says. With few of them the true share can be well below that.
+
+| label | present | images that set it |
+| --- | --- | --- |
+{chr(10).join(rows)}
+
+- **Shown probability**: {shown}"""
+
+
+def _from(threshold: float | None, decision: dict[str, Any]) -> str:
+    if threshold is None:
+        return f"above {decision['label_threshold']:g}: too few images to choose by"
+    return f"from {threshold:.4g} on"
+
+
+def _bytes(quanta: int | None) -> str:
+    return "" if quanta is None else f" (output value {quanta})"

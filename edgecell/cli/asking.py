@@ -135,17 +135,13 @@ class _TableRows:
             cells[1] = "none"
         for i in answer.order[: self.top]:
             own, shown = answer.probabilities[i], answer.shown[i]
-            both = f"{shown:.3f} ({own:.3f})" if self._tempered else f"{own:.3f}"
+            both = f"{shown:.3f} ({own:.3f})" if rules.shows_other else f"{own:.3f}"
             cells.append(f"{rules.labels[i]} {both}")
         if rules.set_from is not None:
             cells.append(", ".join(answer.names(answer.members or ())) or "empty")
         if answer.mean_grade is not None:
             cells.append(f"{answer.mean_grade:.2f}")
         return cells
-
-    @property
-    def _tempered(self) -> bool:
-        return self.classifier.rules.temperature not in (None, 1.0)
 
     def end(self, tally: Tally) -> None:
         """Print the table, the counts and what could not be read."""
@@ -156,8 +152,13 @@ class _TableRows:
         if rules.task.ordinal:
             columns.append("mean grade")
         title = f"{self.classifier.name}"
-        if self._tempered:
-            title += f"; calibrated with temperature {rules.temperature:.3f}, in brackets its own"
+        if rules.label_thresholds is not None:
+            title += (
+                f"; each label from its threshold on, for a sensitivity of {rules.sensitivity:g}"
+            )
+        if rules.shows_other:
+            how = "label by label" if rules.scaling else f"with temperature {rules.temperature:.3f}"
+            title += f"; calibrated {how}, in brackets its own"
         if self.rows:
             print_table(title, columns, self.rows, numeric_from=len(columns))
         if self.answered > len(self.rows):
@@ -172,6 +173,8 @@ class _TableRows:
         said = [f"{label} {count:,}" for label, count in tally.said.most_common()]
         if tally.abstained:
             said.append(f"not sure {tally.abstained:,}")
+        if tally.without_label:
+            said.append(f"none {tally.without_label:,}")
         if tally.images > 1 and said:
             print_line(f"{self.answered:,} images: {', '.join(said)}")
 

@@ -360,6 +360,12 @@ CONFIDENCE = (
         "How often a conformal set must hold the right class, fraction.",
         float,
     ),
+    Flag(
+        "--sensitivity",
+        "confidence.sensitivity",
+        "Several labels to an image: share of a label's images that its threshold must find, fraction.",
+        float,
+    ),
 )
 ROBUSTNESS = (
     Flag("--images", "robustness.images", "Images of the split, drawn at random (0: all).", int),

@@ -15,7 +15,7 @@ def compared(comparison: dict[str, Any]) -> None:
     others = [m for m in comparison["models"] if m not in several]
     for models in filter(None, (others, several)):  # their figures do not share columns
         _models(models, several=models is several)
-    by_labels = not others
+    by_labels = all("auc_drop" in pair for pair in comparison["pairs"])  # they share the baseline
     rows = [
         [
             pair["model"],

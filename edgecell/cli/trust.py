@@ -10,7 +10,10 @@ import click
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display, named_data
 from edgecell.cli.show import measurement
+from edgecell.cli.show_label_confidence import show_label_confidence
 from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.naming import listed
+from edgecell.tasks import task_of_record
 
 _REFERENCE = click.option(
     "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
@@ -40,12 +43,14 @@ def calibrate(
 ) -> None:
     """Calibrate the confidence of converted files on val: when to answer, and with which classes.
 
-    TARGET is a run (all its files) or one .tflite file. Not to be confused with the calibration of
-    int8 ranges, which is part of quantize.
+    TARGET is a run (all its files) or one .tflite file. Where an image can have several labels: from
+    which probability on each of them is present. Not to be confused with the calibration of int8
+    ranges, which is part of quantize.
     """
     from edgecell.pipeline import confidence
 
     data = named_data(parameters)
+    given = [flag for flag in opt.CONFIDENCE if parameters[flag.parameter] is not None]
     with display() as progress:
         record = confidence.calibrate_target(
             target,
@@ -56,13 +61,17 @@ def calibrate(
             output,
             progress,
         )
+        for flag in given:
+            if flag.field.split(".")[1] not in record["config"]:
+                labels = "one label" if flag.name == "--sensitivity" else "several labels"
+                progress.say(f"note: {flag.name} is not used: an image can have {labels} here")
     if as_json:
         print_json(record)
     else:
         _calibrated(record)
 
 
-@click.command(short_help="Accuracy on the images of a worse camera.")
+@click.command(short_help="Accuracy, or mean AUC, on the images of a worse camera.")
 @click.argument("target", type=PATH)
 @_REFERENCE
 @click.option(
@@ -82,7 +91,8 @@ def robustness(
     """Accuracy under blur, JPEG, brightness, white balance and noise, at five strengths each.
 
     TARGET is a run (all its files) or one .tflite file. Tells whether the files fall faster than
-    the model they came from.
+    the model they came from. Where an image can have several labels, their mean AUC stands in the
+    place of accuracy.
     """
     from edgecell.pipeline import robustness as stage
 
@@ -105,6 +115,9 @@ def robustness(
 
 def _calibrated(record: dict[str, Any]) -> None:
     for entry in record["results"]["models"]:
+        if "sensitivity" in entry:
+            show_label_confidence(entry, record["results"]["splits"])
+            continue
         for split in record["results"]["splits"]:
             scores = entry[split]["scores"]
             rows = [
@@ -152,15 +165,18 @@ def _promises(entry: dict[str, Any], split: str) -> None:
 
 def _corrupted(record: dict[str, Any]) -> None:
     results = record["results"]
-    models = results["models"]
+    models, task = results["models"], task_of_record(results)
     rows = []
     for condition in results["conditions"]:
         row = [condition["corruption"], str(condition["strength"])]
         for model in condition["models"]:
             drop = f" ({model['drop']['value']:+.4f})" if "drop" in model else ""
-            row.append(f"{model['accuracy']['value']:.4f}{drop}")
+            row.append(f"{model[task.metric]['value']:.4f}{drop}")
         rows.append(row)
-    title = f"accuracy on {results['split']}, n={results['n']}; in brackets the drop to {models[0]}"
+    title = (
+        f"{task.metric_name} on {results['split']}, n={results['n']}; in brackets the drop to"
+        f" {models[0]}"
+    )
     print_table(title, ["corruption", "strength", *models], rows)
     rows = [
         [fall["model"], fall["corruption"], measurement(fall["extra_fall"]), fall["verdict"]]
@@ -168,10 +184,21 @@ def _corrupted(record: dict[str, Any]) -> None:
     ]
     columns = ["file", "corruption", "extra fall, mean of strengths", "verdict"]
     print_table("falls faster than the trained model?", columns, rows, numeric_from=2)
+    for fall in results.get("labels", ()):
+        if fall["verdict"] != "no difference seen":
+            print_line(
+                f"{fall['model']}, '{fall['label']}': {fall['verdict']} over all, extra fall of its AUC"
+                f" {measurement(fall['extra_fall'])}"
+            )
+    blind = "no better than naming the commonest class"
+    if task.multi_label:
+        blind = "not above chance with 97.5 % confidence"
     for row in results["blind"]:
+        print_line(f"left out: {row['corruption']} {row['strength']}, where {models[0]} is {blind}")
+    if results.get("unranked"):
         print_line(
-            f"left out: {row['corruption']} {row['strength']}, where {models[0]} is no better than"
-            " naming the commonest class"
+            f"not ranked, too few images with the label or without it: {listed(results['unranked'])};"
+            " show more images with --images (0: all)"
         )
 
 

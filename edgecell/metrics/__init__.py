@@ -19,7 +19,10 @@ from edgecell.metrics.labels import (
     decide,
     label_accuracy,
     label_aucs,
+    label_eces,
     label_log_loss,
+    label_losses,
+    label_reliabilities,
     mean_auc,
 )
 from edgecell.metrics.moved import Moved, find_moved, moved_line

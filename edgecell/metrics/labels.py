@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.errors import DataError
-from edgecell.metrics.scores import PROBABILITY_FLOOR, BoolArray, FloatArray, IntArray, Ranked
+from edgecell.metrics.scores import (
+    ECE_BINS,
+    PROBABILITY_FLOOR,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Ranked,
+    Reliability,
+    binned_reliability,
+    gap,
+)
 
 THRESHOLD = 0.5
 
@@ -73,10 +83,29 @@ def average_precisions(labels: NDArray, probabilities: NDArray) -> list[float | 
     return _each(precision_scorer, labels, probabilities)
 
 
+def label_losses(labels: IntArray, probabilities: FloatArray) -> FloatArray:
+    """Binary cross-entropy of each image and label (N, C), in nat; clipped at 1e-7."""
+    kept = probabilities.clip(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
+    return np.asarray(-np.log(np.where(labels == 1, kept, 1 - kept)))
+
+
 def sample_label_loss(labels: IntArray, probabilities: FloatArray) -> FloatArray:
     """Binary cross-entropy of each image, the mean over labels (N,), in nat."""
-    kept = probabilities.clip(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-    return np.asarray(-np.log(np.where(labels == 1, kept, 1 - kept)).mean(axis=1))
+    return np.asarray(label_losses(labels, probabilities).mean(axis=1))
+
+
+def label_reliabilities(
+    labels: IntArray, probabilities: FloatArray, bins: int = ECE_BINS
+) -> list[Reliability]:
+    """Per label its probability ("confidence") against the share of images that have it ("accuracy")."""
+    return [
+        binned_reliability(p, y == 1, bins) for p, y in zip(probabilities.T, labels.T, strict=True)
+    ]
+
+
+def label_eces(labels: IntArray, probabilities: FloatArray, bins: int = ECE_BINS) -> list[float]:
+    """Calibration error of each label's probability (C,): mean |share with it - probability| over bins."""
+    return [gap(table) for table in label_reliabilities(labels, probabilities, bins)]
 
 
 def auc_scorer(labels: IntArray, probabilities: FloatArray) -> Scorer:

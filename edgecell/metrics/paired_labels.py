@@ -23,6 +23,8 @@ from edgecell.metrics.scores import FloatArray, IntArray
 
 FEWEST = 3
 """Images that have a label, and images that lack it, for its AUC to have a spread."""
+_ROUNDING = 1e-13
+"""Below this an error or a drop is the rounding of sums: one pair ranked otherwise is more."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Areas:
     def known(self) -> NDArray[np.bool_]:
         """Which labels can be ranked and their spread told (C,)."""
         return np.isfinite(self.area)
+
+    def __add__(self, other: Areas) -> Areas:
+        """Sums and differences of AUCs on the same images: what an image contributes adds up alike."""
+        return Areas(self.area + other.area, self.parts + other.parts)
+
+    def __sub__(self, other: Areas) -> Areas:
+        return Areas(self.area - other.area, self.parts - other.parts)
+
+    def __truediv__(self, count: float) -> Areas:
+        return Areas(self.area / count, self.parts / count)
 
 
 @dataclass(frozen=True)
@@ -175,6 +187,8 @@ def _drop(
     share = weights[used]
     error, freedom = spread((reference.parts - converted.parts)[:, used] @ share)
     drop = float((reference.area - converted.area)[used] @ share)
+    if abs(drop) < _ROUNDING:
+        drop = 0.0
     return AreaDrop(drop, error, freedom, unseen(labels[:, used], share))
 
 
@@ -192,8 +206,9 @@ def spread(parts: FloatArray) -> tuple[float, float]:
     """
     squares = parts**2
     total = float(squares.sum())
-    freedom = total**2 / float((squares**2).sum()) if total > 0 else math.inf
-    return math.sqrt(total), freedom
+    if total < _ROUNDING**2:
+        return 0.0, math.inf
+    return math.sqrt(total), total**2 / float((squares**2).sum())
 
 
 def paired_label_bootstrap(

@@ -164,9 +164,15 @@ def brier(labels: NDArray, probabilities: NDArray) -> float:
 def reliability(labels: NDArray, probabilities: NDArray, bins: int = ECE_BINS) -> Reliability:
     """Confidence against accuracy; a prediction on an edge belongs to the bin below it."""
     labels, probabilities = check_inputs(labels, probabilities)
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
+    return binned_reliability(probabilities.max(axis=1), right, bins)
+
+
+def binned_reliability(
+    confidence: FloatArray, right: BoolArray, bins: int = ECE_BINS
+) -> Reliability:
+    """Confidence (N,) in 0..1 against what came true (N,), as :func:`reliability` bins them."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
     # side="left" puts a value on an edge into the bin below it: bins are (lower, upper]
     place = np.searchsorted(edges[1:-1], confidence, side="left")
     count = np.bincount(place, minlength=bins)
@@ -181,7 +187,11 @@ def reliability(labels: NDArray, probabilities: NDArray, bins: int = ECE_BINS) -
 def ece(labels: NDArray, probabilities: NDArray, bins: int = ECE_BINS) -> float:
     """Expected calibration error (Guo et al. 2017): mean |accuracy - confidence| over the bins,
     weighted by their share of the images. 0 (calibrated) to 1."""
-    table = reliability(labels, probabilities, bins)
+    return gap(reliability(labels, probabilities, bins))
+
+
+def gap(table: Reliability) -> float:
+    """Mean |accuracy - confidence| over the bins, weighted by how many images they hold."""
     return float((table.count * abs(table.accuracy - table.confidence)).sum() / table.count.sum())
 
 

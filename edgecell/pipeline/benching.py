@@ -22,6 +22,7 @@ from edgecell.errors import ArtifactError, ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
+from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.lookup import passing_hashes
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
@@ -37,6 +38,7 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.bench_page import write_bench_page
 from edgecell.rundir import RunDir, sha256_file
+from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import task_named
 
 STEPS = 100
@@ -62,7 +64,7 @@ def bench_models(
     Raises:
         ConfigError: not a .tflite, no data set known, or a device that is not there. ArtifactError: a
         file without a passing verify, unless ``allow_unverified``, which is recorded. DataError: the
-        earlier bench saw other images.
+        earlier bench saw other images, or a file does not answer in the form of the labels.
     """
     opened = open_device(device, device_options)
     targets = [resolve(path) for path in paths]
@@ -77,6 +79,8 @@ def bench_models(
     first = targets[0]
     run = where_to_write(first, output)
     dataset = load_data(first, data, progress=True)
+    for target in targets:
+        check_last_layer(target, TFLitePredictor.open(target.model), dataset)
     refuse_overlap(dataset, "test")
     if against is not None:
         against.check_images(images_id(dataset, "test"))

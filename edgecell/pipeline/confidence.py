@@ -1,20 +1,22 @@
-"""``edgecell calibrate``: temperature, abstention threshold and conformal sets of each file."""
+"""``edgecell calibrate``: temperature, abstention threshold and conformal sets of each file.
+
+Where an image can have several labels: what :mod:`edgecell.pipeline.label_confidence` finds instead.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edgecell import confidence as trust
 from edgecell import metrics, plots
 from edgecell.config import ConfidenceConfig, DataConfig
 from edgecell.metrics.scores import sample_brier, sample_loss
+from edgecell.pipeline import label_confidence
 from edgecell.pipeline.conversion import Adjust
-from edgecell.pipeline.one_label import only_one_label
+from edgecell.pipeline.last_layer import check_last_layer
+from edgecell.pipeline.measured import Seen, mean_of, share_of
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, load_data
 from edgecell.pipeline.verification import find_pair, shown_to, verify_images
@@ -22,17 +24,10 @@ from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import sha256_file
 from edgecell.runtime import KerasPredictor, TFLitePredictor
+from edgecell.tasks import task_named
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Labels (N,) of one split and the probabilities (N, C) of a reference and of a file on it."""
-
-    labels: NDArray[np.int64]
-    reference: NDArray[np.float32]
-    converted: NDArray[np.float32]
+SETTINGS: tuple[str, ...] = ("target_accuracy", "certainty", "coverage", "seed")
+"""The settings that matter here, as they are recorded."""
 
 
 def calibrate_target(
@@ -50,18 +45,14 @@ def calibrate_target(
 
     Raises:
         ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
-        ConfigError too where an image can have several labels.
+        DataError too where val has fewer than 20 images.
     """
     pair = find_pair(path, reference, output)
     settings = adjust(pair.subject.config).confidence
     dataset = load_data(pair.subject, data, progress=True)
-    only_one_label(
-        dataset,
-        "calibrate finds when to trust the one answer to an image",
-        "Each label is decided by itself, at 0.5; go on with 'edgecell bench' and 'edgecell bundle'",
-    )
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
+    check_last_layer(pair.subject, model, dataset)
     splits = ("val", "test") if split == "test" else ("val",)
     images = {s: verify_images(model, pair.subject, dataset, s, progress) for s in splits}
     expected = {s: model.predict(x) for s, (x, _) in images.items()}
@@ -71,25 +62,30 @@ def calibrate_target(
         {s: shown_to(file, entry, pair.subject, dataset, s, progress) for s in splits}
         for file, entry in zip(opened, pair.files, strict=True)
     ]
+    judged, said, asked = (_calibrate, _summary, SETTINGS)
+    several = task_named(dataset.task).multi_label
+    if several:
+        judged, said, asked = label_confidence.CALIBRATION
     progress.begin("calibrating confidence", len(pair.files))
     for count, (entry, file, own) in enumerate(zip(pair.files, opened, shown, strict=True), 1):
         seen = {
-            s: _Seen(y, expected[s], file.predict(x if (mine := own[s]) is None else mine))
+            s: Seen(y, expected[s], file.predict(x if (mine := own[s]) is None else mine))
             for s, (x, y) in images.items()
         }
-        found, drawn = _calibrate(seen, dataset.class_names, settings, file.output_scale)
+        found, drawn = judged(seen, dataset.class_names, settings, file.output_scale)
         facts = {key: entry[key] for key in ("file", "precision")}
         results.append(facts | {"sha256": sha256_file(entry["path"])} | found)
         stem = entry["path"].stem
         pictures += [plots.save(figure, folder / f"{stem}-{k}.png") for k, figure in drawn.items()]
-        progress.advance(count, f"{entry['file']}: {_summary(found)}")
+        progress.advance(count, f"{entry['file']}: {said(found)}")
     record = pair.run.write_record(
         "calibrate",
         inputs=[pair.subject.model, *(entry["path"] for entry in pair.files)],
         input_hashes={f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits},
         outputs=pictures,
-        config=asdict(settings) | {"split": split},
-        results={"splits": list(splits), "models": results},
+        config={key: asdict(settings)[key] for key in asked} | {"split": split},
+        results=({"task": dataset.task} if several else {})
+        | {"splits": list(splits), "models": results},
     )
     if pair.subject.run is not None and output is None:
         write_report(pair.subject.run)
@@ -97,7 +93,7 @@ def calibrate_target(
 
 
 def _calibrate(
-    seen: dict[str, _Seen],
+    seen: dict[str, Seen],
     class_names: tuple[str, ...],
     settings: ConfidenceConfig,
     scale: float | None,
@@ -152,7 +148,7 @@ def _calibrate(
     return results, figures
 
 
-def _scores(rows: _Seen, temperature: float, scale: float | None) -> dict[str, Any]:
+def _scores(rows: Seen, temperature: float, scale: float | None) -> dict[str, Any]:
     """ECE, log loss and Brier of reference, file, and file with temperature; and what changed."""
     floored = trust.floored(rows.converted, scale)
     kinds = {
@@ -163,24 +159,21 @@ def _scores(rows: _Seen, temperature: float, scale: float | None) -> dict[str, A
     out: dict[str, Any] = {
         name: {
             "ece": Measurement(metrics.ece(rows.labels, p), "fraction", len(p)).to_json(),
-            "log_loss": _mean(sample_loss(rows.labels, p), "nat"),
-            "brier": _mean(sample_brier(rows.labels, p), "1"),
+            "log_loss": mean_of(sample_loss(rows.labels, p), "nat"),
+            "brier": mean_of(sample_brier(rows.labels, p), "1"),
         }
         for name, p in kinds.items()
     }
     before = kinds["reference"]
     out["change"] = {
-        "log_loss": _mean(
+        "log_loss": mean_of(
             sample_loss(rows.labels, floored) - sample_loss(rows.labels, before), "nat"
         ),
-        "brier": _mean(sample_brier(rows.labels, floored) - sample_brier(rows.labels, before), "1"),
+        "brier": mean_of(
+            sample_brier(rows.labels, floored) - sample_brier(rows.labels, before), "1"
+        ),
     }
     return out
-
-
-def _mean(values: Floats, unit: str) -> dict[str, Any]:
-    low, high = trust.mean_interval(values)
-    return Measurement(float(values.mean()), unit, len(values), low, high).to_json()
 
 
 def _abstention(found: trust.Abstention, scale: float | None) -> dict[str, Any]:
@@ -198,35 +191,28 @@ def _abstention(found: trust.Abstention, scale: float | None) -> dict[str, Any]:
     }
 
 
-def _answered(rows: _Seen, threshold: float | None) -> dict[str, Any]:
+def _answered(rows: Seen, threshold: float | None) -> dict[str, Any]:
     if threshold is None:
         none = Measurement.missing("fraction", "no threshold keeps the promise").to_json()
         return {"share": none, "accuracy": none}
     answered, right = trust.answered_above(rows.labels, rows.converted, threshold)
-    return {"share": _share(answered, len(rows.labels)), "accuracy": _share(right, answered)}
+    return {"share": share_of(answered, len(rows.labels)), "accuracy": share_of(right, answered)}
 
 
 def _sets(quality: trust.SetQuality, class_names: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "coverage": _share(quality.covered, quality.n),
+        "coverage": share_of(quality.covered, quality.n),
         "mean_size": quality.mean_size,
         "sizes": {str(k): count for k, count in enumerate(quality.sizes) if count},
         "classes": {
-            name: _share(hits, n)
+            name: share_of(hits, n)
             for name, (hits, n, _) in zip(class_names, quality.by_class, strict=True)
         },
     }
 
 
-def _share(hits: int, n: int) -> dict[str, Any]:
-    interval = metrics.wilson_interval(hits, n)
-    if interval is None:
-        return Measurement.missing("fraction", "no images").to_json()
-    return Measurement(hits / n, "fraction", n, *interval).to_json()
-
-
 def _figures(
-    rows: _Seen,
+    rows: Seen,
     split: str,
     results: dict[str, Any],
     class_names: tuple[str, ...],

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from edgecell.data import Dataset
-from edgecell.graph import last_operator
+from edgecell.graph import decides_labels
 from edgecell.pipeline.targets import Target, check_task
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 
-_CURVES = {"SOFTMAX": False, "LOGISTIC": True}
-
 
 def check_last_layer(target: Target, predictor: Predictor, dataset: Dataset) -> None:
-    """Refuse a softmax for several labels to an image, and a sigmoid for one.
+    """Refuse a softmax for several labels to an image, and a sigmoid for one; see ``tasks.check_form``.
 
-    The outputs of both have the same shape, and every figure would come out wrong without a word. A
-    file that ends in neither is let pass.
+    A file that ends in neither is let pass.
 
     Raises:
         DataError: ``predictor``, the model of ``target``, answers in the other form.
     """
     if isinstance(predictor, KerasPredictor):
-        from edgecell.anatomy import decides_labels
+        from edgecell import anatomy
 
-        check_task(target, decides_labels(predictor.model), dataset)
+        check_task(target, anatomy.decides_labels(predictor.model), dataset)
     elif isinstance(predictor, TFLitePredictor):
-        decides = _CURVES.get(last_operator(predictor.file))
+        decides = decides_labels(predictor.file)
         if decides is not None:
             check_task(target, decides, dataset)

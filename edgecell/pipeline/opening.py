@@ -13,6 +13,7 @@ from edgecell.bundle.manifest import decision
 from edgecell.bundle.reader import Bundle, is_bundle, open_bundle, rules_of
 from edgecell.classifier import Classifier
 from edgecell.errors import ArtifactError
+from edgecell.naming import listed
 from edgecell.pipeline import stranger
 from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
 from edgecell.pipeline.plausible import trained_on
@@ -184,7 +185,7 @@ def _warning(name: str, status: str) -> str | None:
 
 def _notes(name: str, rules: Rules) -> tuple[str, ...]:
     if rules.task.multi_label:
-        return ()
+        return _label_notes(name, rules)
     if rules.temperature is None:
         return (
             f"{name} is not calibrated: it always answers, with its own probabilities and no sets;"
@@ -193,3 +194,22 @@ def _notes(name: str, rules: Rules) -> tuple[str, ...]:
     if rules.abstain_below is None:
         return (f"it always answers: {rules.missing['abstention']}",)
     return ()
+
+
+def _label_notes(name: str, rules: Rules) -> tuple[str, ...]:
+    if rules.label_thresholds is None:
+        return (
+            f"{name} is not calibrated: it calls each label above {rules.label_threshold:g};"
+            " 'edgecell calibrate' finds thresholds for a wanted sensitivity",
+        )
+    without = [
+        label
+        for label, threshold in zip(rules.labels, rules.label_thresholds, strict=True)
+        if threshold is None
+    ]
+    if not without:
+        return ()
+    return (
+        f"too few images to choose a threshold for {listed(without)}: called above"
+        f" {rules.label_threshold:g}",
+    )

@@ -52,13 +52,15 @@ class Row:
 
 @dataclass
 class Tally:
-    """What all rows come to. An image with several labels counts for each of them.
+    """What all rows come to. An image with several labels counts for each of them; ``without_label``
+    are those that were found to have none.
 
     ``doubts`` say where the images show nothing, or do not look like those the model was trained on.
     """
 
     images: int = 0
     abstained: int = 0
+    without_label: int = 0
     said: Counter[str] = field(default_factory=Counter)
     unreadable: list[Row] = field(default_factory=list)
     colours: Running = field(default_factory=Running)
@@ -71,6 +73,7 @@ class Tally:
             self.unreadable.append(row)
             return
         self.abstained += row.answer.abstained
+        self.without_label += not row.answer.abstained and not row.answer.said
         self.said.update(row.answer.names(row.answer.said))
 
     def to_json(self) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class Tally:
         return {
             "images": self.images,
             "abstained": self.abstained,
+            "without_label": self.without_label,
             "unreadable": len(self.unreadable),
             "answers": dict(self.said.most_common()),
             "doubts": self.doubts,
@@ -198,7 +202,7 @@ def _pixels(path: Path, spec: PreprocessSpec) -> Pixels | str:
 
 def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
     """Write the header; the function that writes a row."""
-    calibrated = rules.temperature not in (None, 1.0)
+    calibrated = rules.shows_other
 
     def line(cells: Sequence[Any]) -> None:
         out = io.StringIO()
@@ -218,13 +222,13 @@ def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
             line([_path_cell(row.image), "unreadable", "", "", "", row.problem])
             return
         answer = row.answer
-        shown = answer.shown[answer.order[0]]
+        confidence = _confidence(answer)
         line(
             [
                 _path_cell(row.image),
                 "not sure" if answer.abstained else "answered",
                 words(answer),
-                number(shown),
+                "" if confidence is None else number(confidence),
                 _text("; ".join(answer.names(answer.members or ()))),
                 "",
                 *(number(p) for p in answer.probabilities),
@@ -233,6 +237,13 @@ def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
         )
 
     return write
+
+
+def _confidence(answer: Answer) -> float | None:
+    """Of the best guess; of several labels that of the least sure one said, None without any."""
+    if not answer.rules.task.multi_label:
+        return float(answer.shown[answer.order[0]])
+    return min((float(answer.shown[i]) for i in answer.said), default=None)
 
 
 def words(answer: Answer) -> str:

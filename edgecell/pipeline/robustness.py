@@ -1,25 +1,28 @@
-"""``edgecell robustness``: accuracy of a model and its files on corrupted images."""
+"""``edgecell robustness``: accuracy, or mean AUC, of a model and its files on corrupted images."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.label_robustness import label_robustness
 from benchmarks.robustness import conditions, robustness
 from edgecell import corruptions, plots
 from edgecell.config import DataConfig, RobustnessConfig
 from edgecell.errors import ConfigError
 from edgecell.pipeline.conversion import Adjust
-from edgecell.pipeline.one_label import only_one_label
+from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, drawn, load_data
 from edgecell.pipeline.verification import find_pair, source_size_of, verify_images
 from edgecell.progress import Progress
 from edgecell.runtime import KerasPredictor, TFLitePredictor
+from edgecell.tasks import task_named
 
 _TILE = 96  # largest side of an image in the strip
 
@@ -37,7 +40,8 @@ def robustness_target(
 
     Raises:
         ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
-        ConfigError too where an image can have several labels.
+        DataError too for models that do not answer in the form of the labels, and where no label can
+        be ranked.
     """
     pair = find_pair(path, reference, output)
     files = [entry for entry in pair.files if source_size_of(entry) is None]
@@ -48,20 +52,22 @@ def robustness_target(
         )
     settings = adjust(pair.subject.config).robustness
     dataset = load_data(pair.subject, data, progress=True)
-    only_one_label(
-        dataset,
-        "robustness counts the images whose one class is still found",
-        "Corrupt a copy of the images and run 'edgecell evaluate' on it with --data",
-    )
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
+    check_last_layer(pair.subject, model, dataset)
+    converted = [TFLitePredictor(entry["path"], threads=0) for entry in files]
+    for entry, predictor in zip(files, converted, strict=True):
+        check_last_layer(replace(pair.subject, model=entry["path"]), predictor, dataset)
     images, labels = verify_images(model, pair.subject, dataset, split, progress)
     chosen = drawn(len(labels), settings.images, settings.seed)
     images, labels = images[chosen], labels[chosen]
     progress.begin("corrupting images", len(conditions(settings.corruptions)))
-    results = robustness(
+    measure = robustness
+    if task_named(dataset.task).multi_label:
+        measure = partial(label_robustness, label_names=dataset.class_names)
+    results = measure(
         model,
-        [TFLitePredictor(entry["path"], threads=0) for entry in files],
+        converted,
         images,
         labels,
         settings.corruptions,

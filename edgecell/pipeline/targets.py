@@ -17,7 +17,7 @@ from edgecell.naming import listed
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes
-from edgecell.tasks import task_named, task_of_record
+from edgecell.tasks import check_form, task_named, task_of_record
 
 Adjust = Callable[[Config], Config]
 """What the command line does to a target's configuration: its flags."""
@@ -137,18 +137,12 @@ def check_task(target: Target, decides_labels: bool, dataset: Dataset) -> None:
 
     ``decides_labels``: whether the model ends in a sigmoid, see :func:`edgecell.anatomy.decides_labels`.
     """
-    several = task_named(dataset.task).multi_label
-    if decides_labels == several:
-        return
-    count = len(dataset.class_names)
-    said = f"a sigmoid and decides each label by itself, an image of '{dataset.name}' has one of {count} classes"
-    wanted = "labels (N, C) of 0 and 1"
-    if several:
-        said = f"a softmax and finds one class, an image of '{dataset.name}' can have several of {count} labels"
-        wanted = "one class to an image, (N,)"
-    raise DataError(
-        f"{target.model.name} ends in {said}; allowed: a data set with {wanted}; name the one it was"
-        " trained on with --data"
+    check_form(
+        target.model.name,
+        decides_labels,
+        several=task_named(dataset.task).multi_label,
+        count=len(dataset.class_names),
+        images=f"'{dataset.name}'",
     )
 
 

@@ -23,6 +23,7 @@ from edgecell.plots.eda import (
 from edgecell.plots.fine_tuning import fine_tuning_curves
 from edgecell.plots.gate import gate_intervals
 from edgecell.plots.heat import heat_by_class, heat_of_mistakes
+from edgecell.plots.label_trust import label_reliability, label_sensitivity
 from edgecell.plots.labels import label_aucs, label_decisions
 from edgecell.plots.layers import search_candidates, sensitivity
 from edgecell.plots.pareto import pareto
@@ -67,6 +68,8 @@ __all__ = [
     "label_aucs",
     "label_decisions",
     "label_planes",
+    "label_reliability",
+    "label_sensitivity",
     "learning_curves",
     "light_and_contrast",
     "mean_images",

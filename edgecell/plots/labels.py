@@ -52,8 +52,8 @@ def label_aucs(classes: Rows, mean: Mapping[str, Any], n: int, *, title: str = "
     figure = new_figure(1.7 + (0.2 if many else 0.34) * max(len(rows), 3))
     left, right = figure.subplots(1, 2, sharey=True)
     for place, row in enumerate(rows):
-        _interval(left, place, row["auc"], BLUE, "95 % interval" if place == 0 else None)
-        _interval(right, place, row["average_precision"], BLUE)
+        draw_interval(left, place, row["auc"], BLUE, "95 % interval" if place == 0 else None)
+        draw_interval(right, place, row["average_precision"], BLUE)
     left.axvline(0.5, color=MUTED, linewidth=1.2, linestyle=(0, (4, 3)), label="chance")
     chance = [row["support"] / n for row in rows]
     right.plot(chance, range(len(rows)), "|", color=MUTED, markersize=11, markeredgewidth=1.6)
@@ -62,7 +62,7 @@ def label_aucs(classes: Rows, mean: Mapping[str, Any], n: int, *, title: str = "
     lowest = [row["auc"].get("low", row["auc"].get("value", 0.5)) for row in rows]
     left.set_xlim(min(0.45, min(lowest, default=0.5) - 0.03), 1.02)
     right.set_xlim(-0.02, 1.02)
-    _name_rows(left, rows, many)
+    name_rows(left, rows, many)
     tidy(left, x="AUC", grid="x")
     tidy(right, x="average precision", grid="x")
     for axes in (left, right):
@@ -102,7 +102,7 @@ def label_decisions(classes: Rows, *, title: str = "") -> Figure:
             axes.axhspan(place - 0.5, place + 0.5, color="#f5f7fa", zorder=0, linewidth=0)
         for shift, (key, name, color) in zip(shifts, _RATES, strict=True):
             label = name if place == 0 else None
-            _interval(axes, place + shift, row[key], color, label, silent=True)
+            draw_interval(axes, place + shift, row[key], color, label, silent=True)
         for at, (key, _) in enumerate(_COUNTS):
             text = f"{row['counts'][key]:,}"
             beside.text(at, place, text, ha="center", va="center", fontsize=size - 0.5, color=INK)
@@ -110,7 +110,7 @@ def label_decisions(classes: Rows, *, title: str = "") -> Figure:
         beside.text(at, -0.62, name, ha="center", va="bottom", fontsize=7.5, color=MUTED)
     beside.set_xlim(-0.6, len(_COUNTS) - 0.4)
     axes.set_xlim(-0.02, 1.02)
-    _name_rows(axes, rows, many)
+    name_rows(axes, rows, many)
     tidy(axes, grid="x")
     figure.suptitle(
         title or f"What is decided about each label at 0.5{some}",
@@ -132,13 +132,14 @@ def _auc(row: Mapping[str, Any]) -> float:
     return float(row["auc"].get("value", 2.0))
 
 
-def _name_rows(axes: Axes, rows: Rows, many: bool) -> None:
+def name_rows(axes: Axes, rows: Rows, many: bool) -> None:
+    """The rows' labels and how many images have them, from top to bottom."""
     names = [f"{short(row['name'])}  ({row['support']:,})" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=6 if many else 9)
     axes.set_ylim(len(rows) - 0.4, -0.6)
 
 
-def _interval(
+def draw_interval(
     axes: Axes,
     place: float,
     figure: Mapping[str, Any],

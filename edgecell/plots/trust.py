@@ -23,6 +23,7 @@ from edgecell.plots.style import (
     short,
     tidy,
 )
+from edgecell.tasks import task_of_record
 
 _COLORS = (VERMILION, BLUE, ORANGE, GREEN, PURPLE, SKY)
 
@@ -127,7 +128,9 @@ def set_coverage(
 
 
 def robustness_curves(results: Mapping[str, Any], *, title: str = "") -> Figure:
-    """Accuracy against strength, one frame per corruption; the first model is the reference."""
+    """Accuracy, of several labels mean AUC, against strength, one frame per corruption; the first
+    model is the reference."""
+    task = task_of_record(results)
     names, models = results["corruptions"], results["models"]
     columns = min(len(names), 4)
     rows = -(-len(names) // columns)
@@ -138,13 +141,13 @@ def robustness_curves(results: Mapping[str, Any], *, title: str = "") -> Figure:
     for frame, name in zip(frames.flat, names, strict=False):
         keys = [("clean", 0) if s == 0 else (name, s) for s in strengths]
         for index, model in enumerate(models):
-            _curve(frame, strengths, [found[key][index]["accuracy"] for key in keys], index, model)
+            _curve(frame, strengths, [found[key][index][task.metric] for key in keys], index, model)
         tidy(frame, title=name, grid="y")
         frame.set_xticks(strengths)
     for frame in list(frames.flat)[len(names) :]:
         frame.set_axis_off()
     figure.supxlabel("strength (0: as it is)", fontsize=9.5, color=INK)
-    figure.supylabel("accuracy", fontsize=9.5, color=INK)
+    figure.supylabel(task.metric_name, fontsize=9.5, color=INK)
     handles, labels = frames.flat[0].get_legend_handles_labels()
     figure.legend(
         handles,

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from edgecell.report.card_labels import thresholds_part
 from edgecell.report.card_parts import Grid, Part, Record, entry_of, words
 from edgecell.report.card_quality import headline_figures, quality_of, quality_part
 from edgecell.report.elements import measurement
-from edgecell.tasks import Task, task_named
+from edgecell.tasks import Task, task_named, task_of_record
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,12 @@ def _conversion(verify: Record | None, model: Mapping[str, Any]) -> Part:
 
 def _confidence(entry: Record | None, records: Mapping[str, Record], task: Task) -> Part:
     title = "When it should not answer"
-    if entry is None:
+    split = records["calibrate"]["results"]["splits"][-1] if entry is not None else None
+    if task.multi_label:
+        return thresholds_part(entry, split)
+    if entry is None or split is None:
         said = "Not calibrated: there are no thresholds, and it always answers."
-        if task.multi_label:
-            said = "It decides every label, at 0.5 for all of them: no label has a threshold of its own."
         return Part(title, (said,), missing=True)
-    split = records["calibrate"]["results"]["splits"][-1]
     abstention, conformal, found = entry["abstention"], entry["conformal"], entry[split]
     if abstention["threshold"] is None:
         text = [f"It always answers: {abstention['reason']}."]
@@ -171,10 +172,11 @@ def _robustness(records: Mapping[str, Record], digest: str) -> Part:
             missing=True,
         )
     results = record["results"]
+    task = task_of_record(results)
     place = {name: at for at, name in enumerate(results["models"])}[falls[0]["model"]]
     accuracies: dict[str, dict[int, str]] = {}
     for condition in results["conditions"]:
-        shown = measurement(condition["models"][place]["accuracy"], count=False)
+        shown = measurement(condition["models"][place][task.metric], count=False)
         accuracies.setdefault(condition["corruption"], {})[condition["strength"]] = shown
     strengths = sorted({at for row in accuracies.values() for at in row} - {0})
     clean = accuracies.pop("clean", {}).get(0, "not measured")
@@ -189,7 +191,7 @@ def _robustness(records: Mapping[str, Record], digest: str) -> Part:
             f" As they are: {clean}.",
         ),
         (
-            Grid(("accuracy with", *(f"strength {at}" for at in strengths)), rows),
+            Grid((f"{task.metric_name} with", *(f"strength {at}" for at in strengths)), rows),
             Grid(("corruption", "verdict", "falls further than the trained model by"), verdicts, 2),
         ),
     )

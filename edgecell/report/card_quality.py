@@ -10,7 +10,7 @@ from edgecell.report.elements import is_measurement, measurement
 from edgecell.tasks import Task
 
 _SEVERAL = (
-    f"An image can have several labels. Each is decided by itself: it is said above {THRESHOLD:g}. AUC and"
+    f"An image can have several labels. Each is decided by itself: it is said above {THRESHOLD:g} here. AUC and"
     " average precision say how a label is ranked, whatever the threshold; the means count all labels"
     " alike. Accuracy is high for a label that is rare and never said: read its recall."
 )

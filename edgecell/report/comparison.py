@@ -132,7 +132,8 @@ def _value(model: Mapping[str, Any], figure: str) -> float:
 
 
 def _pairs_section(comparison: Mapping[str, Any]) -> Html:
-    by_labels = all(task_of_record(model["quality"]).multi_label for model in comparison["models"])
+    # All pairs share the baseline; one that can say several labels is compared by its mean AUC.
+    by_labels = all("auc_drop" in pair for pair in comparison["pairs"])
     rows = [
         [
             element("b", pair["model"]),

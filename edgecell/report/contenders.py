@@ -137,7 +137,7 @@ def _memory_axis(data: Mapping[str, Any]) -> Axis:
 
 def of_quality(quality: Mapping[str, Any]) -> dict[Axis, Mapping[str, Any]]:
     """The figures of an evaluation."""
-    if task_of_record(dict(quality)).multi_label:
+    if task_of_record(quality).multi_label:
         return {
             MEAN_AUC: quality["auc"],
             LABEL_ACCURACY: quality["accuracy"],

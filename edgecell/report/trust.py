@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgecell.naming import listed
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -17,6 +18,8 @@ from edgecell.report.elements import (
     table,
     value,
 )
+from edgecell.report.label_trust import LEAD, label_confidence
+from edgecell.tasks import task_of_record
 
 _VERDICTS = {"equivalent": True, "worse": False, "cannot tell": None}
 _FALLS = {"falls slower": True, "falls faster": False, "no difference seen": None}
@@ -24,6 +27,7 @@ _CAPTIONS = {
     "reliability": "Confidence against the share that is right",
     "abstention": "Accuracy of the answers when the least sure are left out",
     "conformal": "How often the conformal set holds the right class",
+    "sensitivity": "What each label's threshold finds",
 }
 
 
@@ -85,12 +89,14 @@ def _tests_of_labels(gate: dict[str, Any]) -> list[list[str]]:
 def calibrate_section(
     record: dict[str, Any], folder: Path, pictures: Pictures, _: dict[str, bool]
 ) -> Html:
-    """Per file: scores of confidence, temperature, threshold, sets."""
+    """Per file: scores of confidence, temperature, threshold, sets; or of several labels their thresholds."""
     results = record["results"]
     parts: list[Html] = []
+    several = "task" in results
     for model in results["models"]:
         parts.append(element("h3", model["file"]))
-        parts += [_confidence(model, split) for split in results["splits"]]
+        shown = label_confidence if several else _confidence
+        parts += [shown(model, split) for split in results["splits"]]
         stem = Path(model["file"]).stem
         drawn = [
             (folder / f"{stem}-{kind}.png", caption)
@@ -99,14 +105,16 @@ def calibrate_section(
         ]
         figures = (pictures.figure(path, f"{caption}, {stem}") for path, caption in drawn)
         parts.append(element("div", *figures, cls="figures"))
-        shown = ("file", "precision", "sha256", *results["splits"])
-        rest = {key: entry for key, entry in model.items() if key not in shown}
+        above = ("file", "precision", "sha256", *results["splits"])
+        rest = {key: entry for key, entry in model.items() if key not in above}
         parts.append(details(f"Thresholds of {model['file']}", value(rest)))
     return section(
         "Confidence",
         "calibrate",
         *parts,
-        lead="All thresholds are fitted on val and apply to the file's own output. A threshold for "
+        lead=LEAD
+        if several
+        else "All thresholds are fitted on val and apply to the file's own output. A threshold for "
         "abstaining keeps its promise with the certainty it names; a conformal set holds the right "
         "class as often as promised, on average over images like these. On val, sets are judged by "
         "cross-validation.",
@@ -154,6 +162,8 @@ def robustness_section(
 ) -> Html:
     """Whether files fall faster, the accuracies, the curves and what the strengths look like."""
     results = record["results"]
+    task = task_of_record(results)
+    figure = task.metric_name
     falls = [
         [
             fall["model"],
@@ -164,35 +174,65 @@ def robustness_section(
         for fall in results["falls"]
         if fall["corruption"] == "all" or len(results["models"]) == 2
     ]
-    accuracies = [
+    scores = [
         [
             condition["corruption"],
             condition["strength"],
-            *(measurement(model["accuracy"], count=False) for model in condition["models"]),
+            *(measurement(model[task.metric], count=False) for model in condition["models"]),
         ]
         for condition in results["conditions"]
     ]
     numeric = tuple(range(1, 2 + len(results["models"])))
+    title = figure[0].upper() + figure[1:]
+    blind = "still beats the commonest class"
+    correction = "over the corruptions"
+    if task.multi_label:
+        blind = "is still above chance with 97.5 % confidence"
+        correction = "over the corruptions, or over the labels"
     return section(
         "Robustness",
         "robustness",
         table(["File", "Corruption", "Falls further by", "Verdict"], falls, numeric=(2,)),
         element(
             "div",
-            pictures.figure(folder / "curves.png", "Accuracy by corruption and strength"),
+            pictures.figure(folder / "curves.png", f"{title} by corruption and strength"),
             pictures.figure(folder / "strip.png", "One image at each strength"),
             cls="figures",
         ),
         details(
-            "Accuracy at each strength",
-            table(["Corruption", "Strength", *results["models"]], accuracies, numeric=numeric),
+            f"{title} at each strength",
+            table(["Corruption", "Strength", *results["models"]], scores, numeric=numeric),
         ),
+        *_labels_apart(results),
         lead=f"{results['n']} of {results['of']} images of {results['split']}, made worse as a "
         "phone's camera would, and shown to the trained model and to each file alike. 'Falls further' "
-        "is the accuracy a file loses beyond what the trained model loses, averaged over the strengths "
-        "at which the trained model still beats the commonest class, with a 95 % interval; verdicts at "
-        "0.05, with Holm's correction over the corruptions.",
+        f"is the {figure} a file loses beyond what the trained model loses, averaged over the strengths "
+        f"at which the trained model {blind}, with a 95 % interval; verdicts at 0.05, with Holm's "
+        f"correction {correction}.",
     )
+
+
+def _labels_apart(results: dict[str, Any]) -> list[Html]:
+    """Of several labels: how much further each one's AUC falls."""
+    found = results.get("labels", ())
+    if not found:
+        return []
+    rows = [
+        [
+            fall["model"],
+            fall["label"],
+            fall["support"],
+            _drop(fall["extra_fall"]),
+            badge(fall["verdict"], _FALLS[fall["verdict"]]),
+        ]
+        for fall in sorted(found, key=lambda fall: -fall["extra_fall"]["value"])
+    ]
+    columns = ["File", "Label", "Images", "AUC falls further by", "Verdict"]
+    parts = [details("Each label by itself", table(columns, rows, numeric=(2, 3)))]
+    if results["unranked"]:
+        few = f"Too few images with the label or without it: {listed(results['unranked'])}."
+        parts.append(element("p", few))
+    return parts
 
 
 def _p(p: float | None) -> str:

@@ -37,6 +37,9 @@ def test_calibrate_leaves_thresholds_for_an_app(edgecell: Run, run_copy: Path) -
     assert shown.code == 0, shown.err
     record = json.loads(shown.out)
     assert record == RunDir(run_copy).read_record("calibrate")
+    # Of one label to an image nothing in it tells of several.
+    keys = {"target_accuracy", "certainty", "coverage", "seed", "split"}
+    assert set(record["config"]) == keys and set(record["results"]) == {"splits", "models"}
     assert record["results"]["splits"] == ["val", "test"]
     assert {name.split(":")[-1] for name in record["inputs"] if name.startswith("data:")} == {
         "val",

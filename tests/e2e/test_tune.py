@@ -11,17 +11,24 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import toys_labels
 from easy import Run
+from sklearn.metrics import roc_auc_score
 
-from edgecell.config import load_config
+from edgecell.config import DataConfig, load_config
+from edgecell.data import load_dataset, materialize
+from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import RunDir
+from edgecell.runtime import KerasPredictor
 from edgecell.tuning.space import default_space_text
 
 SPACE = """[space]
 "train.learning_rate" = {low = 1e-4, high = 1e-1, log = true}
 "model.dropout" = {low = 0.0, high = 0.4, step = 0.1}
 """
+SPEC = PreprocessSpec(28, 28, "stretch")
 SMALL = [
     *("--model", "simple_cnn", "--image-size", "28", "--weights", "none", "--head-epochs", "0"),
     *("--batch-size", "24", "--limit", "96", "--deterministic"),
@@ -104,6 +111,31 @@ def test_a_search_leaves_tables_a_report_and_a_recipe(
     best = RunDir(folder).read_record("tune")["results"]["best"]
     train = RunDir(tmp_path / "again").read_record("train")["results"]
     assert train["val_accuracy"]["value"] == best["score"]["value"]
+
+
+def test_several_labels_are_searched_by_their_mean_auc(
+    edgecell: Run, space: Path, tmp_path: Path
+) -> None:
+    arrays = toys_labels.arrays({"train": 96, "val": 60, "test": 24})
+    np.savez(tmp_path / "blobs.npz", **arrays)
+    folder = tmp_path / "search"
+    flags = ("--data", tmp_path / "blobs.npz", *SMALL, "--epochs", "2", "--trials", "2")
+    done = edgecell("tune", space, *flags, "--output", folder)
+    assert done.code == 0, done.err
+    assert "mean AUC" in done.out and "accuracy" not in done.out
+    for trial in trials(folder):
+        # What chose the trial is what scikit-learn makes of the model that the trial kept.
+        kept = folder / "trials" / f"{trial['number']:04d}" / "train" / "model.keras"
+        model = KerasPredictor(kept)
+        images = materialize(load_dataset(DataConfig(source=str(tmp_path / "blobs.npz"))).val, SPEC)
+        expected = roc_auc_score(arrays["val_labels"], model.predict(images))
+        assert trial["score"]["value"] == pytest.approx(expected, abs=1e-6)
+        assert trial["epochs"][str(trial["best_epoch"])] == max(trial["epochs"].values())
+    best = max(trials(folder), key=lambda trial: trial["score"]["value"])
+    recipe = load_config(folder / "tune" / "best.toml")
+    assert recipe.expected == {"val_auc": best["score"]["value"]}
+    assert recipe.train.learning_rate == best["values"]["train.learning_rate"]
+    assert "Best val mean AUC" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_trial_that_diverges_or_cannot_be_is_given_up_and_says_why(

@@ -77,6 +77,26 @@ def test_labels_hold_above_a_half_each_by_itself():
     assert none.to_json(2)["answer"] == []
 
 
+def test_labels_hold_from_their_own_thresholds_on():
+    rules = Rules(
+        LABELS,
+        TASKS[MULTI_LABEL],
+        floor=1 / 512,
+        label_thresholds=(77 / 256, None, 0.9),
+        sensitivity=0.9,
+        scaling=((2.0, 1.0, 1.0), (0.0, -1.0, 0.0)),
+    )
+    assert one(rules, 77 / 256, 0.5, 0.89).said == (0,)
+    assert one(rules, 76 / 256, 0.51, 0.9).said == (2, 1)
+    answer = one(rules, 0.0, 0.5, 1.0)
+    # Shown otherwise, called by its own: sigmoid(2 ln(1 / 511)), sigmoid(-1), and no 1.
+    expected = [1 / (1 + 511**2), 1 / (1 + np.e), 511 / 512]
+    np.testing.assert_allclose(answer.calibrated, expected, rtol=1e-12)
+    assert rules.to_json()["label_thresholds"] == [77 / 256, None, 0.9]
+    told = PLAIN.to_json()  # of one label nothing is said of several
+    assert not {"label_thresholds", "sensitivity", "scaled"} & set(told)
+
+
 def test_grades_have_a_mean():
     rules = Rules(LABELS, TASKS[ORDINAL], floor=1 / 512)
     answer = one(rules, 0.5, 0.0, 0.5)

@@ -60,6 +60,7 @@ TIERS = (
         *("answers", "classifier", "tflite_metadata", "metadata_schema", "inspection"),
         *("custody", "lock"),
         *("share", "distribution", "optimizers", "stage"),
+        "label_confidence",
         "evaluate_labels",
         "evaluate",  # knows only labels and probabilities; benchmarks measure quality with it
     ),
@@ -73,6 +74,7 @@ WITHOUT_TENSORFLOW = (
     *("edgecell", "errors", "config", "record", "metrics", "preprocess", "progress", "rundir"),
     *("data", "plots", "recipes", "report", "cli", "__main__", "runtime", "tflite_file"),
     *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
+    "label_confidence",
     *("answers", "classifier", "tflite_metadata", "inspection", "serve", "custody", "share"),
     "lock",
 )

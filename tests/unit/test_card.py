@@ -10,6 +10,7 @@ import pytest
 from edgecell.record import Measurement
 from edgecell.report.card import card
 from edgecell.report.card_text import html, markdown
+from edgecell.tasks import MULTI_LABEL
 
 DIGEST = "ab" * 32
 LABELS = ["red", "a | b <i>"]
@@ -205,6 +206,19 @@ def test_the_reference_s_figures_are_not_this_file_s():
     """A robustness record holds the trained model's accuracies too."""
     for text in both(ALL):
         assert "0.111" not in text
+
+
+def test_several_labels_on_worse_images_are_ranked():
+    record = robustness()
+    record["results"]["task"] = MULTI_LABEL
+    for condition in record["results"]["conditions"]:
+        for entry in condition["models"]:
+            entry["auc"] = entry.pop("accuracy")
+    for text in both(ALL | {"robustness": record}):
+        assert "mean AUC with" in text and "As they are: 0.900." in text
+        assert "accuracy with" not in text
+    for text in both(ALL):
+        assert "accuracy with" in text and "mean AUC with" not in text
 
 
 @pytest.mark.parametrize(

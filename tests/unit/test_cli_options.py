@@ -40,6 +40,7 @@ VALUES = {
     "confidence.target_accuracy": ("0.75", 0.75),
     "confidence.certainty": ("0.75", 0.75),
     "confidence.coverage": ("0.75", 0.75),
+    "confidence.sensitivity": ("0.75", 0.75),
     "bench.runs": ("300", 300),
     "bench.delegate": ("none", "none"),
 }

@@ -223,6 +223,7 @@ RANGES = [
     (ConfidenceConfig, "target_accuracy", 0.5, 0.9999),
     (ConfidenceConfig, "certainty", 0.5, 0.9999),
     (ConfidenceConfig, "coverage", 0.5, 0.9999),
+    (ConfidenceConfig, "sensitivity", 0.5, 0.9999),
     (ConfidenceConfig, "seed", 0, MAX_SEED),
     (RobustnessConfig, "images", 0, 10_000_000),
     (RobustnessConfig, "seed", 0, MAX_SEED),

@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
     config = Config(name="toy")
     write(home.path / "config.toml", to_toml(config))
     model = write(home.path / MODEL, "weights")
-    train = {"data": vars(config.data), "train": vars(config.train)}
+    train = {"data": vars(config.data), "train": vars(config.train), "expected": {"val_auc": 0.9}}
     home.write_record(
         "train", inputs=[], outputs=[model], config=train, results={}, input_hashes=IMAGES
     )

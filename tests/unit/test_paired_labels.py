@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from edgecell.metrics.paired_labels import (
     AreaDrop,
+    Areas,
     areas,
     label_drops,
     mean_drop,
@@ -179,3 +180,36 @@ def test_the_bootstrap_of_decisions_moves_about_what_was_seen():
         for x in (draw(random, 500, 1.5, 1.0) for _ in range(40))
     ]
     assert found["accuracy"].std() == pytest.approx(np.std(spread), rel=0.5)
+
+
+def test_a_fall_beyond_another_s_is_told_apart_as_often_as_promised():
+    """Two models fall alike when their images get worse, each by noise of its own: 5 % are told apart."""
+    random = np.random.default_rng(7)
+    p = []
+    for _ in range(800):
+        labels, first, second = draw(random, 150, 1.6, 1.2)
+        noise = random.normal(size=(2, *labels.shape)) * 0.3
+        worse = [stats.norm.ppf(each.clip(1e-6, 1 - 1e-6)) for each in (first, second)]
+        # Both rank by what is left of their own evidence; AUC falls by about as much.
+        after = [stats.norm.cdf(each + own) for each, own in zip(worse, noise, strict=True)]
+        before = [areas(labels, each) for each in (first, second)]
+        moved = [areas(labels, each) - known for each, known in zip(after, before, strict=True)]
+        fall = mean_drop(labels, moved[0], moved[1])
+        assert fall is not None
+        p.append(fall.two_sided_p())
+    # Of 800, 5 % are 40, with a standard deviation of 6.2.
+    assert 20 <= np.sum(np.array(p) < 0.05) <= 60
+
+
+def test_what_sums_round_off_is_no_spread():
+    # 10 images without the label, of which one is ranked below the 3 that have it: each is ranked above a
+    # tenth, and the mean of three tenths is not a tenth in floating point.
+    labels = np.array([[1]] * 3 + [[0]] * 10)
+    tied = np.array([[0.5]] * 3 + [[0.1]] + [[0.9]] * 9)
+    found = areas(labels, tied)
+    assert np.unique(found.parts[:3]).tolist() != [0.0]
+    # The same ranking in all but its sums: nothing differs.
+    again = Areas(np.array([0.1]), np.where(labels == 1, 0.0, found.parts))
+    drop = mean_drop(labels, found, again)
+    assert drop is not None and (drop.drop, drop.error) == (0.0, 0.0)
+    assert (drop.worse_p(), drop.two_sided_p()) == (1.0, 1.0)

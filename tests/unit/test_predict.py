@@ -18,6 +18,7 @@ from asked import (
     TEMPERATURE,
     as_the_training_reads,
     calibration,
+    label_calibration,
     make_bundle,
     make_run,
     save_pictures,
@@ -155,8 +156,50 @@ def test_several_labels_at_once(tmp_path):
         assert sorted(row.answer.said) == list(np.flatnonzero(p > 0.5))
         assert not row.answer.abstained and row.answer.members is None
     assert len({len(row.answer.said) for row in rows}) >= 3  # none, one and several
-    assert not any("calibrated" in note for note in open_model(file).classifier.notes)
+    [note] = [note for note in open_model(file).classifier.notes if "calibrated" in note]
+    assert "it calls each label above 0.5; 'edgecell calibrate' finds thresholds" in note
     assert tally.said.total() == (probabilities > 0.5).sum()
+    none = int((probabilities <= 0.5).all(axis=1).sum())
+    assert tally.without_label == tally.to_json()["without_label"] == none > 0
+
+
+def test_the_confidence_of_several_labels_is_that_of_the_least_sure(tmp_path):
+    file = make_run(tmp_path, toys_labels.converted("int8"), toys_labels.LABELS, task=MULTI_LABEL)
+    pixels, _ = toys_labels.images(40, seed=8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number:02d}.png")
+    said = TFLitePredictor(toys_labels.converted("int8")).predict(pixels)
+    ask(file, sorted(tmp_path.glob("*.png")), tmp_path / "t.csv")
+    table = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    for cells, p in zip(table, said, strict=True):
+        # Of red 0.99 and frame 0.53 the answer is no surer than 0.53.
+        wanted = str(float(p[p > 0.5].min())) if (p > 0.5).any() else ""
+        assert cells["confidence"] == wanted and (cells["answer"] == "none") == (wanted == "")
+
+
+def test_labels_are_called_from_their_thresholds_on(tmp_path):
+    low = dict(zip(toys_labels.LABELS, (0.125, 0.125, None, 0.125), strict=True))
+    found = label_calibration(low)
+    data = toys_labels.converted("int8")
+    file = make_run(tmp_path, data, toys_labels.LABELS, task=MULTI_LABEL, calibrated=found)
+    pixels, _ = toys_labels.images(24, seed=8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number:02d}.png")
+    p = TFLitePredictor(data).predict(pixels)
+    called = p >= np.array([0.125, 0.125, np.nextafter(0.5, 1), 0.125])
+    assert (called != (p > 0.5)).sum() > 5
+    rows, _ = ask(file, sorted(tmp_path.glob("*.png")), tmp_path / "t.csv")
+    for row, expected in zip(rows, called, strict=True):
+        assert sorted(row.answer.said) == list(np.flatnonzero(expected))
+    [note] = open_model(file).classifier.notes
+    assert note == "too few images to choose a threshold for blue blob: called above 0.5"
+    table = list(csv.DictReader(io.StringIO((tmp_path / "t.csv").read_text())))
+    kept = p.astype(float).clip(1 / 512, 1 - 1 / 512)
+    shown = 1 / (1 + np.exp(-(0.5 * np.log(kept / (1 - kept)) - 0.25)))
+    for line, own, scaled in zip(table, p, shown, strict=True):
+        for i, name in enumerate(toys_labels.LABELS):
+            assert float(line[f"p({name})"]) == pytest.approx(own[i])
+            assert float(line[f"calibrated({name})"]) == pytest.approx(scaled[i])
 
 
 def test_grades(tmp_path, pictures):

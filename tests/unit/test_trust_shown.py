@@ -7,7 +7,9 @@ import pytest
 
 from converters.gate import judge
 from edgecell import plots
-from edgecell.report.trust import gate_part
+from edgecell.report.elements import Pictures
+from edgecell.report.trust import gate_part, robustness_section
+from edgecell.tasks import MULTI_LABEL
 
 
 def gate(class_count=4, n=400, absent=False, spoil=0):
@@ -64,22 +66,60 @@ def test_coverage_of_a_class_without_images_is_left_open(tmp_path):
     plots.save(figure, tmp_path / "x.png")
 
 
+def corrupted(figure="accuracy", **more):
+    """Results of robustness with ``figure`` of two models."""
+    score = {"value": 0.9, "unit": "fraction", "low": 0.85, "high": 0.93, "n": 100}
+    fall = {"value": 0.02, "unit": "fraction", "low": 0.01, "high": 0.03, "n": 100}
+    models = [{"model": name, figure: score} for name in ("float", "int8")]
+    conditions = [("clean", 0)] + [(c, s) for c in ("blur", "noise") for s in range(1, 6)]
+    told = {"model": "int8", "extra_fall": fall, "verdict": "falls faster"}
+    return {
+        **{"n": 100, "of": 200, "split": "val"},
+        "corruptions": ["blur", "noise"],
+        "models": ["float", "int8"],
+        "conditions": [{"corruption": c, "strength": s, "models": models} for c, s in conditions],
+        "falls": [{**told, "corruption": "all"}],
+        **more,
+    }
+
+
+def of_labels():
+    fall = {"value": 0.07, "unit": "fraction", "low": 0.01, "high": 0.13, "n": 100}
+    row = {"model": "int8", "extra_fall": fall, "verdict": "falls faster", "support": 12}
+    less = row | {"extra_fall": fall | {"value": 0.01, "low": -0.01}, "verdict": "falls slower"}
+    rows = [less | {"label": "cyst"}, row | {"label": "<mass>"}]
+    return corrupted("auc", task=MULTI_LABEL, labels=rows, unranked=["hernia"])
+
+
 def test_strip_and_curves(tmp_path):
     tile = np.zeros((8, 8, 3), np.uint8)
     strip = plots.corruption_strip({"blur": [tile] * 6, "noise": [tile] * 6})
     assert [axes.get_title() for axes in strip.axes[:6]] == ["as it is", "1", "2", "3", "4", "5"]
-    accuracy = {"value": 0.9, "unit": "fraction", "low": 0.85, "high": 0.93, "n": 100}
-    models = [{"model": name, "accuracy": accuracy} for name in ("float", "int8")]
-    conditions = [("clean", 0)] + [(c, s) for c in ("blur", "noise") for s in range(1, 6)]
-    results = {
-        "corruptions": ["blur", "noise"],
-        "models": ["float", "int8"],
-        "conditions": [{"corruption": c, "strength": s, "models": models} for c, s in conditions],
-    }
-    curves = plots.robustness_curves(results)
+    curves = plots.robustness_curves(corrupted())
     assert [axes.get_title(loc="left") for axes in curves.axes] == ["blur", "noise"]
     for name, figure in (("strip", strip), ("curves", curves)):
         plots.save(figure, tmp_path / f"{name}.png")
+
+
+def test_curves_are_of_the_task_s_figure():
+    for results, said in ((corrupted(), "accuracy"), (of_labels(), "mean AUC")):
+        assert plots.robustness_curves(results).get_supylabel() == said
+
+
+def test_robustness_in_the_report(tmp_path):
+    def page(results):
+        figures = {"curves": plots.robustness_curves(results), "strip": plots.reliability_lines({})}
+        for name, figure in figures.items():
+            plots.save(figure, tmp_path / f"{name}.png")
+        return str(robustness_section({"results": results}, tmp_path, Pictures(), {}))
+
+    # A record of one label to an image names no task and no labels, as those of earlier versions.
+    single, several = page(corrupted()), page(of_labels())
+    assert "Accuracy at each strength" in single and "beats the commonest class" in single
+    assert "mean auc" not in single.lower() and "Each label by itself" not in single
+    assert "Mean AUC at each strength" in several and "above chance" in several
+    assert several.index("&lt;mass&gt;") < several.index("cyst") and "<mass>" not in several
+    assert "Too few images with the label or without it: hernia." in several
 
 
 def test_reliability_lines_leave_empty_bins_out():

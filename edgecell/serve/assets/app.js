@@ -21,7 +21,9 @@ async function start() {
   }
   document.title = `Image classifier: ${model.model}`;
   $("name").textContent = model.model;
-  $("about").textContent = `Tells ${model.labels.length} classes apart: ${model.labels.map(plain).join(", ")}`;
+  const count = model.labels.length;
+  const what = model.task === "multi-label" ? `Decides each of ${count} labels by itself` : `Tells ${count} classes apart`;
+  $("about").textContent = `${what}: ${model.labels.map(plain).join(", ")}`;
   $("notice").textContent = model.notice;
   $("use").textContent = model.intended_use;
   if (model.warning !== null) {
@@ -123,7 +125,7 @@ function show(card, found) {
   const bars = element("ol", "bars");
   bars.setAttribute("role", "list");
   bars.setAttribute("aria-label", "The most probable classes");
-  bars.append(...found.top.slice(0, SHOWN).map((row) => bar(row, found.answer.includes(row.label))));
+  bars.append(...found.top.slice(0, Math.max(SHOWN, found.answer.length)).map((row) => bar(row, found.answer.includes(row.label))));
   card.append(bars);
   if (found.set !== null) card.append(element("p", "set", candidates(found.set)));
   const { preparation, inference } = found.milliseconds;
@@ -150,7 +152,8 @@ function words(found) {
     return [found.answer.map(plain).join(" and "), `Probability ${rows.map((row) => percent(shown(row))).join(" and ")}${grade}`];
   }
   if (model.task === "multi-label") {
-    return ["None of the findings", `No probability is above ${percent(model.label_threshold)}.`];
+    const limit = `No probability is above ${percent(model.label_threshold)}.`;
+    return ["None of the findings", model.label_thresholds ? "No label reaches its threshold." : limit];
   }
   const best = found.top[0];
   return [

@@ -28,6 +28,7 @@ from benchmarks.ranking import ranking, ranking_drop
 from benchmarks.regression import Limits, check_images, judge
 from benchmarks.run import bench, write_artefacts
 from benchmarks.sources import of_results
+from converters.tflite import convert
 from edgecell.cli import show_comparison
 from edgecell.errors import ArtifactError, DataError
 from edgecell.evaluate import evaluate
@@ -210,8 +211,24 @@ def test_a_softmax_cannot_say_several_labels(tmp_path: Path) -> None:
     path.write_bytes(toys.converted("float32"))
     images, labels = toys.images(20, seed=3)
     several = np.eye(len(toys.CLASSES), dtype=np.int64)[labels]
-    with pytest.raises(DataError, match="cells ends in a softmax and names one class.*--data"):
+    with pytest.raises(DataError, match=r"cells.tflite ends in a softmax and finds one.*--data"):
         bench([path], images, several, toys.CLASSES, OPTIONS)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_sigmoid_does_not_find_one_class(tmp_path: Path, precision: str) -> None:
+    path = tmp_path / "blobs.tflite"
+    path.write_bytes(toys_labels.converted(precision))
+    one = LABELS.argmax(axis=1)
+    with pytest.raises(DataError, match=r"blobs.tflite ends in a sigmoid .* one of 4 classes"):
+        bench([path], IMAGES, one, toys_labels.LABELS, OPTIONS)
+
+
+def test_a_file_that_ends_in_neither_is_benched_on_both(tmp_path: Path) -> None:
+    path = tmp_path / "logits.tflite"
+    path.write_bytes(convert(toys_labels.model(activation=None), "float32"))
+    for labels in (LABELS, LABELS.argmax(axis=1)):
+        assert bench([path], IMAGES, labels, toys_labels.LABELS, OPTIONS).images == len(IMAGES)
 
 
 def test_grades_show_their_kappa(tmp_path: Path) -> None:
@@ -304,6 +321,35 @@ def test_one_label_and_several_stand_side_by_side(
     show_comparison.compared(found)
     shown = capsys.readouterr().out
     assert "worst label AUC" in shown and "worst class F1" in shown
+
+
+@pytest.mark.parametrize("baseline", ["labels", "cells"])
+def test_a_mixed_page_shows_the_figure_that_its_pairs_were_tested_by(
+    data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], baseline: str
+) -> None:
+    paths = [tmp_path / f"cells-{precision}.tflite" for precision in ("float32", "int8")]
+    for path in paths:
+        path.write_bytes(toys.converted(path.stem.removeprefix("cells-")))
+    cells = bench(paths, *toys.images(30, seed=5), toys.CLASSES, OPTIONS).to_json()
+    for model in cells["models"]:
+        model["images"] = "those"
+    sources = [of_results("labels", data), of_results("cells", cells)]
+    found = compare(sources if baseline == "labels" else sources[::-1])
+    page = render_comparison("both", found)
+    show_comparison.compared(found)
+    table = capsys.readouterr().out.split(f"against {found['baseline']}")[1]
+    tested, *others = found["pairs"]
+    assert tested["verdict"] != "not tested"
+    assert {pair["verdict"] for pair in others} == {"not tested"}
+    drop = tested["auc_drop" if baseline == "labels" else "accuracy_drop"]
+    shown = f"{drop['value']:+.4f} [{drop['low']:+.4f}, {drop['high']:+.4f}]"
+    assert shown in table and f"{drop['low']:+.4f} to {drop['high']:+.4f}" in page
+    assert ("mean AUC drop" in table) == ("Mean AUC drop" in page) == (baseline == "labels")
+    assert ("lost / gained" in table) == ("Lost / gained" in page) == (baseline == "cells")
+    assert any("DeLong" in note for note in found["notes"]) == (baseline == "labels")
+    figure = "mean AUC drop" if baseline == "labels" else "accuracy"
+    assert f"no {figure}, only one of the two can say several labels" in table
+    assert page.count("only one of the two can say several labels") >= 2
 
 
 def test_a_fall_of_the_mean_auc_is_a_regression(data: dict[str, Any]) -> None:

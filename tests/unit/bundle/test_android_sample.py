@@ -150,7 +150,8 @@ def test_the_assets_are_the_bundle_s(tmp_path):
 
 def test_every_key_it_reads_is_there(tmp_path):
     """A name in Kotlin that model.json or golden.json does not have would only fail on a device."""
-    bundle = make_bundle(tmp_path / "toy", ["android"])
+    labels = {"thresholds": [0.2] * 4, "scaling": {"slopes": [1.0] * 4, "offsets": [0.0] * 4}}
+    bundle = make_bundle(tmp_path / "toy", ["android"], decision={"labels": labels})
     known: set[str] = set()
 
     def collect(node: object) -> None:
@@ -164,6 +165,6 @@ def test_every_key_it_reads_is_there(tmp_path):
         collect(json.loads((bundle / name).read_text()))
     sample = bundle / "samples" / "android"
     text = "".join((sample / name).read_text() for name in (CLASSIFIER, TEST))
-    asked = set(re.findall(r'(?:get\w+|isNull|stored\(case,)\(?\s?"(\w+)"', text)) - {"SHA"}
+    asked = set(re.findall(r'(?:get\w+|opt\w+|isNull|stored\(case,)\(?\s?"(\w+)"', text)) - {"SHA"}
     assert len(asked) > 25
     assert asked <= known

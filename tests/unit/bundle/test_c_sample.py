@@ -173,6 +173,19 @@ def test_of_several_labels_those_above_the_threshold_hold(tmp_path):
     assert run(bundle, *cell(tmp_path)).stdout.startswith(f"{' and '.join(held)} (")
 
 
+def test_labels_with_thresholds_of_their_own(tmp_path):
+    """One that is reached, one a step too high, and two without: above the common one, not at it."""
+    [p] = TFLitePredictor(toys.converted("int8")).predict(toys.images(1, seed=11)[0])
+    low, third, second, high = (int(i) for i in np.argsort(p))
+    own: list[float | None] = [None] * 4
+    own[low], own[high] = float(p[low]), float(p[high]) + 1 / 256
+    decision = {"label_threshold": float(p[third]), "labels": {"thresholds": own}}
+    bundle = make_bundle(tmp_path / "toy", ["c"], task=MULTI_LABEL, decision=decision)
+    held = [toys.CLASSES[i] for i in sorted((low, second))]
+    assert p[third] < p[second]
+    assert run(bundle, *cell(tmp_path)).stdout.startswith(f"{' and '.join(held)} (")
+
+
 def test_a_literal_hides_what_c_would_read():
     assert quoted('a"b') == '"a\\042b"'
     assert quoted("?\\é") == '"\\077\\134\\303\\251"'

@@ -183,6 +183,24 @@ def test_below_its_threshold_it_is_not_sure(bundle):
     assert model.answer(p + 1e-6) == list(toys.CLASSES[:3])
 
 
+def test_labels_with_thresholds_of_their_own(bundle):
+    from edgecell.label_confidence import floored_labels, scaled
+
+    model = sample(bundle).Classifier(bundle)
+    model.card["task"]["kind"], model.card["decision"]["label_threshold"] = "multi-label", 0.5
+    model.card["decision"]["labels"] = {"thresholds": [0.1, None, 0.6, None], "scaling": None}
+    p = np.array(
+        [0.1, 0.5, 0.59, 0.51]
+    )  # the first reaches its own, the second only the common one
+    assert model.answer(p) == [toys.CLASSES[0], toys.CLASSES[3]]
+    np.testing.assert_array_equal(model.calibrated(p), p)
+    slopes, offsets = [0.5, 1.0, 2.0, 1.0], [0.0, -1.0, 0.3, 0.0]
+    model.card["decision"]["labels"]["scaling"] = {"slopes": slopes, "offsets": offsets}
+    p = np.array([0.0, 0.5, 0.9, 1.0])
+    [expected] = scaled(floored_labels(p[None], 1 / 256), slopes, offsets)
+    np.testing.assert_allclose(model.calibrated(p), expected, rtol=1e-12)
+
+
 def test_the_temperature_is_edgecell_s(bundle):
     from edgecell.confidence import floored, tempered
 

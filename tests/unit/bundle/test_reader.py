@@ -13,6 +13,7 @@ from asked import ABSTAIN_BELOW, SET_FROM, TEMPERATURE, make_bundle
 
 from edgecell.bundle.reader import is_bundle, open_bundle
 from edgecell.errors import ArtifactError
+from edgecell.tasks import MULTI_LABEL
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,52 @@ def test_an_altered_file_is_refused(bundle: Path, name: str):
 def test_a_card_of_another_form_is_refused(bundle: Path, change, said: str):
     edit(bundle, change)
     with pytest.raises(ArtifactError, match=said):
+        open_bundle(bundle)
+
+
+LABELS = {"sensitivity": 0.9, "thresholds": [0.1, None, 0.3, 0.2], "scaling": None}
+SCALING = {"slopes": [1.0, 2.0, 0.5, 1.0], "offsets": [0.0, -1.0, 0.0, 3.0]}
+
+
+def several(**changes):
+    def change(card):
+        card["task"] = {"name": MULTI_LABEL, "kind": "multi-label"}
+        card["decision"] |= {"label_threshold": 0.5, "labels": LABELS | changes}
+
+    return change
+
+
+def test_thresholds_of_labels_are_read(bundle: Path):
+    edit(bundle, several())
+    rules = open_bundle(bundle).rules
+    assert rules.label_thresholds == (0.1, None, 0.3, 0.2) and rules.sensitivity == 0.9
+    assert rules.scaling is None and not rules.shows_other
+    edit(bundle, several(scaling=SCALING))
+    assert open_bundle(bundle).rules.scaling == ((1.0, 2.0, 0.5, 1.0), (0.0, -1.0, 0.0, 3.0))
+
+    def without(card):
+        del card["decision"]["labels"]  # as bundles from before they were found
+
+    edit(bundle, without)
+    rules = open_bundle(bundle).rules
+    assert (rules.label_thresholds, rules.label_threshold) == (None, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"thresholds": [0.1, 0.2]}, "decision.labels has not 4 entries"),
+        ({"thresholds": [0.1, None, 1.2, 0.2]}, "1.2 is not a number from 0 to 1"),
+        ({"thresholds": {"a": 0.1}}, "decision.labels has not 4 entries"),
+        ({"sensitivity": "high"}, "could not convert string to float"),
+        ({"scaling": SCALING | {"slopes": [0.0] * 4}}, "0.0 is not a number from 0.001"),
+        ({"scaling": SCALING | {"offsets": [0.0]}}, "decision.labels has not 4 entries"),
+        ({"scaling": {"slopes": [1.0] * 4}}, "offsets"),
+    ],
+)
+def test_thresholds_of_another_form_are_refused(bundle: Path, changes, said: str):
+    edit(bundle, several(**changes))
+    with pytest.raises(ArtifactError, match=f"not of the form of version 1 .*{said}"):
         open_bundle(bundle)
 
 

@@ -103,6 +103,12 @@ def test_swift_can_decode_model_json(bundle):
     assert len(known["Card"]) == 10
     card = json.loads((bundle / "model.json").read_text())
     assert undecodable(card, "Card", known) == []
+    scaling = {"slopes": [1.0, 2.0], "offsets": [0.0, 0.5]}
+    card["decision"]["labels"] = {"thresholds": [0.25, None], "scaling": scaling}
+    assert undecodable(card, "Card", known) == []
+    scaling["slopes"] = None
+    assert undecodable(card, "Card", known) == [".decision.labels.scaling.slopes is no list"]
+    del card["decision"]["labels"]
     card["input"]["dtype"] = None
     assert undecodable(card, "Card", known) == [".input.dtype is None, no String"]
 

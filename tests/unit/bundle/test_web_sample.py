@@ -19,6 +19,7 @@ from web_page import served
 
 from benchmarks.devices import litert_js
 from edgecell.bundle.targets import SAMPLES
+from edgecell.label_confidence import floored_labels, scaled
 from edgecell.preprocess import PreprocessSpec, decode_file, resize
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL
@@ -261,6 +262,39 @@ def test_of_several_labels_those_above_the_threshold_hold(tab, bundle, photograp
     with opened(tab, bundle):
         tab.drop("#frame", photograph)
         assert answered(tab, "cell.png") == " and ".join(held)
+
+
+def test_labels_with_thresholds_of_their_own(tab, bundle, photograph):
+    """One that is reached, one a step too high, and two without: above the common one, not at it."""
+    p = expected(photograph)
+    low, third, second, high = (int(i) for i in np.argsort(p))
+    own: list[float | None] = [None] * 4
+    own[low], own[high] = float(p[low]), float(p[high]) + 1 / 256
+    slopes, offsets = [0.5, 0.8, 1.0, 1.2], [0.1, 0.0, -0.5, 0.2]
+    scaling = {"slopes": slopes, "offsets": offsets}
+
+    def several(card: dict) -> None:
+        card["task"] = {"name": MULTI_LABEL, "kind": "multi-label"}
+        labels = {"thresholds": own, "scaling": scaling}
+        card["decision"] |= {"label_threshold": float(p[third]), "labels": labels}
+
+    edit_card(bundle, several)
+    held = sorted((low, second))
+    [shown] = scaled(floored_labels(p[None], 1 / 256), slopes, offsets)
+    with opened(tab, bundle):
+        tab.drop("#frame", photograph)
+        assert answered(tab, "cell.png") == " and ".join(toys.CLASSES[i] for i in held)
+        said = " and ".join(f"{100 * shown[i]:.1f} %" for i in held)
+        assert text(tab, "#reason") == f"Probability {said}"
+
+    def none_reached(card: dict) -> None:
+        card["decision"]["labels"]["thresholds"] = [0.9999] * 4
+
+    edit_card(bundle, none_reached)
+    with opened(tab, bundle):
+        tab.drop("#frame", photograph)
+        assert answered(tab, "cell.png") == "None of the findings"
+        assert text(tab, "#reason") == "No label reaches its threshold."
 
 
 def test_what_is_no_image_is_said(tab, bundle, photograph, tmp_path):

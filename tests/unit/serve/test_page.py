@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import toys
-from asked import make_bundle, make_run, save_pictures
+import toys_labels
+from asked import label_calibration, make_bundle, make_run, save_pictures
 from chromium import Tab, browser, needs_chromium
+from PIL import Image
 from served import Client, serving
+
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_LABEL
 
 pytestmark = needs_chromium
 
@@ -76,6 +81,31 @@ def test_several_images_get_their_answers(tab, client, tmp_path):
     assert widths == sorted(widths, reverse=True) and widths[0] > 2 * widths[-1] > 0
 
 
+def test_several_labels_are_all_shown(chromium, tmp_path):
+    file = make_run(tmp_path, toys_labels.converted("int8"), toys_labels.LABELS, task=MULTI_LABEL)
+    pixels, _ = toys_labels.images(300, seed=8)
+    said = TFLitePredictor(toys_labels.converted("int8")).predict(pixels) > 0.5
+    pictures = []
+    for count in (0, 4):  # an image without any label, and one with all four
+        pictures.append(tmp_path / f"{count}.png")
+        Image.fromarray(pixels[said.sum(axis=1) == count][0]).save(pictures[-1])
+    with serving(file) as client:
+        tab = chromium.tab()
+        tab.show(f"http://127.0.0.1:{client.port}/")
+        tab.until("!document.querySelector('#choose').disabled")
+        [about] = texts(tab, "#about")
+        assert about == f"Decides each of 4 labels by itself: {', '.join(toys_labels.LABELS)}"
+        choose(tab, pictures)
+        tab.until("document.querySelector('#status').textContent === '2 images'")
+        none, every = texts(tab, "article .answer")
+        assert none == "None of the findings" and set(every.split(" and ")) == set(
+            toys_labels.LABELS
+        )
+        assert len(texts(tab, "article:first-child .bars li")) == 3
+        assert len(texts(tab, "article:last-child .bars li.chosen")) == 4
+        assert tab.errors == []
+
+
 def test_an_image_can_be_dropped_anywhere(tab, tmp_path):
     [picture] = save_pictures(tmp_path, 1)
     tab.drop("#frame", picture)
@@ -141,6 +171,34 @@ def test_nothing_sticks_out(chromium, client, tmp_path, width):
         "[...document.querySelectorAll('button')].filter((b) => b.offsetParent && b.offsetHeight < 44).length"
     )
     assert small == 0
+
+
+def test_labels_are_called_from_their_thresholds_on(chromium, tmp_path):
+    data = toys_labels.converted("int8")
+    [pixels], _ = toys_labels.images(1, seed=8)
+    Image.fromarray(pixels).save(tmp_path / "cell.png")
+    [p] = TFLitePredictor(data).predict(pixels[None])
+    least = int(p.argmin())  # called alone: its threshold is 0, the others' out of reach
+    names = toys_labels.LABELS
+    for limits, said in (
+        ({name: 0.0 if i == least else 1.0 for i, name in enumerate(names)}, names[least]),
+        (dict.fromkeys(names, 1.0), "None of the findings"),
+    ):
+        found = label_calibration(limits)
+        run = tmp_path / said
+        file = make_run(run, data, names, task=MULTI_LABEL, calibrated=found)
+        with serving(file) as other:
+            tab = chromium.tab()
+            tab.show(f"http://127.0.0.1:{other.port}/")
+            tab.until("!document.querySelector('#choose').disabled")
+            choose(tab, [tmp_path / "cell.png"])
+            tab.until("document.querySelector('#status').textContent === '1 image'")
+            assert texts(tab, "article .answer") == [said]
+            [reason] = texts(tab, "article .reason")
+            if said not in names:
+                assert reason == "No label reaches its threshold."
+            first = texts(tab, "article .bars li:first-child .share")[0]
+            assert first.count("%") == 2  # scaled, and its own in brackets
 
 
 def test_an_unverified_model_says_so_on_top(chromium, tmp_path):

@@ -85,10 +85,11 @@ static uint32_t crc32(const unsigned char *data, size_t size)
 /* The labels to show: none where the model is not sure, several where several can hold. */
 static int answers(const model_output_t *output, int *shown)
 {
+    static const double least[MODEL_CLASSES] = MODEL_LABEL_LEAST;
     int i, count = 0, best = 0;
 
     for (i = 0; i < MODEL_CLASSES; i++) {
-        if (MODEL_MULTI_LABEL && MODEL_PROBABILITY(output[i]) > MODEL_LABEL_THRESHOLD)
+        if (MODEL_MULTI_LABEL && MODEL_PROBABILITY(output[i]) >= least[i])
             shown[count++] = i;
         best = output[i] > output[best] ? i : best;
     }

@@ -92,8 +92,13 @@ class Classifier:
         return (raw.astype(np.float64) - leave["zero_point"]) * leave["scale"]
 
     def calibrated(self, p: np.ndarray) -> np.ndarray:
-        """Probabilities to show people: with the temperature, where there is one."""
+        """Probabilities to show people: with the temperature, or each label's scaling, where there is one."""
         temperature = self.card["decision"]["temperature"]
+        scaling = self.card["decision"].get("labels", {}).get("scaling")
+        if scaling:
+            kept = p.clip(temperature["floor"], 1 - temperature["floor"])
+            logits = np.log(kept / (1 - kept)) * scaling["slopes"] + scaling["offsets"]
+            return 1 / (1 + np.exp(-logits))
         if not temperature["use"]:
             return p
         logits = np.log(np.maximum(p, temperature["floor"])) / temperature["value"]
@@ -104,7 +109,13 @@ class Classifier:
         """The labels to show: one, several where several can hold, none where it is not sure."""
         labels, decision = self.card["labels"], self.card["decision"]
         if self.card["task"]["kind"] == "multi-label":
-            return [labels[i] for i in np.flatnonzero(p > decision["label_threshold"])]
+            own = decision["labels"]["thresholds"] if "labels" in decision else [None] * len(p)
+            other = decision["label_threshold"]
+            return [
+                label
+                for label, x, least in zip(labels, p, own, strict=True)
+                if (x > other if least is None else x >= least - 1e-7)
+            ]
         threshold = decision["abstention"]["threshold"]
         if threshold is not None and p.max() < threshold - 1e-7:
             return []

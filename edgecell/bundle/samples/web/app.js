@@ -76,7 +76,9 @@ function show({ probabilities, shown, pixels, milliseconds }) {
     $("reason").textContent = `Probability ${answers.map((i) => percent(shown[i])).join(" and ")}`;
   } else if (task.kind === "multi-label") {
     $("answer").textContent = "None of the findings";
-    $("reason").textContent = `No probability is above ${percent(decision.label_threshold)}.`;
+    $("reason").textContent = decision.labels
+      ? "No label reaches its threshold."
+      : `No probability is above ${percent(decision.label_threshold)}.`;
   } else {
     $("answer").textContent = "Not sure";
     const { threshold } = decision.abstention;

@@ -62,9 +62,17 @@ export class Classifier {
     };
   }
 
-  /** Probabilities to show people: with the temperature, where there is one. */
+  /** Probabilities to show people: with the temperature, or each label's scaling, where there is one. */
   calibrated(probabilities) {
     const { use, value, floor } = this.card.decision.temperature;
+    const scaling = this.card.decision.labels?.scaling;
+    if (scaling) {
+      return probabilities.map((p, i) => {
+        const kept = Math.min(Math.max(p, floor), 1 - floor);
+        const logit = Math.log(kept / (1 - kept)) * scaling.slopes[i] + scaling.offsets[i];
+        return 1 / (1 + Math.exp(-logit));
+      });
+    }
     if (!use) return probabilities;
     const logits = probabilities.map((p) => Math.log(Math.max(p, floor)) / value);
     const most = Math.max(...logits);
@@ -78,7 +86,10 @@ export class Classifier {
     const { task, decision } = this.card;
     const all = probabilities.map((_, i) => i);
     if (task.kind === "multi-label") {
-      return all.filter((i) => probabilities[i] > decision.label_threshold);
+      return all.filter((i) => {
+        const own = decision.labels?.thresholds[i] ?? null;
+        return own === null ? probabilities[i] > decision.label_threshold : probabilities[i] >= own - 1e-7;
+      });
     }
     const most = Math.max(...probabilities);
     const { threshold } = decision.abstention;

@@ -54,7 +54,18 @@ public struct Card: Decodable {
             public let floor: Double
         }
 
+        public struct Labels: Decodable {
+            public struct Scaling: Decodable {
+                public let slopes: [Double]
+                public let offsets: [Double]
+            }
+
+            public let thresholds: [Double?]
+            public let scaling: Scaling?
+        }
+
         public let label_threshold: Double?
+        public let labels: Labels?
         public let abstention: Abstention
         public let temperature: Temperature
     }
@@ -96,9 +107,16 @@ public struct Card: Decodable {
         return values.map { ($0 - Double(output.zero_point ?? 0)) * scale }
     }
 
-    /// Probabilities to show people: with the temperature, where there is one.
+    /// Probabilities to show people: with the temperature, or each label's scaling, where there is one.
     public func calibrated(_ probabilities: [Double]) -> [Double] {
         let temperature = decision.temperature
+        if let scaling = decision.labels?.scaling {
+            return probabilities.indices.map { i in
+                let kept = min(max(probabilities[i], temperature.floor), 1 - temperature.floor)
+                let logit = log(kept / (1 - kept)) * scaling.slopes[i] + scaling.offsets[i]
+                return 1 / (1 + exp(-logit))
+            }
+        }
         guard temperature.use else { return probabilities }
         let logits = probabilities.map { log(max($0, temperature.floor)) / temperature.value }
         let most = logits.max() ?? 0
@@ -111,7 +129,10 @@ public struct Card: Decodable {
     public func answers(_ probabilities: [Double]) -> [String] {
         if task.kind == "multi-label" {
             let threshold = decision.label_threshold ?? 0.5
-            return zip(labels, probabilities).filter { $0.1 > threshold }.map { $0.0 }
+            return labels.indices.filter { i in
+                guard let least = decision.labels?.thresholds[i] else { return probabilities[i] > threshold }
+                return probabilities[i] >= least - 1e-7
+            }.map { labels[$0] }
         }
         guard let most = probabilities.max(), let best = probabilities.firstIndex(of: most) else { return [] }
         if let threshold = decision.abstention.threshold, most < threshold - 1e-7 { return [] }

@@ -9,6 +9,7 @@ import java.nio.ByteOrder
 import kotlin.math.exp
 import kotlin.math.ln
 import kotlin.math.max
+import kotlin.math.min
 import org.json.JSONObject
 import org.tensorflow.lite.Interpreter
 
@@ -81,11 +82,20 @@ class Classifier(assets: AssetManager) : Closeable {
         }
     }
 
-    /** Probabilities to show people: with the temperature, where there is one. */
+    /** Probabilities to show people: with the temperature, or each label's scaling, where there is one. */
     fun calibrated(probabilities: DoubleArray): DoubleArray {
         val temperature = decision.getJSONObject("temperature")
-        if (!temperature.getBoolean("use")) return probabilities
         val floor = temperature.getDouble("floor")
+        val scaling = decision.optJSONObject("labels")?.optJSONObject("scaling")
+        if (scaling != null) {
+            val slopes = scaling.getJSONArray("slopes")
+            val offsets = scaling.getJSONArray("offsets")
+            return DoubleArray(probabilities.size) {
+                val kept = min(max(probabilities[it], floor), 1 - floor)
+                1 / (1 + exp(-(ln(kept / (1 - kept)) * slopes.getDouble(it) + offsets.getDouble(it))))
+            }
+        }
+        if (!temperature.getBoolean("use")) return probabilities
         val value = temperature.getDouble("value")
         val logits = probabilities.map { ln(max(it, floor)) / value }
         val most = logits.fold(Double.NEGATIVE_INFINITY, ::max)
@@ -98,7 +108,14 @@ class Classifier(assets: AssetManager) : Closeable {
     fun answers(probabilities: DoubleArray): List<String> {
         if (card.getJSONObject("task").getString("kind") == "multi-label") {
             val threshold = decision.getDouble("label_threshold")
-            return labels.filterIndexed { i, _ -> probabilities[i] > threshold }
+            val own = decision.optJSONObject("labels")?.getJSONArray("thresholds")
+            return labels.filterIndexed { i, _ ->
+                if (own == null || own.isNull(i)) {
+                    probabilities[i] > threshold
+                } else {
+                    probabilities[i] >= own.getDouble(i) - 1e-7
+                }
+            }
         }
         val best = labels.indices.fold(0) { a, b -> if (probabilities[b] > probabilities[a]) b else a }
         val abstention = decision.getJSONObject("abstention")
