@@ -66,8 +66,9 @@ class Loudness:
     """What rounding a chain's channels (C,) adds to its reader's outputs.
 
     ``steps``: of each tensor, in order. ``gains``: variance behind each tensor's depthwise reader, or in
-    the end behind the reader, by variance before it. ``bearable``: whether a shift of half a step at
-    that tensor is less than a step of the next one, which its own activation could cut off.
+    the end behind the reader, by variance before it. ``bearable``: whether what a shift of half a step
+    becomes in the next tensor is less than its step. Copies are shifted either way, so it is gone in
+    their mean, unless an activation cuts off what is shifted too far.
     """
 
     steps: tuple[float, ...]
@@ -273,12 +274,13 @@ def _write(
     reader, free = chain.reader, iter(room)
     for channel, count in copies.items():
         slots = [channel, *(next(free) for _ in range(count - 1))]
+        at = loudness.shifted(channel)
+        bias = chain.writers[at].bias
+        assert bias is not None
         for number, slot in enumerate(slots):
-            shift = ((2 * number + 1) / (2 * count) - 0.5) * loudness.steps[
-                loudness.shifted(channel)
-            ]
+            share = (2 * number + 1) / (2 * count) - 0.5
             _copy(chain, weights, before, channel, slot)
-            _shift(chain, weights, loudness.shifted(channel), slot, shift)
+            weights[bias][slot] += share * loudness.steps[at]
             weights[reader.weights][..., slot] = before[reader.weights][..., channel] / count
             if slot in silent:
                 assert reader.bias is not None
@@ -300,14 +302,3 @@ def _copy(
             weights[layer.weights][..., slot] = before[layer.weights][..., channel]
         else:
             weights[layer.weights][slot] = before[layer.weights][channel]
-
-
-def _shift(chain: Chain, weights: dict[int, FloatArray], at: int, slot: int, shift: float) -> None:
-    """Shift a copy at one tensor; a depthwise layer behind it takes back what reaches its output."""
-    bias = chain.writers[at].bias
-    assert bias is not None
-    weights[bias][slot] += shift
-    if at + 1 < len(chain.writers):
-        layer = chain.writers[at + 1]
-        assert layer.bias is not None
-        weights[layer.bias][slot] -= shift * weights[layer.weights][..., slot].sum()
