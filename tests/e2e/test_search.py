@@ -22,7 +22,8 @@ def test_search_reports_every_method_and_keeps_one(edgecell: Run, run_copy: Path
     assert done.code == 0, done.err
     results = RunDir(run_copy).check_outputs("search")["results"]
     methods = [each["method"] for each in results["candidates"]]
-    assert methods[0] == "ptq-minmax" and len(methods) == 10
+    assert methods[0] == "ptq-minmax" and len(methods) == 10  # none of split channels unasked
+    assert "split_channels" not in RunDir(run_copy).read_record("search")["config"]
     for method in methods:
         assert method in done.out
     train = RunDir(run_copy).read_record("train")["results"]["images"]["train"]
@@ -75,6 +76,8 @@ def test_keep_float_makes_a_mixed_file_that_verify_and_bench_take(
 def test_what_does_not_go_together_is_refused(edgecell: Run, run_copy: Path) -> None:
     done = edgecell("quantize", run_copy, "--float16", "--search")
     assert done.code == 2 and "add --int8" in done.err
+    done = edgecell("quantize", run_copy, "--int8", "--split-channels")
+    assert done.code == 2 and "one of the methods that --search tries; add --search" in done.err
     for wrong in ("0", "-1", "all"):
         done = edgecell("quantize", run_copy, "--keep-float", wrong)
         assert done.code == 2 and "allowed: none, auto, or a number" in done.err
