@@ -16,6 +16,7 @@ from edgecell.plots.style import (
     ORANGE,
     SKY,
     VERMILION,
+    legend_below,
     new_figure,
     short,
     tidy,
@@ -74,13 +75,7 @@ def per_class_bars(classes: Sequence[Mapping[str, Any]], *, title: str = "") -> 
     tidy(axes, title=title or f"Precision, recall and F1 per class{some}", grid="x")
     axes.tick_params(axis="y", length=0, labelsize=9 if count <= 30 else 6.5)
     axes.text(1.015, -0.62, "F1", fontsize=8.5, fontweight="bold", color=INK, va="bottom")
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, axes)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, new_figure, tidy
+from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, legend_below, new_figure, tidy
 
 _SHOWN = {"auc": "mean AUC", "kappa": "quadratic kappa"}
 
@@ -56,13 +56,7 @@ def learning_curves(
     panels[0].set_title(
         title or "Learning curves", loc="left", fontsize=11, fontweight="bold", color=INK, pad=20
     )
-    figure.legend(
-        *panels[0].get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=2,
-        fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, panels[0], 2)
     return figure
 
 

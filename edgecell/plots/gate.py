@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 
 from edgecell.naming import GATE_DROPS
 from edgecell.plots.classes import first_rows
-from edgecell.plots.style import BLUE, INK, MUTED, ORANGE, VERMILION, new_figure, short, tidy
+from edgecell.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILION,
+    headed,
+    legend_below,
+    new_figure,
+    short,
+    tidy,
+)
 
 _BY_CLASS = (
     ("AUC", "auc_drop", VERMILION),
@@ -37,7 +48,7 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     _rows(above, [name for name, _ in wholes], 9)
     tidy(above, grid="x")
     said = f"{gate['verdict']} at a margin of {gate['margin']:g} (n = {gate['n']:,})"
-    figure.suptitle(title or said, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    headed(figure, title or said)
     above.tick_params(axis="y", length=0)
     for place, row in enumerate(classes):
         shown = [each for each in _BY_CLASS if each[1] in row]
@@ -56,8 +67,7 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     for label, row in zip(below.get_yticklabels(), classes, strict=True):
         label.set_color(VERMILION if row["worse"] else INK)
         label.set_fontweight("bold" if row["worse"] else "normal")
-    handles, labels = below.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    legend_below(figure, below)
     return figure
 
 

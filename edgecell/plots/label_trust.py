@@ -11,7 +11,19 @@ from numpy.typing import ArrayLike
 
 from edgecell.plots.classes import first_rows
 from edgecell.plots.labels import draw_interval, name_rows
-from edgecell.plots.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILION, new_figure, short, tidy
+from edgecell.plots.style import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILION,
+    headed,
+    legend_below,
+    new_figure,
+    short,
+    tidy,
+)
 
 Bins = Mapping[str, ArrayLike]
 MOST_FRAMES = 30
@@ -140,16 +152,6 @@ def label_sensitivity(
     tidy(axes, x="share of the images with it, and without it, that are called rightly", grid="x")
     name_rows(axes, [dict(row) | {"support": row["positives"]} for row in drawn], many)
     axes.tick_params(axis="y", length=0)
-    _headed(figure, f"{title}{some}")
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize=9,
-        frameon=False,
-    )
+    headed(figure, f"{title}{some}")
+    legend_below(figure, axes)
     return figure
-
-
-def _headed(figure: Figure, title: str) -> None:
-    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)

@@ -18,6 +18,8 @@ from edgecell.plots.style import (
     ORANGE,
     SKY,
     WIDTH,
+    headed,
+    legend_below,
     new_figure,
     short,
     tidy,
@@ -67,21 +69,8 @@ def label_aucs(classes: Rows, mean: Mapping[str, Any], n: int, *, title: str = "
     tidy(right, x="average precision", grid="x")
     for axes in (left, right):
         axes.tick_params(axis="y", length=0, labelsize=6 if many else 9)
-    figure.suptitle(
-        title or f"How well each label is ranked{some}",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-        color=INK,
-    )
-    figure.legend(
-        *left.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize=9,
-        frameon=False,
-    )
+    headed(figure, title or f"How well each label is ranked{some}")
+    legend_below(figure, left)
     return figure
 
 
@@ -112,14 +101,7 @@ def label_decisions(classes: Rows, *, title: str = "") -> Figure:
     axes.set_xlim(-0.02, 1.02)
     name_rows(axes, rows, many)
     tidy(axes, grid="x")
-    figure.suptitle(
-        title or f"What is decided about each label at 0.5{some}",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-        color=INK,
-    )
+    headed(figure, title or f"What is decided about each label at 0.5{some}")
     axes.tick_params(axis="y", length=0, labelsize=size)
     beside.axis("off")
     figure.legend(

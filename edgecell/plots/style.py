@@ -43,6 +43,17 @@ def tidy(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: str = "
     axes.set_ylabel(y, fontsize=9.5, color=INK)
 
 
+def headed(figure: Figure, title: str) -> None:
+    """A title over all axes, at the left."""
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+
+
+def legend_below(figure: Figure, axes: Axes, columns: int = 3) -> None:
+    """What ``axes`` has labels for, in one legend under the figure."""
+    entries = axes.get_legend_handles_labels()
+    figure.legend(*entries, loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+
+
 def short(name: str, limit: int = 26) -> str:
     """A name that fits an axis. `$` is escaped: matplotlib would read mathematics."""
     clipped = name if len(name) <= limit else name[: limit - 1].rstrip() + "…"

@@ -19,6 +19,8 @@ from edgecell.plots.style import (
     PURPLE,
     SKY,
     VERMILION,
+    headed,
+    legend_below,
     new_figure,
     short,
     tidy,
@@ -117,13 +119,7 @@ def set_coverage(
     axes.set_xlim(lowest - 0.02, 1.005)
     tidy(axes, title=title, x="coverage, 95 % interval", grid="x")
     axes.tick_params(axis="y", length=0, labelsize=6 if many else 9)
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=3,
-        fontsize=9,
-        frameon=False,
-    )
+    legend_below(figure, axes)
     return figure
 
 
@@ -199,12 +195,5 @@ def corruption_strip(
                 said = str(strength) if strength else "as it is"
                 frame.set_title(said, fontsize=9, color=INK)
         line[0].set_ylabel(name, fontsize=9, color=INK)
-    figure.suptitle(
-        title or "Strengths of each corruption",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-        color=INK,
-    )
+    headed(figure, title or "Strengths of each corruption")
     return figure

@@ -20,6 +20,7 @@ from edgecell.plots.style import (
     ORANGE,
     SKY,
     VERMILION,
+    headed,
     new_figure,
     short,
     tidy,
@@ -173,14 +174,7 @@ def tuning_slices(trials: Sequence[Trial], space: Space, name: str, *, best: int
         axes.set_visible(False)
     for axes in panels[::columns]:
         axes.set_ylabel(name, fontsize=9.5, color=INK)
-    figure.suptitle(
-        "Each setting alone (circle: the best trial; × at the bottom: given up)",
-        x=0.01,
-        ha="left",
-        fontsize=11,
-        fontweight="bold",
-        color=INK,
-    )
+    headed(figure, "Each setting alone (circle: the best trial; × at the bottom: given up)")
     return figure
 
 
