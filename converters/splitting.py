@@ -112,8 +112,8 @@ def split_channels(calibrated: CalibratedModel) -> CalibratedModel:
     }
     widths: dict[int, int] = {}
     changed: set[int] = set()
+    ranges = _Ranges(file, calibrated)
     for chain in found:
-        ranges = _Ranges(file, calibrated)
         silent = _silent(chain, ranges, weights)
         channels = len(weights[chain.writer.weights])
         new = channels if not chain.depthwise and channels <= NARROW else 0
@@ -134,14 +134,23 @@ def split_channels(calibrated: CalibratedModel) -> CalibratedModel:
 
 
 def chains(flatbuffer: bytes) -> list[Chain]:
-    """All chains in running order; each tensor of one is read by the next layer and nobody else."""
+    """All chains in running order; each tensor of one is read by the next layer and nobody else.
+
+    Nor do the layers share their weights with others.
+    """
     file = tflite_file.parse(flatbuffer)
-    layers = {layer.operator: layer for layer in weighted_layers(flatbuffer) if _simple(layer)}
     readers: dict[int, list[int]] = {index: [] for index in range(len(file.tensors))}
     for op in file.operators:
         for index in op.inputs:
             if index >= 0:
                 readers[index].append(op.index)
+    layers = {
+        layer.operator: layer
+        for layer in weighted_layers(flatbuffer)
+        if layer.bias is not None
+        and layer.activation in _LIMITS
+        and len(readers[layer.weights]) == len(readers[layer.bias]) == 1
+    }
 
     def reader_of(layer: WeightedLayer) -> WeightedLayer | None:
         several = len(readers[layer.output]) != 1 or layer.output in file.outputs
@@ -172,10 +181,6 @@ class _Ranges:
     def step(self, index: int) -> float:
         low, high = self(index)
         return (high - low) / _STEPS
-
-
-def _simple(layer: WeightedLayer) -> bool:
-    return layer.bias is not None and layer.activation in _LIMITS
 
 
 def _keeps_width(file: TFLiteFile, layer: WeightedLayer) -> bool:

@@ -108,6 +108,19 @@ def test_chains_are_layers_that_only_one_another_read(made):
     assert names[0][-1] == names[1][0] and "wide" in names[1][-1]
 
 
+def test_layers_that_share_their_weights_are_left_alone():
+    layers = keras.layers
+    entry = keras.Input((24, 24, 3))
+    x = layers.Conv2D(8, 3, activation="relu6", bias_initializer="ones", name="stem")(entry)
+    again = layers.Conv2D(8, 1, bias_initializer="ones", name="again")
+    x = again(again(x))
+    x = layers.Conv2D(4, 1, bias_initializer="ones", name="last")(x)
+    x = layers.Softmax()(layers.GlobalAveragePooling2D()(x))
+    calibrated, _ = calibrate(keras.Model(entry, x), IMAGES)
+    assert [op.name for op in parse(calibrated.flatbuffer).operators].count("CONV_2D") == 4
+    assert chains(calibrated.flatbuffer) == []
+
+
 def test_copies_go_into_the_channels_that_can_never_say_anything(made):
     calibrated, _, split = made
     changed = np.abs(stem_of(split) - stem_of(calibrated)).max(axis=(1, 2, 3)) > 0
