@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from converters.constants import replace_constants
 from converters.lowering import CalibratedModel, calibrated_model
 from converters.scaling import InputScaling
-from converters.weighted import WeightedLayer, weighted_layers
+from converters.weighted import WeightedLayer, shares_weights, weighted_layers
 from edgecell import tflite_file
 from edgecell.errors import ConvertError
 from edgecell.runtime import ActivationProbe
@@ -106,8 +106,11 @@ def groups(flatbuffer: bytes) -> list[Group]:
     frozen = {*file.inputs, *file.outputs}
     for op in file.operators:
         if op.index in layers:
-            if layers[op.index].activation not in _HOMOGENEOUS:
-                frozen.add(layers[op.index].output)
+            layer = layers[op.index]
+            if shares_weights(layer, file):
+                frozen |= {layer.entry, layer.output}
+            elif layer.activation not in _HOMOGENEOUS:
+                frozen.add(layer.output)
             continue
         data = [i for i in (*op.inputs, *op.outputs) if i >= 0 and not _parameter(file, op.name, i)]
         channels = {file.tensors[i].shape[-1:] for i in data}

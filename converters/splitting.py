@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from converters.constants import resize_constants
 from converters.lowering import CalibratedModel, calibrated_model
-from converters.weighted import WeightedLayer, weighted_layers
+from converters.weighted import WeightedLayer, shares_weights, weighted_layers
 from edgecell import tflite_file
 from edgecell.errors import ConvertError
 from edgecell.tflite_file import TFLiteFile
@@ -149,7 +149,7 @@ def chains(flatbuffer: bytes) -> list[Chain]:
         for layer in weighted_layers(flatbuffer)
         if layer.bias is not None
         and layer.activation in _LIMITS
-        and len(readers[layer.weights]) == len(readers[layer.bias]) == 1
+        and not shares_weights(layer, file)
     }
 
     def reader_of(layer: WeightedLayer) -> WeightedLayer | None:

@@ -74,6 +74,12 @@ def weighted_layers(flatbuffer: bytes) -> list[WeightedLayer]:
     ]
 
 
+def shares_weights(layer: WeightedLayer, file: TFLiteFile) -> bool:
+    """Whether another operator reads the same kernel or bias: what is done to one is done to both."""
+    read = [index for op in file.operators for index in op.inputs]
+    return any(read.count(index) > 1 for index in (layer.weights, layer.bias) if index is not None)
+
+
 def patches(
     layer: WeightedLayer, entry: NDArray[Any], count: int, random: np.random.Generator
 ) -> NDArray[np.float32]:

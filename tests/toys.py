@@ -58,6 +58,19 @@ def model(scaling: keras.layers.Layer | None = None, classes: int = 4) -> keras.
     return keras.Model(inputs, x, name="toy")
 
 
+def sharing() -> keras.Model:
+    """Convolutions only, of which one is run twice in a row: its weights serve two operators."""
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    inputs = keras.Input((SIZE, SIZE, 3), name="pixels")
+    again = layers.Conv2D(8, 1, activation="relu", bias_initializer="ones", name="again")
+    x = layers.Rescaling(1 / 128, offset=-1.0, name="input_scaling")(inputs)
+    x = layers.Conv2D(8, 3, activation="relu", bias_initializer="ones", name="first")(x)
+    x = layers.Conv2D(4, 1, bias_initializer="ones", name="last")(again(again(x)))
+    x = layers.Softmax(name="probabilities")(layers.GlobalAveragePooling2D(name="pool")(x))
+    return keras.Model(inputs, x, name="sharing")
+
+
 @cache
 def trained() -> keras.Model:
     """:func:`model` after a training of a few seconds: near 1.0 on :func:`images`."""

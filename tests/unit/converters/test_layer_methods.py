@@ -213,6 +213,13 @@ def test_groups_are_what_may_be_scaled():
     assert not any(g.clipped for g in found)
 
 
+def test_layers_that_share_their_weights_are_not_evened_out():
+    """Scaling the kernel for one of them would scale it for the other."""
+    calibrated, _ = calibrate(toys.sharing(), IMAGES)
+    assert len(weighted_layers(calibrated.flatbuffer)) == 4
+    assert groups(calibrated.flatbuffer) == []
+
+
 def test_channels_behind_a_relu6_only_grow_and_stay_below_six(calibrated):
     model, scaling = calibrated
     evened = equalize(model, IMAGES, scaling)

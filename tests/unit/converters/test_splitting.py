@@ -109,14 +109,7 @@ def test_chains_are_layers_that_only_one_another_read(made):
 
 
 def test_layers_that_share_their_weights_are_left_alone():
-    layers = keras.layers
-    entry = keras.Input((24, 24, 3))
-    x = layers.Conv2D(8, 3, activation="relu6", bias_initializer="ones", name="stem")(entry)
-    again = layers.Conv2D(8, 1, bias_initializer="ones", name="again")
-    x = again(again(x))
-    x = layers.Conv2D(4, 1, bias_initializer="ones", name="last")(x)
-    x = layers.Softmax()(layers.GlobalAveragePooling2D()(x))
-    calibrated, _ = calibrate(keras.Model(entry, x), IMAGES)
+    calibrated, _ = calibrate(toys.sharing(), toys.images(8, seed=1)[0])
     assert [op.name for op in parse(calibrated.flatbuffer).operators].count("CONV_2D") == 4
     assert chains(calibrated.flatbuffer) == []
 
