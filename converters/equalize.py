@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from converters.constants import replace_constants
 from converters.lowering import CalibratedModel, calibrated_model
 from converters.scaling import InputScaling
-from converters.weighted import WeightedLayer, shares_weights, weighted_layers
+from converters.weighted import WeightedLayer, shared_constants, weighted_layers
 from edgecell import tflite_file
 from edgecell.errors import ConvertError
 from edgecell.runtime import ActivationProbe
@@ -103,11 +103,13 @@ def groups(flatbuffer: bytes) -> list[Group]:
             index = parent[index]
         return index
 
+    # A factor for one would be one for the other; to zeros it is nothing.
+    shared = {index for index in shared_constants(file) if file.constant(index).any()}
     frozen = {*file.inputs, *file.outputs}
     for op in file.operators:
         if op.index in layers:
             layer = layers[op.index]
-            if shares_weights(layer, file):
+            if {layer.weights, layer.bias} & shared:
                 frozen |= {layer.entry, layer.output}
             elif layer.activation not in _HOMOGENEOUS:
                 frozen.add(layer.output)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from converters.constants import resize_constants
 from converters.lowering import CalibratedModel, calibrated_model
-from converters.weighted import WeightedLayer, shares_weights, weighted_layers
+from converters.weighted import WeightedLayer, shared_constants, weighted_layers
 from edgecell import tflite_file
 from edgecell.errors import ConvertError
 from edgecell.tflite_file import TFLiteFile
@@ -144,12 +144,13 @@ def chains(flatbuffer: bytes) -> list[Chain]:
         for index in op.inputs:
             if index >= 0:
                 readers[index].append(op.index)
+    shared = shared_constants(file)
     layers = {
         layer.operator: layer
         for layer in weighted_layers(flatbuffer)
         if layer.bias is not None
         and layer.activation in _LIMITS
-        and not shares_weights(layer, file)
+        and not {layer.weights, layer.bias} & shared
     }
 
     def reader_of(layer: WeightedLayer) -> WeightedLayer | None:

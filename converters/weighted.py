@@ -74,10 +74,10 @@ def weighted_layers(flatbuffer: bytes) -> list[WeightedLayer]:
     ]
 
 
-def shares_weights(layer: WeightedLayer, file: TFLiteFile) -> bool:
-    """Whether another operator reads the same kernel or bias: what is done to one is done to both."""
-    read = [index for op in file.operators for index in op.inputs]
-    return any(read.count(index) > 1 for index in (layer.weights, layer.bias) if index is not None)
+def shared_constants(file: TFLiteFile) -> set[int]:
+    """Tensors with values of their own that several operators read: what is done to one is done to all."""
+    read = [index for op in file.operators for index in set(op.inputs) if index >= 0]
+    return {i for i in set(read) if read.count(i) > 1 and file.tensors[i].constant}
 
 
 def patches(
