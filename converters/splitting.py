@@ -106,9 +106,7 @@ def split_channels(calibrated: CalibratedModel) -> CalibratedModel:
     weights = {
         index: file.constant(index).astype(np.float64)
         for chain in found
-        for layer in (*chain.writers, chain.reader)
-        for index in (layer.weights, layer.bias)
-        if index is not None
+        for index in _constants(chain)
     }
     widths: dict[int, int] = {}
     changed: set[int] = set()

@@ -7,6 +7,7 @@ convolution has one block for each input channel (K = height · width, O = its m
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,8 +77,8 @@ def weighted_layers(flatbuffer: bytes) -> list[WeightedLayer]:
 
 def shared_constants(file: TFLiteFile) -> set[int]:
     """Tensors with values of their own that several operators read: what is done to one is done to all."""
-    read = [index for op in file.operators for index in set(op.inputs) if index >= 0]
-    return {i for i in set(read) if read.count(i) > 1 and file.tensors[i].constant}
+    read = Counter(index for op in file.operators for index in set(op.inputs) if index >= 0)
+    return {index for index, times in read.items() if times > 1 and file.tensors[index].constant}
 
 
 def patches(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,6 +15,7 @@ from edgecell.plots.style import (
     MUTED,
     ORANGE,
     VERMILION,
+    legend_below,
     new_figure,
     short,
     tidy,
@@ -76,7 +76,7 @@ def channel_histograms(
         tidy(axes, title=name, x="value", y="share of pixels" if channel == 0 else "", grid="y")
         axes.set_xlim(0, 255)
         axes.set_ylim(bottom=0)
-    _legend(figure, panels[0], len(histograms))
+    legend_below(figure, panels[0], len(histograms))
     _heading(figure, title)
     return figure
 
@@ -150,7 +150,7 @@ def light_and_contrast(
             axes.stairs(share, edges, color=color, linestyle=line, linewidth=1.6, label=split)
         tidy(axes, title=key, x=words.get(key, key), y="share of images", grid="y")
         axes.set_ylim(bottom=0)
-    _legend(figure, panels[0], len(next(iter(values.values()))))
+    legend_below(figure, panels[0], len(next(iter(values.values()))))
     _heading(figure, title)
     return figure
 
@@ -179,7 +179,7 @@ def image_sizes(
     tidy(left, title="width and height", x="width, pixels", y="height, pixels", grid="both")
     tidy(right, title="aspect ratio", x="width / height", y="share of images", grid="y")
     right.axvline(1, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-    _legend(figure, left, len(sizes))
+    legend_below(figure, left, len(sizes))
     _heading(figure, title)
     return figure
 
@@ -192,13 +192,6 @@ def _density(counts: ArrayLike) -> NDArray[np.float64]:
 
 def _middles() -> NDArray[np.float64]:
     return (np.arange(_BINS) + 0.5) * 256 / _BINS
-
-
-def _legend(figure: Figure, axes: Axes, columns: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, fontsize=9, frameon=False
-    )
 
 
 def _heading(figure: Figure, title: str) -> None:
