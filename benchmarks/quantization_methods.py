@@ -32,15 +32,19 @@ from edgecell.tasks import task_of_record
 SCHEMA, SCHEMA_VERSION = "edgecell/quantization-methods", 1
 _SLIM = {"pruned0.5": ["--prune", "0.5"], "clustered16": ["--cluster", "16"]}
 _BOTH = [flag for flags in _SLIM.values() for flag in flags]
+# What the recipe asks for is no part of another method.
+_INT8 = ["--int8", "--no-search", "--no-qat"]
+_QAT = ["--int8", "--no-search", "--qat"]
 METHODS: dict[str, list[str]] = {
-    **{plain: [f"--{plain}"] for plain in (FLOAT32, "float16", "dynamic", "int8", "int16x8")},
-    "int8-search": ["--int8", "--search"],
-    "int8-qat": ["--int8", "--qat"],
-    "mixed": ["--int8", "--keep-float", "2"],
-    **{f"int8-{name}": ["--int8", *flags] for name, flags in _SLIM.items()},
-    "int8-pruned0.5-clustered16": ["--int8", *_BOTH],
-    **{f"int8-{name}-qat": ["--int8", *flags, "--qat"] for name, flags in _SLIM.items()},
-    "int8-pruned0.5-clustered16-qat": ["--int8", *_BOTH, "--qat"],
+    **{plain: [f"--{plain}"] for plain in (FLOAT32, "float16", "dynamic", "int16x8")},
+    "int8": _INT8,
+    "int8-search": ["--int8", "--search", "--no-qat"],
+    "int8-qat": _QAT,
+    "mixed": [*_INT8, "--keep-float", "2"],
+    **{f"int8-{name}": [*_INT8, *flags] for name, flags in _SLIM.items()},
+    "int8-pruned0.5-clustered16": [*_INT8, *_BOTH],
+    **{f"int8-{name}-qat": [*_QAT, *flags] for name, flags in _SLIM.items()},
+    "int8-pruned0.5-clustered16-qat": [*_QAT, *_BOTH],
 }
 """What a file's name ends in → the flags of ``edgecell quantize`` that make it."""
 

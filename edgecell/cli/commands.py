@@ -204,7 +204,7 @@ def quantize(
     wanted = precisions or any(parameters[f"set_{field}"] for field in making)
 
     def adjust(config: Config) -> Config:
-        return opt.with_precisions(opt.configure(dict(parameters), config), precisions)
+        return opt.configure_conversion(dict(parameters), config, precisions)
 
     printed: list[dict[str, Any]] = []
     if analyze:
@@ -336,7 +336,7 @@ def bench(
 @opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
 @opt.precision_flags
 @opt.pace_flags
-@opt.flags(opt.CALIBRATION, opt.RESIZE, opt.VERIFY, opt.BENCH)
+@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.RESIZE, opt.VERIFY, opt.BENCH)
 @click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")
 @opt.output_option
 @opt.json_option
@@ -351,7 +351,7 @@ def run(
 
     opt.take_pace(parameters)
     precisions = opt.take_precisions(parameters)
-    config = opt.with_precisions(opt.configure(parameters, opt.base_config(recipe)), precisions)
+    config = opt.configure_conversion(parameters, opt.base_config(recipe), precisions)
     default = config.name if recipe else training.default_name(config)
     config = replace(config, name=name or default)
     _run_all(config, output, as_json)

@@ -221,7 +221,12 @@ TEACHER = (
     ),
     Flag("--distillation", "teacher.distillation", "Share of the loss that follows it.", float),
     Flag("--temperature", "teacher.temperature", "Temperature of that share.", float),
-    Flag("--teacher-tta", "teacher.tta", "It answers for eight views of an image.", switch=True),
+    Flag(
+        "--teacher-tta/--no-teacher-tta",
+        "teacher.tta",
+        "It answers for eight views of an image.",
+        switch=True,
+    ),
 )
 CALIBRATION = (
     Flag(
@@ -240,7 +245,7 @@ CALIBRATION = (
 )
 RESIZE = (
     Flag(
-        "--resize-in-graph",
+        "--resize-in-graph/--no-resize-in-graph",
         "quantize.resize_in_graph",
         "Also files that take the images in their own, smaller size and enlarge them inside.",
         switch=True,
@@ -248,13 +253,13 @@ RESIZE = (
 )
 SEARCH = (
     Flag(
-        "--search",
+        "--search/--no-search",
         "quantize.search",
         "Try post-training methods for int8, keep the best on val.",
         switch=True,
     ),
     Flag(
-        "--split-channels",
+        "--split-channels/--no-split-channels",
         "quantize.split_channels",
         "--search also tries second copies of channels, where there is room for them.",
         switch=True,
@@ -267,7 +272,10 @@ SEARCH = (
 )
 QAT = (
     Flag(
-        "--qat", "qat.enabled", "Train the int8 file's rounding into the model first.", switch=True
+        "--qat/--no-qat",
+        "qat.enabled",
+        "Train the int8 file's rounding into the model first.",
+        switch=True,
     ),
     Flag("--qat-epochs", "qat.epochs", "Epochs of quantization-aware training.", int),
     Flag("--qat-learning-rate", "qat.learning_rate", "Its learning rate, falling to 1 %.", float),
@@ -466,6 +474,33 @@ def with_precisions(config: Config, precisions: tuple[str, ...]) -> Config:
     if not precisions:
         return config
     return replace(config, quantize=replace(config.quantize, precisions=precisions))
+
+
+def configure_conversion(
+    parameters: dict[str, Any], base: Config, precisions: tuple[str, ...]
+) -> Config:
+    """``base`` with flags and precisions; what only ``base`` asks for yields where it does not fit them.
+
+    A recipe's search and training are for its own int8 file: they are no reason to refuse other
+    precisions, or a pruned model, that the command line asks for. Removes the flags from ``parameters``.
+
+    Raises:
+        ConfigError: a value that is not allowed.
+    """
+    said = {name for name, value in parameters.items() if value is not None}
+    slim = any(parameters.get(f"set_{field}") for field in ("prune__sparsity", "cluster__clusters"))
+    config = with_precisions(configure(parameters, base), precisions)
+    quantize, qat = config.quantize, config.qat
+    integers = "int8" in quantize.precisions
+    if "set_quantize__search" not in said and (slim or not integers):
+        quantize = replace(quantize, search=False)
+    if "set_quantize__split_channels" not in said and not quantize.search:
+        quantize = replace(quantize, split_channels=False)
+    if "set_quantize__keep_float" not in said and slim:
+        quantize = replace(quantize, keep_float="none")
+    if "set_qat__enabled" not in said and not integers:
+        qat = replace(qat, enabled=False)
+    return replace(config, quantize=quantize, qat=qat)
 
 
 def pace_flags(command: Any) -> Any:

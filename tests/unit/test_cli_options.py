@@ -207,6 +207,55 @@ def test_precisions_are_what_was_asked_for_in_their_order():
     ]
 
 
+def conversion(*arguments: str, base: Config) -> Config:
+    """The Config that these arguments of ``quantize`` make of ``base``."""
+    made = []
+
+    @click.command()
+    @opt.precision_flags
+    @opt.flags(opt.SEARCH, opt.QAT, opt.SLIM)
+    def command(**parameters) -> None:
+        precisions = opt.take_precisions(parameters)
+        made.append(opt.configure_conversion(parameters, base, precisions))
+        assert not parameters
+
+    CliRunner().invoke(command, arguments, catch_exceptions=False)
+    return made[0]
+
+
+FULL = dataclasses.replace(
+    Config(),
+    quantize=dataclasses.replace(
+        Config().quantize, search=True, split_channels=True, keep_float="2"
+    ),
+    qat=dataclasses.replace(Config().qat, enabled=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "search", "split", "keep_float", "trained"),
+    [
+        ("", True, True, "2", True),
+        ("--int8 --float16", True, True, "2", True),
+        ("--float16", False, False, "2", False),
+        ("--float16 --search", True, True, "2", False),
+        ("--no-search", False, False, "2", True),
+        ("--no-search --split-channels", False, True, "2", True),
+        ("--int8 --no-search --no-qat", False, False, "2", False),
+        ("--int8 --prune 0.5", False, False, "none", True),
+        ("--cluster 16 --search", True, True, "none", True),
+        ("--prune 0 --int8", True, True, "2", True),
+    ],
+)
+def test_what_a_recipe_asks_for_yields_to_the_command_line(
+    flags, search, split, keep_float, trained
+):
+    config = conversion(*flags.split(), base=FULL)
+    quantize = config.quantize
+    seen = (quantize.search, quantize.split_channels, quantize.keep_float, config.qat.enabled)
+    assert seen == (search, split, keep_float, trained)
+
+
 def paced(*arguments: str) -> Config:
     """The Config that these arguments of ``bench`` make."""
     made = []

@@ -158,7 +158,7 @@ def test_only_what_is_missing_is_made(run, monkeypatch):
     wanted = ["int8", "int8-qat", "int16x8"]
     assert make(run, wanted, ["--qat-epochs", "2"]) == ["int8-qat", "int16x8"]
     assert [command[3:] for command in called] == [
-        ["quantize", str(run.path), "--int8", "--qat", "--qat-epochs", "2"],
+        ["quantize", str(run.path), "--int8", "--no-search", "--qat", "--qat-epochs", "2"],
         ["quantize", str(run.path), "--int16x8", "--qat-epochs", "2"],
     ]
     monkeypatch.setattr(
