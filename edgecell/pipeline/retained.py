@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgecell.errors import ArtifactError
 from edgecell.progress import Progress
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_file
@@ -38,20 +39,26 @@ def retained(
     ``config`` are those of now, and the file is the same. What does not is given up, and said.
 
     Raises:
-        ArtifactError: a damaged record.
+        ArtifactError: a damaged record of quantize. One of ``verb`` is only said: it is written anew.
     """
     if not (run.has(verb) and run.has("quantize")):
         return Retained()
     there = {entry["file"] for entry in _models(run, "quantize")}
     folder = run.stage("quantize")
+    try:
+        record, models = run.read_record(verb), _models(run, verb)
+    except ArtifactError:
+        progress.say(
+            f"note: the record of '{verb}' that was there cannot be read and is written anew"
+        )
+        return Retained()
     others = [
         entry
-        for entry in _models(run, verb)
+        for entry in models
         if entry["file"] in there - set(judged) and _same(folder / entry["file"], entry["sha256"])
     ]
     if not others:
         return Retained()
-    record = run.read_record(verb)
     wanted = {run.relative(reference): sha256_file(reference)} | images
     seen = {name: record["inputs"].get(name) for name in wanted}
     if seen != wanted or record["config"] != json.loads(json.dumps(config)):

@@ -12,7 +12,9 @@ import pytest
 import toy_run
 
 from edgecell.config import Config
+from edgecell.errors import ArtifactError
 from edgecell.pipeline.confidence import calibrate_target
+from edgecell.pipeline.conversion import quantize_target
 from edgecell.pipeline.verification import verify_target
 from edgecell.progress import Silent
 from edgecell.record import seal
@@ -76,6 +78,24 @@ def test_other_settings_give_the_others_up_and_say_so(run):
     assert precisions(run, "verify") == ["int8"]
     [line] = [each for each in lines if "given up" in each]
     assert "-float32.tflite" in line and "'edgecell verify' of the run" in line
+
+
+def test_a_record_of_its_own_that_is_damaged_is_written_anew(run):
+    verify(run)
+    (run / "verify" / "record.json").write_bytes(b"")  # as a full disk leaves a copied run
+    verify(int8(run))
+    assert precisions(run, "verify") == ["int8"]
+
+
+def test_what_is_said_of_a_damaged_record_helps(run):
+    path = run / "quantize" / "record.json"
+    path.write_bytes(b"")
+    advice = "not a readable JSON.*delete it and run 'edgecell quantize' again"
+    with pytest.raises(ArtifactError, match=advice):
+        quantize_target(run, same, None, None, Silent())
+    path.unlink()
+    quantize_target(run, same, None, None, Silent())
+    assert precisions(run, "quantize") == BOTH
 
 
 def test_what_was_found_of_another_model_of_that_name_is_not_kept(run):
