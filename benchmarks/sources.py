@@ -73,7 +73,7 @@ def _read(path: Path, label: str) -> Iterator[Source]:
         raise ArtifactError(f"nothing at {path}; compare takes {TAKES}")
     if path.is_file():
         yield _source([read_json(path)], path, label)
-    elif (path / "config.toml").is_file():
+    elif (path / "config.toml").is_file() or _is_output(RunDir(path)):
         yield from _of_run(RunDir(path), label)
     else:
         files = [path / name for name in ("record.json", "bench.json") if (path / name).is_file()]
@@ -82,6 +82,11 @@ def _read(path: Path, label: str) -> Iterator[Source]:
                 f"{path} is no run and has neither record.json nor bench.json; compare takes {TAKES}"
             )
         yield _source([read_json(files[0])], files[0], label)
+
+
+def _is_output(folder: RunDir) -> bool:
+    """Whether this is what --output of bench or evaluate named: their stages lie in it, as in a run."""
+    return folder.has("bench") or bool(_below(folder, "bench") or _below(folder, "evaluate"))
 
 
 def _of_run(run: RunDir, label: str) -> Iterator[Source]:

@@ -28,6 +28,10 @@ class DataError(EdgecellError):
     exit_code = 3
 
 
+class NoDataError(DataError):
+    """Nothing at the path, and no data set of the name, that images are looked for under."""
+
+
 class ConvertError(EdgecellError):
     """A model that cannot be converted, or a converted file that is not what its name says."""
 

@@ -57,6 +57,8 @@ _FUNCTIONS_TEXT = """
     linear leaky_relu
 """
 _HOMES = ("keras", "tf_keras", "builtins")
+# Written by Keras 3 alone; tf_keras, which is Keras 2, cannot build from them.
+_OF_KERAS_3 = ("DTypePolicy", "__keras_tensor__")
 # Calls of TensorFlow inside a model, by the first part of their name.
 _CALLS = ("TFOpLambda", "SlicingOpLambda")
 _COMPUTING_TEXT = """
@@ -88,6 +90,9 @@ def check(path: Path) -> None:
     elif h5py.is_hdf5(path):
         with path.open("rb") as stream:
             check_hdf5(stream, path.stat().st_size)
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise RefusedError("it holds weights without a model; save it with model.save")
     else:
         raise RefusedError("it is neither a zip nor HDF5")
 
@@ -151,6 +156,11 @@ def _check_object(each: dict[str, Any]) -> None:
         return
     else:
         allowed = _CLASSES
+    if name in _OF_KERAS_3:
+        raise RefusedError(
+            "it was saved by Keras 3, whose files tf_keras cannot read: build the same layers with"
+            " tf_keras, new.set_weights(old.get_weights()), and save that"
+        )
     if not isinstance(name, str) or name not in allowed:
         raise RefusedError(f"it holds {str(name)[:80]!r}, which is no part of Keras that is loaded")
     if each.get("registered_name") not in (None, name):

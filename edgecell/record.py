@@ -146,6 +146,11 @@ def is_inside(name: str) -> bool:
     return not ("\0" in name or path.is_absolute() or ".." in path.parts)
 
 
+def anew(verb: str) -> str:
+    """What to do about a record that cannot be read; a stage reads its own former record too."""
+    return f"delete it and run 'edgecell {verb}' again"
+
+
 def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
     """Return ``data`` when it is a record of ``verb`` that this version can read.
 
@@ -153,20 +158,16 @@ def check_envelope(data: Any, verb: str, where: str) -> dict[str, Any]:
         ArtifactError: another schema, a newer version, or missing parts.
     """
     if not isinstance(data, dict) or data.get("schema") != f"edgecell/{verb.split('/')[0]}":
-        raise ArtifactError(
-            f"{where} is not an edgecell record of '{verb}'; run 'edgecell {verb}' again"
-        )
+        raise ArtifactError(f"{where} is not an edgecell record of '{verb}'; {anew(verb)}")
     if data.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(
             f"{where} has schema version {data.get('schema_version')}, this edgecell reads"
-            f" {SCHEMA_VERSION}; run 'edgecell {verb}' again"
+            f" {SCHEMA_VERSION}; {anew(verb)}"
         )
     for key in ("inputs", "outputs", "environment", "config", "results"):
         if not isinstance(data.get(key), dict):
-            raise ArtifactError(f"{where} lacks its '{key}' part; run 'edgecell {verb}' again")
+            raise ArtifactError(f"{where} lacks its '{key}' part; {anew(verb)}")
     for key in ("inputs", "outputs"):
         if not all(isinstance(digest, str) for digest in data[key].values()):
-            raise ArtifactError(
-                f"{where}: not all of its {key} are hashes; run 'edgecell {verb}' again"
-            )
+            raise ArtifactError(f"{where}: not all of its {key} are hashes; {anew(verb)}")
     return data

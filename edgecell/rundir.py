@@ -24,7 +24,7 @@ from edgecell import former
 from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.machine import cpu_name, package_versions
-from edgecell.record import check_envelope, envelope, is_inside
+from edgecell.record import anew, check_envelope, envelope, is_inside
 
 VERBS = (
     "train",
@@ -376,7 +376,11 @@ class RunDir:
             raise ArtifactError(
                 f"{self.path} has no finished '{verb}'; run 'edgecell {verb}' first"
             )
-        return check_envelope(read_json(path), verb, str(path))
+        try:
+            data = read_json(path)
+        except ArtifactError as error:
+            raise ArtifactError(f"{error}; {anew(verb)}") from error
+        return check_envelope(data, verb, str(path))
 
     def is_current(
         self,

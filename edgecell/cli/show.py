@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecell.cli.terminal import print_line, print_table
+from edgecell.cli.terminal import print_line, print_next, print_table
 from edgecell.naming import GATE_DROPS
 from edgecell.tasks import task_of_record
 
@@ -27,7 +27,7 @@ def trained(record: dict[str, Any], run: Path) -> None:
         print_line(f"!! {line}")
     print_line(f"run:    {run}")
     print_line(f"report: {run / 'report.html'}")
-    print_line(f"next:   edgecell quantize {run}")
+    print_next("quantize", run, label="next:   ")
 
 
 def spread(figure: Any, seeds: list[str], folder: Path) -> None:
@@ -66,7 +66,7 @@ def quantized(record: dict[str, Any], folder: Path) -> None:
             f"calibrated on {calibration['count']} images of {calibration['split']},"
             f" seed {calibration['seed']}: {folder / 'calibration.json'}"
         )
-    print_line(f"next: edgecell verify {folder.parent}")
+    print_next("verify", folder.parent)
 
 
 def verified(record: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.cli.show import measurement
-from edgecell.cli.terminal import print_line, print_table
+from edgecell.cli.terminal import print_line, print_next, print_table
 
 MOST_LAYERS = 20
 
@@ -68,7 +68,7 @@ def analyzed(record: dict[str, Any], folder: Path) -> None:
         print_line(f"{hidden} more layers cost less: {folder / 'sensitivity.json'}")
     worst = next((layer for layer in results["layers"] if layer["weights"]), None)
     if worst is not None:
-        print_line(f"next: edgecell quantize {folder.parent} --keep-float auto")
+        print_next("quantize", folder.parent, "--keep-float", "auto")
 
 
 def slimmed(record: dict[str, Any]) -> None:

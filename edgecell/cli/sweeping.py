@@ -10,7 +10,7 @@ import click
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display
 from edgecell.cli.show import measurement
-from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.cli.terminal import print_json, print_line, print_next, print_table
 from edgecell.config import ALPHAS, PRECISIONS, Config
 from edgecell.errors import UnmetError
 
@@ -268,7 +268,7 @@ def _answered(results: dict[str, Any], folder: Path) -> None:
         f"on test, n={test['n']:,}: accuracy {measurement(test['accuracy'])}, macro-F1"
         f" {measurement(test['macro_f1'])}, worst class {test['worst_class']['name']}"
     )
-    print_line(f"next: edgecell bundle {file}")
+    print_next("bundle", file)
 
 
 def _refuse_a_miss(results: dict[str, Any]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 import tempfile
 import warnings
+from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
@@ -108,6 +110,11 @@ def print_table(
 def print_line(text: str) -> None:
     """A line of results on stdout."""
     sys.stdout.write(printable(text) + "\n")
+
+
+def print_next(verb: str, *words: str | Path, label: str = "next: ") -> None:
+    """The command to go on with, quoted as a shell takes it: a folder's name may have spaces."""
+    print_line(f"{label}edgecell {shlex.join([verb, *map(str, words)])}")
 
 
 def printable(text: str) -> str:

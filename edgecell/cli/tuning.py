@@ -11,7 +11,7 @@ import click
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display
 from edgecell.cli.show import measurement
-from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.cli.terminal import print_json, print_line, print_next, print_table
 from edgecell.errors import ConfigError
 
 _MOST_TRIALS = 10
@@ -146,7 +146,7 @@ def _tuned(record: dict[str, Any], folder: Path) -> None:
         print_line(f"importance: none, {results['importance']}")
     if results["best"] is not None:
         print_line(f"best: trial {results['best']['number']}, {folder / 'tune' / 'best.toml'}")
-        print_line(f"next: edgecell train --recipe {folder / 'tune' / 'best.toml'}")
+        print_next("train", "--recipe", folder / "tune" / "best.toml")
     print_line(f"report: {folder / 'report.html'}")
 
 

@@ -20,7 +20,7 @@ from edgecell.data.synthetic import load_synthetic
 from edgecell.data.table import SUFFIXES as TABLE_SUFFIXES
 from edgecell.data.table import load_table
 from edgecell.data.types import SPLITS, Dataset, Split
-from edgecell.errors import ConfigError, DataError
+from edgecell.errors import ConfigError, DataError, NoDataError
 
 TAKES = (
     "'synthetic', a MedMNIST 2D name, or the path of an .npz file, an image folder, or a CSV of paths"
@@ -37,8 +37,8 @@ def load_dataset(config: DataConfig, *, progress: bool = False) -> Dataset:
 
     Raises:
         ConfigError: a size, fraction or limit that does not go with the data.
-        DataError: no such data, damaged or unsuitable data, no download, shared images under
-            ``strict_splits``.
+        NoDataError: no such data. DataError: damaged or unsuitable data, no download, shared images
+            under ``strict_splits``.
     """
     dataset = ordered(_load(config, progress), config.class_names)
     if config.columns and dataset.origin["kind"] != "csv":
@@ -69,7 +69,7 @@ def _load(config: DataConfig, progress: bool) -> Dataset:
             return _load_path(path, config)
         return _load_medmnist(typed, config, progress)
     if not path.exists():
-        raise DataError(f"no file or folder at {typed}; --data takes {TAKES}")
+        raise NoDataError(f"no file or folder at {typed}; --data takes {TAKES}")
     return _load_path(path, config)
 
 
@@ -110,7 +110,7 @@ def _load_medmnist(typed: str, config: DataConfig, progress: bool) -> Dataset:
         known = ["synthetic", *catalog()]
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.7)
         hint = f"did you mean {' or '.join(near)}?" if near else f"names: {', '.join(known)}"
-        raise DataError(f"no data set or path '{typed}'; {hint}; --data takes {TAKES}")
+        raise NoDataError(f"no data set or path '{typed}'; {hint}; --data takes {TAKES}")
     entry = catalog()[name]
     path = fetch(name, config.size, config.root, progress)
     dataset = load_npz(path, config, entry)

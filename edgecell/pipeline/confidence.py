@@ -18,6 +18,7 @@ from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.measured import Seen, mean_of, share_of
 from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.retained import retained
 from edgecell.pipeline.targets import check_classes, load_data
 from edgecell.pipeline.verification import find_pair, shown_to, verify_images
 from edgecell.progress import Progress
@@ -78,14 +79,25 @@ def calibrate_target(
         stem = entry["path"].stem
         pictures += [plots.save(figure, folder / f"{stem}-{k}.png") for k, figure in drawn.items()]
         progress.advance(count, f"{entry['file']}: {said(found)}")
+    read = {f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits}
+    config = {key: asdict(settings)[key] for key in asked} | {"split": split}
+    others = retained(
+        pair.run,
+        "calibrate",
+        [entry["file"] for entry in pair.files],
+        reference=pair.subject.model,
+        images=read,
+        config=config,
+        progress=progress,
+    )
     record = pair.run.write_record(
         "calibrate",
-        inputs=[pair.subject.model, *(entry["path"] for entry in pair.files)],
-        input_hashes={f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits},
-        outputs=pictures,
-        config={key: asdict(settings)[key] for key in asked} | {"split": split},
+        inputs=[pair.subject.model, *(entry["path"] for entry in pair.files), *others.inputs],
+        input_hashes=read,
+        outputs=dict.fromkeys([*pictures, *others.outputs]),
+        config=config,
         results=({"task": dataset.task} if several else {})
-        | {"splits": list(splits), "models": results},
+        | {"splits": list(splits), "models": results + others.models},
     )
     if pair.subject.run is not None and output is None:
         write_report(pair.subject.run)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
-from edgecell.errors import ArtifactError, ConfigError, DataError
+from edgecell.errors import ArtifactError, ConfigError, DataError, NoDataError
 from edgecell.naming import listed
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
@@ -93,7 +93,14 @@ def load_data(target: Target, override: DataConfig | None, *, progress: bool) ->
         return dataset
     if target.run is None:
         raise ConfigError(f"{target.model} belongs to no run; name the images with --data")
-    dataset = load_dataset(target.config.data, progress=progress)
+    source = target.config.data.source
+    try:
+        dataset = load_dataset(target.config.data, progress=progress)
+    except NoDataError as error:
+        raise NoDataError(
+            f"the images that {target.run.path} was trained on are not at '{source}' as seen from here:"
+            " call edgecell from the folder it was trained from, or name the images with --data"
+        ) from error
     if target.run.has("train"):
         record = target.run.read_record("train")
         with of_our_form(f"{target.run.path}: the record of train"):

@@ -22,6 +22,7 @@ from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.retained import retained
 from edgecell.pipeline.targets import (
     Adjust,
     Target,
@@ -166,13 +167,27 @@ def verify_in(
         pictures += _pictures(report, folder / path.stem)
         progress.advance(count, f"{path.name}: {report.verdict}")
         failure = failure or _failure(report)
+    seen, settings = data_hash(dataset, config.verify.split), asdict(config.verify)
+    others = retained(
+        run,
+        "verify",
+        [entry["file"] for entry in files],
+        reference=target.model,
+        images=seen,
+        config=settings,
+        progress=progress,
+    )
     record = run.write_record(
         "verify",
-        inputs=[target.model, *(entry["path"] for entry in files)],
-        input_hashes=data_hash(dataset, config.verify.split),
-        outputs=pictures,
-        config=asdict(config.verify),
-        results={"split": config.verify.split, "models": results, "notes": notes},
+        inputs=[target.model, *(entry["path"] for entry in files), *others.inputs],
+        input_hashes=seen,
+        outputs=dict.fromkeys([*pictures, *others.outputs]),
+        config=settings,
+        results={
+            "split": config.verify.split,
+            "models": results + others.models,
+            "notes": notes,
+        },
     )
     return record, failure
 

@@ -407,6 +407,20 @@ def test_a_keras_file_with_code_of_its_own_is_refused(tmp_path, said):
         keras_check.check(tmp_path / "x.h5")
 
 
+@pytest.mark.parametrize("name", ["__keras_tensor__", "DTypePolicy"])
+def test_a_file_of_keras_3_is_called_that(tmp_path, name):
+    change = _object(class_name=name, config={}, module="keras")
+    with pytest.raises(keras_check.RefusedError, match="saved by Keras 3.*set_weights"):
+        keras_check.check(keras_file(tmp_path / "x.keras", change))
+
+
+def test_weights_without_a_model_are_called_that(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["kernel"] = [1.0, 2.0]
+    with pytest.raises(keras_check.RefusedError, match="weights without a model"):
+        keras_check.check(tmp_path / "x.h5")
+
+
 def test_code_is_found_in_a_model_within_a_model(tmp_path):
     def nest(config):
         inner = json.loads(json.dumps(config))

@@ -80,7 +80,7 @@ def test_an_envelope_is_accepted_as_its_verb(verb):
         ({"schema": "edgecell/bench"}, "not an edgecell record of 'train'"),
         ({"schema_version": 2}, "schema version 2, this edgecell reads 1"),
         ({"outputs": []}, "lacks its 'outputs' part"),
-        ({"results": None}, "lacks its 'results' part; run 'edgecell train' again"),
+        ({"results": None}, "lacks its 'results' part; delete it and run 'edgecell train' again"),
     ],
 )
 def test_a_damaged_envelope_is_refused(change, message):

@@ -333,6 +333,8 @@ def places(results: dict[str, Any], tmp_path: Path) -> dict[str, Path]:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.toml").write_text('name = "pbc"\n')
     run.write_record("bench", inputs=[], outputs=[], config={}, results=results)
+    output = RunDir(tmp_path / "output")  # as of bench --output: no config.toml
+    output.write_record("bench", inputs=[], outputs=[], config={}, results=results)
     atomic_write_json(tmp_path / "alone" / "bench" / "bench.json", results)
     evaluated = RunDir(tmp_path / "evaluated")
     (tmp_path / "evaluated").mkdir()
@@ -345,6 +347,7 @@ def places(results: dict[str, Any], tmp_path: Path) -> dict[str, Path]:
         )
     return {
         "run": tmp_path / "run",
+        "output": tmp_path / "output",
         "record": tmp_path / "run" / "bench" / "record.json",
         "folder": tmp_path / "alone" / "bench",
         "file": tmp_path / "alone" / "bench" / "bench.json",
@@ -353,7 +356,11 @@ def places(results: dict[str, Any], tmp_path: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("place", "label"), [("run", "run"), ("record", "run"), ("folder", "alone"), ("file", "alone")]
+    ("place", "label"),
+    [
+        *(("run", "run"), ("record", "run"), ("output", "output")),
+        *(("folder", "alone"), ("file", "alone")),
+    ],
 )
 def test_a_bench_is_found_wherever_it_is(places: dict[str, Path], place: str, label: str) -> None:
     [source] = read_sources([places[place]])
@@ -375,6 +382,8 @@ def test_a_run_without_a_bench_takes_part_with_its_test_evaluations(
     assert "evaluated: model on test" in page and "one of the two was not timed" in page
     with pytest.raises(ArtifactError, match="holds 0 benches"):
         read_bench(places["evaluated"])
+    (places["evaluated"] / "config.toml").unlink()  # now as of evaluate --output
+    assert read_sources([places["evaluated"]]) == sources[1:]
 
 
 def test_what_is_no_bench_is_refused(places: dict[str, Path], tmp_path: Path) -> None:
