@@ -90,6 +90,7 @@ def bench(
     device: Device | None = None,
     *,
     ordinal: bool = False,
+    data_name: str = "this data set",
 ) -> BenchResult:
     """Measure quality, footprint and latency of `.tflite` files on the same images.
 
@@ -101,6 +102,7 @@ def bench(
         progress: gets a line of text and the finished share 0..1.
         device: where the files run; this host if None. Quality is that of the device's own outputs.
         ordinal: the classes are grades of one scale: quality has a kappa.
+        data_name: how a refusal calls the images.
 
     Raises:
         ConfigError: no model, or one given twice; a device that is not there. ArtifactError: not a
@@ -113,11 +115,14 @@ def bench(
     images_of = cache(images) if callable(images) else lambda size: images
     predictors = [TFLitePredictor.open(path, threads=1, xnnpack=options.xnnpack) for path in models]
     precisions = [precision_of(p.file, name) for p, name in zip(predictors, names, strict=True)]
-    jobs = []
-    for name, path, predictor in zip(names, models, predictors, strict=True):
+    for path, predictor in zip(models, predictors, strict=True):  # before any image is read
         decides = graph.decides_labels(predictor.file)
         if decides is not None:  # a stranger's file may end in neither softmax nor sigmoid
-            check_form(path.name, decides, several=several, count=len(class_names))
+            check_form(
+                path.name, decides, several=several, count=len(class_names), images=data_name
+            )
+    jobs = []
+    for name, path, predictor in zip(names, models, predictors, strict=True):
         jobs.append(Job(name, path, images_of(predictor.image_size)))
         check_images(jobs[-1].images, predictor.image_size, name)
         if len(class_names) != predictor.class_count:  # now, not after the timing

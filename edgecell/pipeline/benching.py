@@ -22,7 +22,6 @@ from edgecell.errors import ArtifactError, ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
-from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.lookup import passing_hashes
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.reporting import write_report
@@ -38,7 +37,6 @@ from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.bench_page import write_bench_page
 from edgecell.rundir import RunDir, sha256_file
-from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import task_named
 
 STEPS = 100
@@ -79,8 +77,6 @@ def bench_models(
     first = targets[0]
     run = where_to_write(first, output)
     dataset = load_data(first, data, progress=True)
-    for target in targets:
-        check_last_layer(target, TFLitePredictor.open(target.model), dataset)
     refuse_overlap(dataset, "test")
     if against is not None:
         against.check_images(images_id(dataset, "test"))
@@ -132,6 +128,7 @@ def bench_in(
             lambda _text, share: progress.advance(int(share * STEPS)),
             device,
             ordinal=task_named(dataset.task).ordinal,
+            data_name=f"'{dataset.name}'",
         )
         progress.advance(STEPS)
         result.warnings.extend(warnings)

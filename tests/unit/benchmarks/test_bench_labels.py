@@ -224,6 +224,18 @@ def test_a_sigmoid_does_not_find_one_class(tmp_path: Path, precision: str) -> No
         bench([path], IMAGES, one, toys_labels.LABELS, OPTIONS)
 
 
+def test_another_form_is_refused_with_the_name_of_the_images_and_before_they_are_read(
+    tmp_path: Path, files: list[Path]
+) -> None:
+    def unread(size: tuple[int, int]) -> np.ndarray:
+        raise AssertionError(f"images of {size} were read")
+
+    path = tmp_path / "cells.tflite"
+    path.write_bytes(toys.converted("float32"))
+    with pytest.raises(DataError, match=r"cells.tflite ends in a softmax .* of 'blobs' can have"):
+        bench([files[0], path], unread, LABELS, toys_labels.LABELS, OPTIONS, data_name="'blobs'")
+
+
 def test_a_file_that_ends_in_neither_is_benched_on_both(tmp_path: Path) -> None:
     path = tmp_path / "logits.tflite"
     path.write_bytes(convert(toys_labels.model(activation=None), "float32"))
