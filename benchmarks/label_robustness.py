@@ -64,14 +64,15 @@ def label_robustness(
     rows, blind, clean = [], [], []
     for (name, strength), found in answers(models, images, names, seed, advance):
         ranked = [areas(labels, each) for each in found]
+        above = [above_chance(labels, each) for each in ranked]
         if (name, strength) == CLEAN:
             _check_ranked(ranked[0], len(labels))
             clean = ranked
-        elif _sees(labels, ranked[0]):
+        elif _sees(above[0]):
             moved[name].add(clean, ranked)
         else:
             blind.append({"corruption": name, "strength": strength})
-        shown = _condition([model.name for model in models], labels, ranked)
+        shown = _condition([model.name for model in models], labels, ranked, above)
         rows.append({"corruption": name, "strength": strength, "models": shown})
     known = clean[0].known
     return {
@@ -135,19 +136,19 @@ def _check_ranked(found: Areas, n: int) -> None:
         )
 
 
-def _sees(labels: Labels, found: Areas) -> bool:
-    above = above_chance(labels, found)
+def _sees(above: AreaDrop | None) -> bool:
     return above is not None and above.lower_bound(0.025) > 0
 
 
-def _condition(names: list[str], labels: Labels, found: list[Areas]) -> list[dict[str, Any]]:
+def _condition(
+    names: list[str], labels: Labels, found: list[Areas], above: list[AreaDrop | None]
+) -> list[dict[str, Any]]:
     rows = []
-    for name, mine in zip(names, found, strict=True):
-        above = above_chance(labels, mine)
-        assert above is not None  # a label is known
-        low, high = above.interval()
+    for name, mine, over in zip(names, found, above, strict=True):
+        assert over is not None  # a label is known
+        low, high = over.interval()
         area = Measurement(
-            0.5 + above.drop, "fraction", len(labels), max(0.5 + low, 0.0), min(0.5 + high, 1.0)
+            0.5 + over.drop, "fraction", len(labels), max(0.5 + low, 0.0), min(0.5 + high, 1.0)
         )
         row: dict[str, Any] = {"model": name, "auc": area.to_json()}
         if mine is not found[0]:
