@@ -34,9 +34,10 @@ def _calibrate(
 ) -> tuple[dict[str, Any], dict[str, Figure]]:
     """Results in JSON types, and figures by name. Val chooses everything; test is only counted."""
     val = seen["val"]
-    scaling = trust.choose_scaling(
-        val.labels, trust.floored_labels(val.converted, scale), settings.seed
-    )
+    kinds = {split: _floored(rows, scale) for split, rows in seen.items()}
+    scaling = trust.choose_scaling(val.labels, kinds["val"]["converted"], settings.seed)
+    for each in kinds.values():
+        each["scaled"] = trust.scaled(each["converted"], scaling.slopes, scaling.offsets)
     found = trust.choose_label_thresholds(
         val.labels, val.converted, settings.sensitivity, settings.certainty
     )
@@ -59,8 +60,7 @@ def _calibrate(
         },
     }
     for split, rows in seen.items():
-        kinds = _kinds(rows, scaling, scale)
-        scores, by_label = _scores(rows.labels, kinds)
+        scores, by_label = _scores(rows.labels, kinds[split])
         results[split] = {
             "scores": scores,
             "labels": {
@@ -74,7 +74,7 @@ def _calibrate(
             },
         }
     last = list(seen)[-1]
-    return results, _figures(seen[last], last, results, class_names, scaling, scale)
+    return results, _figures(seen[last].labels, kinds[last], last, results, class_names)
 
 
 def _scaling(found: trust.LabelScaling) -> dict[str, Any]:
@@ -100,12 +100,10 @@ def _threshold(found: trust.LabelThreshold, scale: float | None) -> dict[str, An
     }
 
 
-def _kinds(rows: Seen, scaling: trust.LabelScaling, scale: float | None) -> dict[str, Floats]:
-    floored = trust.floored_labels(rows.converted, scale)
+def _floored(rows: Seen, scale: float | None) -> dict[str, Floats]:
     return {
         "reference": trust.floored_labels(rows.reference, None),
-        "converted": floored,
-        "scaled": trust.scaled(floored, scaling.slopes, scaling.offsets),
+        "converted": trust.floored_labels(rows.converted, scale),
     }
 
 
@@ -146,19 +144,17 @@ def _decided(quality: trust.LabelQuality) -> dict[str, Any]:
 
 
 def _figures(
-    rows: Seen,
+    labels: NDArray[np.int64],
+    kinds: dict[str, Floats],
     split: str,
     results: dict[str, Any],
     class_names: tuple[str, ...],
-    scaling: trust.LabelScaling,
-    scale: float | None,
 ) -> dict[str, Figure]:
-    kinds = _kinds(rows, scaling, scale)
     words = {"reference": "trained model", "converted": "converted", "scaled": "converted, scaled"}
-    if scaling.kind == "none":
+    if results["scaling"]["kept"] == "none":
         del words["scaled"]
     tables = {
-        said: [vars(table) for table in metrics.label_reliabilities(rows.labels, kinds[kind])]
+        said: [vars(table) for table in metrics.label_reliabilities(labels, kinds[kind])]
         for kind, said in words.items()
     }
     wanted = results["sensitivity"]
