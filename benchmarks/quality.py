@@ -12,7 +12,7 @@ from benchmarks.options import BenchOptions
 from edgecell.evaluate import evaluate
 from edgecell.record import Measurement
 from edgecell.runtime import TFLitePredictor
-from edgecell.tasks import MULTI_LABEL
+from edgecell.tasks import MULTI_LABEL, several_labels
 
 _FRACTIONS = ("accuracy", "macro_f1", "weighted_f1", "auc", "ece")
 _OF_LABELS = ("auc", "accuracy", "exact_match", "macro_f1", "average_precision", "ece")
@@ -54,7 +54,7 @@ def unknown(
     with several labels there is none.
     """
     missing = Measurement.missing("fraction", reason).to_json()
-    several = labels.ndim == 2 and labels.shape[1] > 1
+    several = several_labels(labels)
     found: dict[str, Any] = {"task": MULTI_LABEL} if several else {}
     found |= {"n": len(labels), "class_names": list(class_names)}
     found |= {key: missing for key in (_OF_LABELS if several else _FRACTIONS)}

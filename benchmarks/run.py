@@ -27,7 +27,7 @@ from edgecell.errors import ConfigError, DataError
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.runtime import TFLitePredictor, check_images
-from edgecell.tasks import check_form
+from edgecell.tasks import check_form, several_labels
 from edgecell.tflite_file import TFLiteFile
 
 SCHEMA = "edgecell/bench-result"
@@ -110,7 +110,7 @@ def bench(
         does not answer in the form of the labels.
     """
     options, device = options or BenchOptions(), device or Host()
-    several = labels.ndim == 2 and labels.shape[1] > 1
+    several = several_labels(labels)
     names = _labels(models)
     images_of = cache(images) if callable(images) else lambda size: images
     predictors = [TFLitePredictor.open(path, threads=1, xnnpack=options.xnnpack) for path in models]

@@ -13,6 +13,7 @@ from edgecell.data.types import Split, materialize
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import sha256_bytes
+from edgecell.tasks import several_labels
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def choose(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64
     Raises:
         DataError: no labels, or ``count`` below the number of classes, or labels, that occur.
     """
-    if labels.ndim == 2:
+    if several_labels(labels):
         return _choose_labelled(labels, count, seed)
     classes, support = np.unique(labels, return_counts=True)
     _check_count(len(labels), count, len(classes), "class", "classes")
@@ -142,7 +143,7 @@ def calibration_set(
 
 
 def _counts(labels: NDArray[np.int64]) -> dict[str, int]:
-    if labels.ndim == 2:
+    if several_labels(labels):
         having = {str(each): int(n) for each, n in enumerate(labels.sum(axis=0))}
         return having | {"none": int((labels.sum(axis=1) == 0).sum())}
     classes, support = np.unique(labels, return_counts=True)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgecell import metrics
 from edgecell.metrics.scores import FloatArray
+from edgecell.tasks import several_labels
 
 Answers = NDArray[Any]
 """Classes int64 (N,), or decisions about labels bool (N, C)."""
@@ -240,7 +241,7 @@ CLASSES, LABELS = Classes(), Labels()
 
 def scoring_of(labels: NDArray[np.int64]) -> Scoring:
     """How answers to these labels are compared: (N,) classes, or (N, C) labels of 0 and 1."""
-    return LABELS if labels.ndim == 2 else CLASSES
+    return LABELS if several_labels(labels) else CLASSES
 
 
 def auc_drop(before: Quality, after: Quality) -> float | None:

@@ -14,6 +14,7 @@ from converters.audit import AuditReport
 from converters.verdict import Check, ClassRow, Compared, VerifyBudget, VerifyReport, require
 from edgecell.errors import DataError
 from edgecell.runtime import Predictor
+from edgecell.tasks import several_labels
 
 __all__ = ["Check", "ClassRow", "VerifyBudget", "VerifyReport", "require", "verify"]
 
@@ -50,7 +51,7 @@ def verify(
     """
     _check_arguments(reference, converted, images, shown, labels, class_names)
     expected = reference.predict(images)
-    several = labels.ndim == 2
+    several = several_labels(labels)
     alive = verify_labels.alive if several else verify_classes.alive
     check, measured = alive(expected, labels, class_names)
     checks = [check]

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from edgecell import metrics
 from edgecell.errors import DataError
 from edgecell.record import Measurement
+from edgecell.tasks import several_labels
 
 LEAST = 10
 """Images below which a plane of neighbours says nothing."""
@@ -105,7 +106,7 @@ def neighbourhoods(
     count = len(features)
     used = min(k, count - 1)
     near = nearest(features, used)
-    several = labels.ndim == 2
+    several = several_labels(labels)
     classes, shares, chances = [], [], []
     for number, name in enumerate(class_names):
         mine = labels[:, number] == 1 if several else labels == number

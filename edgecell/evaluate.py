@@ -17,7 +17,7 @@ from edgecell.naming import listed
 from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
 from edgecell.rundir import atomic_write_json, atomic_write_text
-from edgecell.tasks import ORDINAL, task_of_record
+from edgecell.tasks import ORDINAL, several_labels, task_of_record
 
 SCHEMA = "edgecell/evaluation"
 SCHEMA_VERSION = 1
@@ -50,7 +50,7 @@ def evaluate(
     Raises:
         DataError: shapes or values that do not fit together.
     """
-    if np.ndim(labels) == 2 and np.shape(labels)[1] > 1:
+    if several_labels(labels):
         return evaluate_labels(probabilities, labels, class_names, resamples=resamples, seed=seed)
     labels, probabilities = metrics.check_inputs(labels, probabilities)
     n, class_count = probabilities.shape

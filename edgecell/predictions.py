@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgecell import metrics
 from edgecell.errors import ArtifactError, DataError
-from edgecell.tasks import Task
+from edgecell.tasks import Task, several_labels
 
 SCHEMA = "edgecell/predictions"
 SCHEMA_VERSION = 1
@@ -40,8 +40,7 @@ class Predictions:
     probabilities: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        several = np.ndim(self.labels) == 2 and np.shape(self.labels)[1] > 1
-        check = metrics.check_label_inputs if several else metrics.check_inputs
+        check = metrics.check_label_inputs if several_labels(self.labels) else metrics.check_inputs
         labels, _ = check(self.labels, self.probabilities)
         object.__setattr__(self, "labels", labels)
         if len(self.names) != len(labels):
@@ -58,7 +57,7 @@ class Predictions:
     @property
     def multi_label(self) -> bool:
         """Whether an image can have several labels at once."""
-        return self.labels.ndim == 2
+        return several_labels(self.labels)
 
     @cached_property
     def predicted(self) -> NDArray[np.int64]:

@@ -16,7 +16,7 @@ from edgecell.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 MULTI_LABEL = "multi-label, binary-class"
 MULTI_CLASS = "multi-class"
@@ -141,6 +141,14 @@ def task_named(name: str) -> Task:
 def task_of_record(results: Mapping[str, Any]) -> Task:
     """The task that a record's results name; records of one label per image need not name one."""
     return task_named(results.get("task", MULTI_CLASS))
+
+
+def several_labels(labels: ArrayLike) -> bool:
+    """Whether these labels are several to an image, (N, C) with C above 1; else (N,) or (N, 1)."""
+    import numpy as np
+
+    shape = np.shape(labels)
+    return len(shape) == 2 and shape[1] > 1
 
 
 def check_form(

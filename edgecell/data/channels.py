@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgecell.tasks import several_labels
+
 SAMPLE = 1000
 """Images that are measured at most, a seeded sample."""
 APART = 1.0
@@ -120,7 +122,7 @@ def of_means(means: NDArray[np.float64], labels: NDArray[np.int64] | None = None
     """From the mean colour of each image, (N, 3), and its class (N,)."""
     whole, within = means.mean(axis=0), means.std(axis=0)
     low = high = whole
-    if labels is not None and labels.ndim == 1:
+    if labels is not None and not several_labels(labels):
         present, place = np.unique(labels, return_inverse=True)
         centres = np.stack([means[place == i].mean(axis=0) for i in range(len(present))])
         low, high = centres.min(axis=0), centres.max(axis=0)

@@ -10,6 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from edgecell.errors import DataError
+from edgecell.tasks import several_labels
 
 
 def share_out(
@@ -32,13 +33,14 @@ def share_out(
         DataError: a class is in fewer groups than there are splits, or cannot be in all of them.
     """
     whole = together(groups, copies)
-    if labels.ndim == 2:
+    several = several_labels(labels)
+    if several:
         class_names = (
             *class_names,
             "any image",
         )  # so that those without a label are shared out too
     held = np.zeros((whole.max() + 1, len(class_names)))
-    if labels.ndim == 2:
+    if several:
         np.add.at(held, whole, np.c_[labels, np.ones(len(labels), np.int64)])
     else:
         np.add.at(held, (whole, labels), 1)

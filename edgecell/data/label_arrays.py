@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgecell.data.catalog import CatalogEntry
 from edgecell.errors import DataError
-from edgecell.tasks import BINARY, MULTI_LABEL, TASKS, Task, one_label, task_named
+from edgecell.tasks import BINARY, MULTI_LABEL, TASKS, Task, one_label, several_labels, task_named
 
 TASK_KEY = "task"
 
@@ -40,7 +40,7 @@ def has_several(path: Path, arrays: Arrays, told: str | None) -> bool:
     """
     tables = {key: arrays[key] for key in arrays if key.endswith("_labels")}
     columns = tables["train_labels"].shape[1:]
-    several = len(columns) == 1 and columns[0] > 1
+    several = several_labels(tables["train_labels"])
     if told == MULTI_LABEL and not several:
         shape = arrays["train_labels"].shape
         raise DataError(

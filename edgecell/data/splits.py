@@ -16,6 +16,7 @@ from edgecell.data.sources import digests, subset
 from edgecell.data.strata import spread
 from edgecell.data.types import SPLITS, ImageSource, Split
 from edgecell.errors import ConfigError, DataError
+from edgecell.tasks import several_labels
 
 _STREAM = {"val": 1, "test": 2, "limit": 3}
 
@@ -66,7 +67,7 @@ def _by_class(
     group_label, group_of = _distinct(source, labels)
     _require_enough(group_label, class_names, needed=len(fractions) + 1)
     owner = np.full(len(group_label), "train", dtype="<U5")
-    if labels.ndim == 2:
+    if several_labels(labels):
         sizes = [round(fraction * len(owner)) for fraction in fractions.values()]
         random = np.random.default_rng([seed, *(_STREAM[name] for name in fractions)])
         part = spread(group_label, [len(owner) - sum(sizes), *sizes], random)
@@ -101,7 +102,7 @@ def limit_indices(
             f"data.limit is {limit} and split '{split}' has {len(classes)} classes; allowed: 0 (no limit)"
             f" or at least {len(classes)}"
         )
-    if labels.ndim == 2:
+    if several_labels(labels):
         random = np.random.default_rng([seed, _STREAM["limit"], *split.encode()])
         return np.flatnonzero(spread(labels, [limit, len(labels) - limit], random) == 0)
     share = 1 + (limit - len(classes)) * (counts - 1) / max(1, (counts - 1).sum())
@@ -218,7 +219,7 @@ def _distinct(
 
 def _kinds(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The classes, or the labels, that occur, and how many images have each."""
-    if labels.ndim == 1:
+    if not several_labels(labels):
         return np.unique(labels, return_counts=True)
     counts = labels.sum(axis=0)
     return np.flatnonzero(counts), counts[counts > 0]
@@ -243,9 +244,9 @@ def _require_contrast(where: str, split: Split, class_names: tuple[str, ...]) ->
 def _require_enough(
     group_label: NDArray[np.int64], class_names: tuple[str, ...], needed: int
 ) -> None:
-    whole = group_label.ndim == 2
+    several = several_labels(group_label)
     counts = (
-        group_label.sum(axis=0) if whole else np.bincount(group_label, minlength=len(class_names))
+        group_label.sum(axis=0) if several else np.bincount(group_label, minlength=len(class_names))
     )
     short = [f"'{class_names[c]}' {counts[c]}" for c in np.flatnonzero(counts < needed)]
     if short:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec, resize
+from edgecell.tasks import several_labels
 
 SPLITS = ("train", "val", "test")
 
@@ -55,7 +56,7 @@ class Split:
     @property
     def multi_label(self) -> bool:
         """Whether an image can have several labels at once."""
-        return self.labels.ndim == 2
+        return several_labels(self.labels)
 
     def having(self, label: int) -> NDArray[np.bool_]:
         """Which images are of class ``label``, or have that label, bool (N,)."""

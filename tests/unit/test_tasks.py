@@ -14,7 +14,16 @@ from edgecell import losses
 from edgecell.batches import balanced_label_weights
 from edgecell.data.catalog import catalog
 from edgecell.errors import DataError
-from edgecell.tasks import BINARY, MULTI_CLASS, MULTI_LABEL, ORDINAL, TASKS, one_label, task_named
+from edgecell.tasks import (
+    BINARY,
+    MULTI_CLASS,
+    MULTI_LABEL,
+    ORDINAL,
+    TASKS,
+    one_label,
+    several_labels,
+    task_named,
+)
 
 
 def predictions(count: int = 60, classes: int = 4, seed: int = 0):
@@ -141,3 +150,19 @@ def test_label_weights_give_both_sides_one_half():
         np.testing.assert_allclose(sides, [25, 25], rtol=1e-5)
     assert weights[7, 1] == pytest.approx(25)
     assert set(weights[:, 2]) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("labels", "several"),
+    [
+        (np.array([0, 2, 1]), False),
+        (np.array([[0], [2], [1]]), False),
+        ([[0], [1]], False),
+        (np.zeros((0, 4), np.int64), True),
+        (np.array([[0, 1], [1, 1]]), True),
+        ([[0, 1], [1, 1]], True),
+        (np.zeros((3, 4, 2), np.int64), False),
+    ],
+)
+def test_the_form_of_labels_says_whether_they_are_several_to_an_image(labels, several):
+    assert several_labels(labels) is several
