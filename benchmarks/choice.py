@@ -9,34 +9,43 @@ from typing import Any, Literal
 from edgecell.errors import ConfigError
 
 Cell = dict[str, Any]
-"""``name``, ``passed`` (verify), and measurements as JSON: ``size``, ``p50``, ``macro_f1``, ``accuracy``."""
+"""``name``, ``passed`` (verify), and measurements as JSON: ``size``, ``p50``, ``macro_f1``, ``accuracy``,
+of several labels to an image ``auc`` (their mean) and ``accuracy`` (of decisions)."""
 
-NOTES = (
-    "Accuracy and macro-F1 are of val: val chooses, test is looked at for the chosen cell only. Being the "
-    "best of many on the same images, a chosen cell's val figure is optimistic.",
-    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics.",
+_OF_VAL = (
+    " are of val: val chooses, test is looked at for the chosen cell only. Being the best of many on the same"
+    " images, a chosen cell's val figure is optimistic."
+)
+_OF_ALL = (
     "p50 of one image at one thread, all cells in turn in one bench on one device; a host is not a phone.",
     "Front: no other cell is at least as good in quality, bytes and p50, and better in one. The share says "
     "how often that holds when images and times are drawn anew within what was measured.",
     "Cells that verify refused are shown, and neither compared nor chosen.",
 )
+NOTES = (
+    f"Accuracy and macro-F1{_OF_VAL}",
+    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics.",
+    *_OF_ALL,
+)
+LABEL_NOTES = (
+    f"Mean AUC (over the labels) and label accuracy (of the decisions at 0.5){_OF_VAL}",
+    "Brackets are 95 % intervals. Mean AUC and label accuracy: bootstrap over images. Times: order statistics.",
+    *_OF_ALL,
+)
+"""The same of several labels to an image."""
 
-Prefer = Literal["f1", "accuracy", "bytes", "latency"]
+Score = Literal["macro_f1", "accuracy", "auc"]
+Prefer = Literal["f1", "accuracy", "auc", "bytes", "latency"]
+SCORES: dict[Prefer, Score] = {"f1": "macro_f1", "accuracy": "accuracy", "auc": "auc"}
+"""The word on the command line → the score."""
 
+_LEAST: dict[str, Score] = {f"min_{word}": score for word, score in SCORES.items()}
 # limit → the figure it bounds, and whether more of it is better
 _BOUNDS: dict[str, tuple[str, bool]] = {
     "max_bytes": ("size", False),
     "max_latency_ms": ("p50", False),
-    "min_f1": ("macro_f1", True),
-    "min_accuracy": ("accuracy", True),
+    **{name: (score, True) for name, score in _LEAST.items()},
 }
-_ORDERS: dict[str, tuple[str, ...]] = {
-    "f1": ("macro_f1", "size", "p50"),
-    "accuracy": ("accuracy", "size", "p50"),
-    "bytes": ("size", "macro_f1", "p50"),
-    "latency": ("p50", "macro_f1", "size"),
-}
-_UP = ("macro_f1", "accuracy")
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Limits:
     max_latency_ms: float | None = None
     min_f1: float | None = None
     min_accuracy: float | None = None
+    min_auc: float | None = None
     sure: bool = False
 
     def __post_init__(self) -> None:
@@ -71,23 +81,30 @@ class Limits:
         found = {name: getattr(self, name) for name in _BOUNDS}
         return {name: limit for name, limit in found.items() if limit is not None}
 
+    def scores(self) -> dict[str, Score]:
+        """Those that bound a score, and which."""
+        return {name: _LEAST[name] for name in self.given() if name in _LEAST}
+
     def to_json(self) -> dict[str, Any]:
-        """All fields."""
-        return asdict(self)
+        """All fields; ``min_auc`` only where it is given, so that records of one label stay as they were."""
+        return {k: v for k, v in asdict(self).items() if k != "min_auc" or v is not None}
 
 
-def choose(cells: Sequence[Cell], limits: Limits, prefer: Prefer = "f1") -> dict[str, Any]:
+def choose(
+    cells: Sequence[Cell], limits: Limits, prefer: Prefer = "f1", score: Score = "macro_f1"
+) -> dict[str, Any]:
     """The cell to ship: of those that passed verify and keep all limits, the one to ``prefer``.
 
     Where none keeps them, the nearest miss: the smallest *distance*, which is the largest excess over
     a limit. The excess is the share by which the limit would have to be loosened: ``value / limit − 1``
     for bytes and ms, and for a score the same of what is missing to 1, ``(1 − score) / (1 − limit) − 1``.
     So a distance of 0.2 means that all limits, loosened by a fifth, would be kept. Ties go to the
-    smaller sum of excesses, then to what is preferred, then to the first.
+    smaller sum of excesses, then to what is preferred, then to the first. ``score`` is the one that
+    decides between cells of equal bytes or time.
 
     Returns JSON: ``met``, ``cell`` (a name, or None with a ``reason``), ``distance``, one entry of
     ``limits`` for each limit, ``eligible`` and ``meeting`` (counts), and ``smaller_alike``, the smallest
-    cell that keeps the limits with a macro-F1 inside the chosen one's interval.
+    cell that keeps the limits with a ``score`` inside the chosen one's interval.
     """
     found: dict[str, Any] = {
         "prefer": prefer,
@@ -98,8 +115,9 @@ def choose(cells: Sequence[Cell], limits: Limits, prefer: Prefer = "f1") -> dict
         "cell": None,
         "smaller_alike": None,
     }
-    order = _order(prefer)
-    needed = [_BOUNDS[name][0] for name in limits.given()] + list(_ORDERS[prefer])
+    keys = _keys(prefer, score)
+    order = _order(keys)
+    needed = [_BOUNDS[name][0] for name in limits.given()] + list(keys)
     known = [c for c in cells if c["passed"] and all("value" in c[key] for key in needed)]
     if not known:
         return found | {"reason": _nothing(cells), "limits": []}
@@ -112,7 +130,7 @@ def choose(cells: Sequence[Cell], limits: Limits, prefer: Prefer = "f1") -> dict
         "met": bool(meeting),
         "cell": chosen["name"],
         "distance": _distance(chosen, limits)[0],
-        "smaller_alike": _smaller_alike(chosen, meeting),
+        "smaller_alike": _smaller_alike(chosen, meeting, score),
         "limits": [_kept(chosen, name, limits) for name in limits.given()],
     }
 
@@ -159,20 +177,29 @@ def _kept(cell: Cell, name: str, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _order(prefer: Prefer) -> Callable[[Cell], tuple[float, ...]]:
+def _keys(prefer: Prefer, score: Score) -> tuple[str, ...]:
+    """What cells are ordered by: what is preferred, then the rest."""
+    if prefer == "bytes":
+        return ("size", score, "p50")
+    if prefer == "latency":
+        return ("p50", score, "size")
+    return (SCORES[prefer], "size", "p50")
+
+
+def _order(keys: Sequence[str]) -> Callable[[Cell], tuple[float, ...]]:
+    up = SCORES.values()
+
     def key(cell: Cell) -> tuple[float, ...]:
-        return tuple(
-            -cell[name]["value"] if name in _UP else cell[name]["value"] for name in _ORDERS[prefer]
-        )
+        return tuple(-cell[name]["value"] if name in up else cell[name]["value"] for name in keys)
 
     return key
 
 
-def _smaller_alike(chosen: Cell, meeting: Sequence[Cell]) -> str | None:
-    lowest = chosen["macro_f1"].get("low")
+def _smaller_alike(chosen: Cell, meeting: Sequence[Cell], score: Score) -> str | None:
+    lowest = chosen[score].get("low")
     if lowest is None:
         return None
-    alike = [cell for cell in meeting if cell["macro_f1"]["value"] >= lowest]
+    alike = [cell for cell in meeting if cell[score]["value"] >= lowest]
     smallest = min(alike, key=lambda cell: cell["size"]["value"], default=chosen)
     smaller = smallest["size"]["value"] < chosen["size"]["value"]
     return str(smallest["name"]) if smaller else None

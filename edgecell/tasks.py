@@ -70,6 +70,18 @@ class Task:
             }
         return {"kappa": "quadratic kappa"} if self.ordinal else {}
 
+    @property
+    def file_scores(self) -> tuple[tuple[str, str], ...]:
+        """(name, key) of the scores that stand beside each of many files, the one that decides first."""
+        if self.multi_label:
+            return ((self.metric_name, self.metric), *self.headline)
+        return (("macro-F1", "macro_f1"), ("accuracy", "accuracy"))
+
+    @property
+    def choosing_scores(self) -> tuple[tuple[str, str], ...]:
+        """Those of them that a file can be chosen by. Label accuracy is ruled by what is absent."""
+        return self.file_scores[:1] if self.multi_label else self.file_scores
+
     def trained_figures(self, results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         """(name, measurement on val) of a training's results: what chose the epoch, then what belongs beside it.
 

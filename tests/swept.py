@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.choice import NOTES, Limits, choose
+from benchmarks.choice import LABEL_NOTES, NOTES, Limits, choose
 from benchmarks.pareto import pareto_front
 from edgecell.evaluate import evaluate
+from edgecell.tasks import MULTI_LABEL
 
 CLASSES = ("basophil", "eosinophil", "immature granulocytes <&>", "lymphocyte")
 _BYTES = {"float16": 2.1, "dynamic": 1.4, "int8": 1.5}
@@ -58,38 +59,63 @@ def cells(images: int = 400) -> list[dict[str, Any]]:
     return found
 
 
-def results(limits: Limits | None = None, **changed: Any) -> dict[str, Any]:
-    """Sweep results with an answer for ``limits``; ``changed`` replaces parts."""
-    found = cells()
+def label_cells(images: int = 150) -> list[dict[str, Any]]:
+    """The cells of :func:`cells`, each with the quality of a ranking of several labels to an image."""
+    random = np.random.default_rng(1)
+    labels = (random.random((images, len(CLASSES))) < 0.3).astype(np.int64)
+    noise = random.normal(0, 1, labels.shape)
+    found = []
+    for place, cell in enumerate(cells(40)):
+        odds = noise + random.normal(0, 0.3, labels.shape) + (1 + place / 20) * labels - 2
+        quality = evaluate(1 / (1 + np.exp(-odds)), labels, CLASSES, resamples=50)
+        scores = {key: quality[key] for key in ("auc", "accuracy", "macro_f1", "worst_class")}
+        found.append(cell | {"quality": quality} | scores)
+    return found
+
+
+def results(
+    limits: Limits | None = None, *, several: bool = False, **changed: Any
+) -> dict[str, Any]:
+    """Sweep results with an answer for ``limits``; ``changed`` replaces parts.
+
+    ``several``: an image can have several labels.
+    """
+    found = label_cells() if several else cells()
+    score = "auc" if several else "macro_f1"
     able = [cell for cell in found if cell["passed"]]
     keys = ("size", "p50")
-    costs = [[1 - c["macro_f1"]["value"], *(c[key]["value"] for key in keys)] for c in able]
+    costs = [[1 - c[score]["value"], *(c[key]["value"] for key in keys)] for c in able]
     for cell, on in zip(able, pareto_front(np.array(costs)), strict=True):
         share = 0.9 if on else 0.1
         cell |= {"front": bool(on), "front_share": {"value": share, "unit": "fraction", "n": 1000}}
     answer = None
     if limits:
-        answer = choose(found, limits)
+        answer = choose(found, limits, "auc" if several else "f1", score)
         chosen = next((c for c in found if c["name"] == answer["cell"]), None)
         answer["test"] = None
         if answer["met"] and chosen is not None:
+            figures = ("auc",) if several else ()
             answer["test"] = {
                 "n": 400,
-                **{k: chosen[k] for k in ("accuracy", "macro_f1", "worst_class")},
+                **{k: chosen[k] for k in (*figures, "accuracy", "macro_f1", "worst_class")},
             }
-    return {
-        "study": "blood",
-        "grid": {"alphas": [0.35, 0.5, 0.75]},
-        "by": "macro_f1",
-        "val_images": 400,
-        "class_names": list(CLASSES),
-        "reference": found[0]["name"],
-        "device": {"kind": "host", "name": "a processor"},
-        "host": {"cpu": "a processor", "cores": 2},
-        "cells": found,
-        "front": [cell["name"] for cell in found if cell["front"]],
-        "answer": answer,
-        "workers": {},
-        "warnings": [],
-        "notes": list(NOTES),
-    } | changed
+    return (
+        ({"task": MULTI_LABEL} if several else {})
+        | {
+            "study": "blood",
+            "grid": {"alphas": [0.35, 0.5, 0.75]},
+            "by": score,
+            "val_images": 400,
+            "class_names": list(CLASSES),
+            "reference": found[0]["name"],
+            "device": {"kind": "host", "name": "a processor"},
+            "host": {"cpu": "a processor", "cores": 2},
+            "cells": found,
+            "front": [cell["name"] for cell in found if cell["front"]],
+            "answer": answer,
+            "workers": {},
+            "warnings": [],
+            "notes": list(LABEL_NOTES if several else NOTES),
+        }
+        | changed
+    )

@@ -13,6 +13,7 @@ from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_json, print_line, print_next, print_table
 from edgecell.config import ALPHAS, PRECISIONS, Config
 from edgecell.errors import UnmetError
+from edgecell.tasks import Task, task_of_record
 
 DEFAULT_ALPHAS = (0.35, 0.5, 0.75)
 DEFAULT_SIZES = (64, 96, 128)
@@ -21,7 +22,7 @@ _AXES = ("model.name", "model.alpha", "model.image_size")
 _OTHER_MODEL = tuple(flag for flag in opt.MODEL if flag.field not in _AXES)
 _SEARCH = tuple(flag for flag in opt.SEARCH if flag.field == "quantize.search")
 
-_LIMITS = ("max_bytes", "max_latency_ms", "min_f1", "min_accuracy", "sure")
+_LIMITS = ("max_bytes", "max_latency_ms", "min_f1", "min_accuracy", "min_auc", "sure")
 _OWN = (
     *("alphas", "sizes", "precisions", "models", *_LIMITS),
     *("prefer", "by", "jobs", "storage", "study", "heartbeat"),
@@ -84,21 +85,20 @@ class _Alpha(click.Choice[str]):
 @click.option("--min-f1", type=click.FLOAT, help="Least macro-F1 of it on val, below 1.")
 @click.option("--min-accuracy", type=click.FLOAT, help="Least accuracy of it on val, below 1.")
 @click.option(
+    "--min-auc", type=click.FLOAT, help="Of several labels: least mean AUC of it on val, below 1."
+)
+@click.option(
     "--sure", is_flag=True, help="Hold the worse end of each 95 % interval against the limits."
 )
 @click.option(
     "--prefer",
-    type=click.Choice(["f1", "accuracy", "bytes", "latency"]),
-    default="f1",
-    show_default=True,
-    help="Which of the cells that keep the limits is the answer.",
+    type=click.Choice(["f1", "accuracy", "auc", "bytes", "latency"]),
+    help="Which of the cells that keep the limits is the answer [default: f1, of several labels auc].",
 )
 @click.option(
     "--by",
-    type=click.Choice(["f1", "accuracy"]),
-    default="f1",
-    show_default=True,
-    help="Quality of the Pareto front.",
+    type=click.Choice(["f1", "accuracy", "auc"]),
+    help="Quality of the Pareto front [default: f1, of several labels auc].",
 )
 @click.option(
     "--jobs",
@@ -154,7 +154,7 @@ def sweep(
     opt.take_pace(parameters)
     config = opt.configure(parameters, opt.base_config(recipe))
 
-    from benchmarks.choice import Limits
+    from benchmarks.choice import SCORES, Limits
     from edgecell.pipeline import sweep_grid, sweeping
 
     limits = Limits(**{name: chosen[name] for name in _LIMITS})
@@ -162,7 +162,7 @@ def sweep(
         sweep_grid.Grid(**_axes(chosen, config, named=recipe is not None)),
         limits,
         chosen["prefer"],
-        "macro_f1" if chosen["by"] == "f1" else "accuracy",
+        SCORES.get(chosen["by"]),
         chosen["jobs"] or 0,
         chosen["storage"],
         chosen["study"],
@@ -196,8 +196,10 @@ def swept(record: dict[str, Any], folder: Path) -> None:
     results = record["results"]
     found = results["answer"]
     chosen = None if found is None else found["cell"]
-    rows = [_row(cell, chosen) for cell in results["cells"]]
-    columns = ["", "cell", "verify", "macro-F1", "accuracy", "bytes", "p50 ms"]
+    task = task_of_record(results)
+    scores = task.file_scores
+    rows = [_row(cell, chosen, [key for _, key in scores]) for cell in results["cells"]]
+    columns = ["", "cell", "verify", *(name for name, _ in scores), "bytes", "p50 ms"]
     title = f"study '{results['study']}': on val, n={results['val_images']:,}"
     columns += ["× reference", "front"]
     print_table(title, columns, rows, numeric_from=3)
@@ -211,16 +213,17 @@ def swept(record: dict[str, Any], folder: Path) -> None:
         print_line("no limits given: nothing chosen, test not looked at; on the front:")
         print_line("  " + (", ".join(results["front"]) or "none"))
         if results["front"]:
-            print_line("next: the same command with --max-bytes, --max-latency-ms or --min-f1")
+            least = "--min-auc" if task.multi_label else "--min-f1"
+            print_line(f"next: the same command with --max-bytes, --max-latency-ms or {least}")
         else:
             print_line("next: nothing can be chosen yet; the warnings above say what to change")
     else:
-        _answered(results, folder)
+        _answered(results, folder, task)
     print_line(f"page: {folder / 'sweep' / 'sweep.html'}")
     print_line(f"report: {folder / 'report.html'}")
 
 
-def _row(cell: dict[str, Any], chosen: str | None) -> list[str]:
+def _row(cell: dict[str, Any], chosen: str | None, scores: list[str]) -> list[str]:
     share = cell["front_share"]
     front = "–"
     if cell["front"] is not None:
@@ -230,7 +233,7 @@ def _row(cell: dict[str, Any], chosen: str | None) -> list[str]:
         "→" if cell["name"] == chosen else "",
         cell["name"],
         verdict,
-        *(_short(cell[key]) for key in ("macro_f1", "accuracy")),
+        *(_short(cell[key]) for key in scores),
         f"{cell['size']['value']:,}" if "value" in cell["size"] else "–",
         _short(cell["p50"]),
         f"{cell['ratio']['value']:.2f}" if "value" in cell["ratio"] else "–",
@@ -242,7 +245,7 @@ def _short(data: dict[str, Any]) -> str:
     return f"{measurement(data)}" if "value" in data else "–"
 
 
-def _answered(results: dict[str, Any], folder: Path) -> None:
+def _answered(results: dict[str, Any], folder: Path, task: Task) -> None:
     from edgecell.report.sweep import cell_named, limit_words, miss_words
 
     found = results["answer"]
@@ -256,18 +259,19 @@ def _answered(results: dict[str, Any], folder: Path) -> None:
         print_line(f"  {limit_words(entry)}")
     if found["smaller_alike"] is not None:
         print_line(
-            f"  {found['smaller_alike']} keeps them too, is smaller, and its macro-F1 lies within the"
-            " interval of the one above"
+            f"  {found['smaller_alike']} keeps them too, is smaller, and its"
+            f" {task.file_scores[0][0]} lies within the interval of the one above"
         )
     file = folder / cell_named(results, found["cell"])["file"]
     print_line(f"file: {file}")
     test = found["test"]
     if test is None:
         return
-    print_line(
-        f"on test, n={test['n']:,}: accuracy {measurement(test['accuracy'])}, macro-F1"
-        f" {measurement(test['macro_f1'])}, worst class {test['worst_class']['name']}"
-    )
+    # Of one class accuracy comes first here, of several labels what they are chosen by.
+    shown = task.file_scores if task.multi_label else task.file_scores[::-1]
+    scores = ", ".join(f"{name} {measurement(test[key])}" for name, key in shown)
+    worst = f"worst {'label' if task.multi_label else 'class'} {test['worst_class']['name']}"
+    print_line(f"on test, n={test['n']:,}: {scores}, {worst}")
     print_next("bundle", file)
 
 

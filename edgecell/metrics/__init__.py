@@ -11,7 +11,7 @@ from edgecell.metrics.intervals import (
     percentile_interval,
     wilson_interval,
 )
-from edgecell.metrics.label_draws import LabelDraws, bootstrap_labels
+from edgecell.metrics.label_draws import LabelDraws, bootstrap_labels, mean_auc_together
 from edgecell.metrics.labels import (
     THRESHOLD,
     average_precisions,

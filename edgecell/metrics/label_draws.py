@@ -77,6 +77,22 @@ def bootstrap_labels(
     return LabelDraws(*(np.concatenate(each) for each in zip(*parts, strict=True)))
 
 
+def mean_auc_together(
+    labels: NDArray, probabilities: NDArray, n: int = 1000, seed: int = 0
+) -> FloatArray:
+    """``n`` resamples of the mean AUC of K models (n, K), in each the same images for all.
+
+    Labels int (N, C) of 0 and 1, probabilities (K, N, C). The draws of each model are those of
+    :func:`bootstrap_labels`.
+    """
+    drawn = []
+    for each in probabilities:  # one model's ranks in memory at a time
+        score = auc_scorer(*check_label_inputs(labels, each))
+        weights = resampled_images(len(labels), n, seed)
+        drawn.append(np.concatenate([mean_of_defined(*score(part)) for part in weights]))
+    return np.stack(drawn, axis=1)
+
+
 def _ratio(above: FloatArray, below: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     defined = below > 0
     return np.divide(above, below, out=np.zeros(above.shape), where=defined), defined

@@ -28,6 +28,10 @@ from edgecell.runtime import TFLitePredictor
 STAGE = "cells"
 ANSWERS = "answers.npz"
 _QUALITY = ("accuracy", "macro_f1", "auc", "ece", "worst_class", "classes", "confusion")
+_OF_LABELS = (
+    *("task", "auc", "accuracy", "exact_match", "macro_f1", "average_precision", "ece"),
+    *("worst_class", "classes"),
+)
 
 
 def make_cells(config: Config, run: RunDir, dataset: Dataset, progress: Progress) -> dict[str, Any]:
@@ -86,7 +90,8 @@ def make_cells(config: Config, run: RunDir, dataset: Dataset, progress: Progress
         input_hashes=hashes,
         outputs=[folder / ANSWERS],
         config=settings,
-        results={
+        results=({"task": dataset.task} if dataset.val.multi_label else {})
+        | {
             "val_images": len(dataset.val),
             "class_names": list(dataset.class_names),
             "cells": cells,
@@ -114,18 +119,23 @@ def read_cells(run: RunDir, precisions: Sequence[str]) -> dict[str, Any] | None:
     return record
 
 
-def answers_of(run: RunDir, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Labels of val (N,), and the class that a cell said for each image (N,)."""
+def answers_of(run: RunDir, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Labels of val (N,) and the class that a cell said for each image, int64 (N,).
+
+    Of several labels to an image: labels (N, C), and the cell's probabilities, float32 (N, C).
+    """
     with np.load(run.stage(STAGE) / ANSWERS) as stored:
         return stored["labels"], stored[name]
 
 
 def _measure(
     path: Path, target: Target, dataset: Dataset, progress: Progress
-) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """Quality of one file on val, and the class it says for each image (N,)."""
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """Quality of one file on val, and its answers as :func:`answers_of` gives them."""
     predictor = TFLitePredictor(path, threads=0)
     images = split_images(predictor, target, dataset, "val", progress)
     probabilities = predictor.predict(images)
     found = evaluate(probabilities, dataset.val.labels, dataset.class_names)
+    if dataset.val.multi_label:  # rankings are compared: what is said at 0.5 would not do
+        return {key: found[key] for key in _OF_LABELS}, probabilities
     return {key: found[key] for key in _QUALITY}, probabilities.argmax(axis=1)

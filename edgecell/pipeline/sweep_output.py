@@ -6,11 +6,10 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.choice import NOTES, Limits, Prefer, choose
+from benchmarks.choice import LABEL_NOTES, NOTES, Score, choose
 from converters.verdict import EQUIVALENCE
 from edgecell import plots, rundir
 from edgecell.config import Config
@@ -18,20 +17,21 @@ from edgecell.data import Dataset
 from edgecell.pipeline.benching import HOST
 from edgecell.pipeline.running import evaluate_anew
 from edgecell.pipeline.sweep_results import (
-    FIGURES,
     Cell,
     Found,
     Place,
-    Quality,
     add_times,
     cells_of,
+    figures_of,
     mark_front,
     time_cells,
 )
+from edgecell.pipeline.sweep_wishes import Wishes
 from edgecell.pipeline.targets import Target, data_hash
 from edgecell.progress import Progress
 from edgecell.report.sweep_page import write_sweep_page
 from edgecell.rundir import RunDir
+from edgecell.tasks import Task, task_named
 
 SCHEMA = "edgecell/sweep-result"
 SCHEMA_VERSION = 1
@@ -41,18 +41,8 @@ _REMEDIES = {
         EQUIVALENCE.values(), "give verify more images (--split val+test), or a larger --margin"
     ),
 }
-_REMEDY = "try --search or --qat, or a larger --max-accuracy-drop and --max-f1-drop"
+_REMEDY = "try --search or --qat, or a larger"
 _COLUMNS = ("name", "model", "alpha", "image_size", "precision", "state", "passed", "front")
-_MEASURED = ("front_share", "macro_f1", "accuracy", "size", "p50", "p90", "ratio")
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the cell to ship is chosen by, and the quality that the front is drawn with."""
-
-    limits: Limits
-    prefer: Prefer
-    by: Quality
 
 
 def write(
@@ -69,14 +59,16 @@ def write(
 
     ``facts`` (study, grid) are put into the results as they are.
     """
-    cells = cells_of(run, networks)
+    task = task_named(dataset.task)
+    cells = cells_of(run, networks, task)
     timed = time_cells(config, run, cells, dataset, place, progress)
-    warnings = add_times(cells, timed)
+    warnings = add_times(cells, timed, task)
     mark_front(cells, networks, wishes.by)
-    found = _answer(cells, networks, wishes.limits, wishes.prefer, dataset, progress)
+    found = _answer(cells, networks, wishes, dataset, progress)
     results: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
+        **({"task": dataset.task} if task.multi_label else {}),
         **facts,
         "by": wishes.by,
         "val_images": len(dataset.val),
@@ -88,13 +80,17 @@ def write(
         "front": [cell["name"] for cell in cells if cell["front"]],
         "answer": found,
         "workers": _workers(networks),
-        "warnings": [*_warnings(cells, networks), *warnings],
-        "notes": list(NOTES),
+        "warnings": [*_warnings(cells, networks, task), *warnings],
+        "notes": list(LABEL_NOTES if task.multi_label else NOTES),
     }
     folder = run.stage("sweep")
     rundir.atomic_write_json(folder / "sweep.json", results)
-    rundir.atomic_write_text(folder / "sweep.csv", _csv(cells))
-    outputs = [folder / "sweep.json", folder / "sweep.csv", *_pictures(folder, results, wishes)]
+    rundir.atomic_write_text(folder / "sweep.csv", _csv(cells, task))
+    outputs = [
+        folder / "sweep.json",
+        folder / "sweep.csv",
+        *_pictures(folder, results, wishes, task),
+    ]
     outputs.append(write_sweep_page(folder / "sweep.html", run.name, results))
     return run.write_record(
         "sweep",
@@ -114,8 +110,7 @@ def write(
 def _answer(
     cells: Sequence[Cell],
     networks: Sequence[Found],
-    limits: Limits,
-    prefer: Prefer,
+    wishes: Wishes,
     dataset: Dataset,
     progress: Progress,
 ) -> dict[str, Any] | None:
@@ -123,9 +118,9 @@ def _answer(
 
     Val alone chooses. Test is then looked at once, for the chosen cell; not for a miss.
     """
-    if not limits:
+    if not wishes.limits:
         return None
-    found = choose(cells, limits, prefer)
+    found = choose(cells, wishes.limits, wishes.prefer, wishes.score)
     found["test"] = None
     if found["met"]:
         cell = next(cell for cell in cells if cell["name"] == found["cell"])
@@ -133,13 +128,14 @@ def _answer(
         path = network.run.stage("quantize") / Path(cell["file"]).name
         target = Target(path, network.run, network.config)
         results = evaluate_anew(network.run, target, dataset, "test", progress)["results"]
-        found["test"] = {key: results[key] for key in ("n", *FIGURES)}
+        figures = figures_of(task_named(dataset.task))
+        found["test"] = {key: results[key] for key in ("n", *figures)}
     return found
 
 
-def _warnings(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
+def _warnings(cells: Sequence[Cell], networks: Sequence[Found], task: Task) -> list[str]:
     """What a reader must know before trusting the table: one line each."""
-    found = _refusals(cells, networks)
+    found = _refusals(cells, networks, task)
     elsewhere = sorted({cell["network"] for cell in cells if cell["state"] == "elsewhere"})
     if elsewhere:
         found.append(
@@ -166,8 +162,11 @@ def _warnings(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
     return found
 
 
-def _refusals(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
+def _refusals(cells: Sequence[Cell], networks: Sequence[Found], task: Task) -> list[str]:
     """One line for each check that refused cells of this folder, the most frequent first."""
+    budgets = "--max-accuracy-drop and --max-f1-drop"
+    if task.multi_label:
+        budgets = "--max-auc-drop and --max-label-auc-drop"
     refused: dict[str, list[str]] = {}
     for network in networks:
         names = {
@@ -185,7 +184,7 @@ def _refusals(cells: Sequence[Cell], networks: Sequence[Found]) -> list[str]:
                 )
     return [
         f"verify refused {len(lines)} of {len(cells)} cells by '{check}' ({lines[0]});"
-        f" {_REMEDIES.get(check, _REMEDY)}, with another --output"
+        f" {_REMEDIES.get(check, f'{_REMEDY} {budgets}')}, with another --output"
         for check, lines in sorted(refused.items(), key=lambda item: -len(item[1]))
     ]
 
@@ -203,26 +202,33 @@ def _workers(networks: Sequence[Found]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _csv(cells: Sequence[Cell]) -> str:
+def _csv(cells: Sequence[Cell], task: Task) -> str:
     out = io.StringIO()
+    scores = [key for _, key in task.file_scores]
+    measured = ("front_share", *scores, "size", "p50", "p90", "ratio")
     writer = csv.writer(out, lineterminator="\n")
-    heads = [f"{key}{end}" for key in _MEASURED for end in ("", "_low", "_high")]
+    heads = [f"{key}{end}" for key in measured for end in ("", "_low", "_high")]
     writer.writerow([*_COLUMNS, *heads, "file", "reason"])
     for cell in cells:
-        figures = [cell[key].get(end, "") for key in _MEASURED for end in ("value", "low", "high")]
+        figures = [cell[key].get(end, "") for key in measured for end in ("value", "low", "high")]
         plain = ["" if cell[key] is None else cell[key] for key in _COLUMNS]
         writer.writerow([*plain, *figures, cell["file"] or "", cell.get("reason", "")])
     return out.getvalue()
 
 
-def _pictures(folder: Path, results: dict[str, Any], wishes: Wishes) -> list[Path]:
+def _pictures(folder: Path, results: dict[str, Any], wishes: Wishes, task: Task) -> list[Path]:
     """Quality against bytes and against p50."""
     limits, by = wishes.limits, wishes.by
     shown = [cell for cell in results["cells"] if cell["passed"] and "value" in cell["p50"]]
     if not shown:
         return []
     chosen = None if results["answer"] is None else results["answer"]["cell"]
-    quality = {"macro_f1": "macro-F1", "accuracy": "accuracy"}[by]
+    quality = next(name for name, key in task.file_scores if key == by)
+    bounds = {
+        "macro_f1": limits.min_f1,
+        "accuracy": limits.min_accuracy,
+        "auc": limits.min_auc,
+    }
     device = results["device"]
     where = "this host" if device["kind"] == HOST else device["name"]
     most_kb = None if limits.max_bytes is None else limits.max_bytes / 1000
@@ -240,13 +246,13 @@ def _pictures(folder: Path, results: dict[str, Any], wishes: Wishes) -> list[Pat
             title=f"{quality[0].upper()}{quality[1:]} against {name}",
             chosen=chosen,
             most=most,
-            least=limits.min_f1 if by == "macro_f1" else limits.min_accuracy,
+            least=bounds[by],
         )
         written.append(plots.save(figure, folder / f"pareto_{name}.png"))
     return written
 
 
-def _point(cell: Cell, key: str, scale: float, by: Quality) -> plots.Point:
+def _point(cell: Cell, key: str, scale: float, by: Score) -> plots.Point:
     def interval(data: dict[str, Any], factor: float) -> tuple[float, float] | None:
         return (data["low"] * factor, data["high"] * factor) if "low" in data else None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from benchmarks.choice import Score
 from benchmarks.devices.interface import Device
 from benchmarks.options import BenchOptions
 from benchmarks.pareto import draw_costs, front_shares, pareto_front
@@ -26,8 +27,8 @@ from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.runtime import available_cores
+from edgecell.tasks import Task, task_of_record
 
-Quality = Literal["macro_f1", "accuracy"]
 Cell = dict[str, Any]
 
 LATENCY = "latency"
@@ -35,6 +36,8 @@ RESAMPLES = 1000
 _UNITS = {"size": "bytes", "accuracy": "fraction", "macro_f1": "fraction"}
 _TIMES = {"p50": "ms", "p90": "ms", "ratio": "1"}
 FIGURES = ("accuracy", "macro_f1", "worst_class")
+_APART = {"accuracy": 0.0, "auc": 5e-5}
+"""From which difference on, beyond the last digit shown of an AUC, answers count as others."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,20 @@ class Place:
         return {"device": self.device.kind, "address": rundir.sha256_bytes(self.text.encode())}
 
 
+def figures_of(task: Task) -> tuple[str, ...]:
+    """The keys of an evaluation that a cell's row has."""
+    return ("auc", *FIGURES) if task.multi_label else FIGURES
+
+
 def summary(cell: Cell) -> Cell:
     """A cell's figures without the long ones, for the study."""
     kept = ("name", "precision", "method", "sha256", "passed", "verdict", "size")
-    figures = {key: cell["quality"][key] for key in FIGURES}
+    quality = cell["quality"]
+    figures = {key: quality[key] for key in figures_of(task_of_record(quality))}
     return {key: cell[key] for key in kept} | {"quality": figures}
 
 
-def cells_of(run: RunDir, networks: Sequence[Found]) -> list[Cell]:
+def cells_of(run: RunDir, networks: Sequence[Found], task: Task) -> list[Cell]:
     """A row for every cell of the grid: its figures, or the reason why it has none."""
     rows: list[Cell] = []
     for network in networks:
@@ -94,9 +103,11 @@ def cells_of(run: RunDir, networks: Sequence[Found]) -> list[Cell]:
             reason = facts.get("reason", "its workers died again and again")
         for precision in network.config.quantize.precisions:
             mine = [cell for cell in known if cell["precision"] == precision]
-            rows += [_row(run, network, precision, cell, state, reason) for cell in mine or [None]]
+            rows += [
+                _row(run, network, precision, cell, state, reason, task) for cell in mine or [None]
+            ]
         rows += [
-            _row(run, network, "mixed", cell, state, reason)
+            _row(run, network, "mixed", cell, state, reason, task)
             for cell in known
             if cell["precision"] == "mixed"
         ]
@@ -104,7 +115,13 @@ def cells_of(run: RunDir, networks: Sequence[Found]) -> list[Cell]:
 
 
 def _row(
-    run: RunDir, network: Found, precision: str, cell: Cell | None, state: str, reason: str
+    run: RunDir,
+    network: Found,
+    precision: str,
+    cell: Cell | None,
+    state: str,
+    reason: str,
+    task: Task,
 ) -> Cell:
     model = network.config.model
     row: Cell = {
@@ -124,13 +141,15 @@ def _row(
         row["reason"] = reason
     missing = reason or "not measured"
     row |= {key: Measurement.missing(unit, missing).to_json() for key, unit in _UNITS.items()}
+    if task.multi_label:
+        row["auc"] = Measurement.missing("fraction", missing).to_json()
     row |= {key: Measurement.missing(unit, missing).to_json() for key, unit in _TIMES.items()}
     row |= {"front": None, "front_share": Measurement.missing("fraction", missing).to_json()}
     if cell is None:
         return row
     figures = cell["quality"]
     row |= {key: cell[key] for key in ("name", "method", "sha256", "passed", "verdict", "size")}
-    row |= {key: figures[key] for key in FIGURES}
+    row |= {key: figures[key] for key in figures_of(task)}
     if state == "here":
         row["file"] = run.relative(network.run.stage("quantize") / cell["file"])
         row["quality"] = figures
@@ -186,6 +205,7 @@ def time_cells(
         options,
         lambda _text, share: progress.advance(int(share * STEPS)),
         place.device,
+        data_name=f"'{dataset.name}'",
     )
     progress.advance(STEPS)
     folder = run.stage(LATENCY)
@@ -201,7 +221,7 @@ def time_cells(
     )
 
 
-def add_times(cells: Sequence[Cell], timed: dict[str, Any] | None) -> list[str]:
+def add_times(cells: Sequence[Cell], timed: dict[str, Any] | None, task: Task) -> list[str]:
     """Put the bench's times into the cells it measured; what the bench warns of."""
     if timed is None:
         return []
@@ -214,24 +234,26 @@ def add_times(cells: Sequence[Cell], timed: dict[str, Any] | None) -> list[str]:
         timing = model["latency"][0]
         cell |= {"p50": timing["p50"], "p90": timing["p90"], "ratio": timing["ratio"]}
         cell |= {"delegate": timing["delegate"]["label"], "runs": timing["n"]}
-        there = model["quality"]["accuracy"]
-        if "value" in there and there["value"] != cell["accuracy"]["value"]:
+        here, there = cell[task.metric], model["quality"][task.metric]
+        if "value" in there and abs(there["value"] - here["value"]) > _APART[task.metric]:
             others.append(f"{cell['name']} ({there['value']:.4f})")
     warnings: list[str] = list(timed["results"]["warnings"])
     if others:
         warnings.append(
             f"where the times were taken, {', '.join(others)} did not answer as where it was made: another"
-            " processor or delegate rounds otherwise; the table shows the accuracy found where it was made"
+            f" processor or delegate rounds otherwise; the table shows the {task.metric_name} found where it"
+            " was made"
         )
     return warnings
 
 
-def mark_front(cells: Sequence[Cell], networks: Sequence[Found], by: Quality) -> None:
+def mark_front(cells: Sequence[Cell], networks: Sequence[Found], by: Score) -> None:
     """Which cells no other beats at quality, bytes and p50 together, into ``front``, and how surely.
 
     Compared are cells that passed verify and were timed. ``front_share`` is how often a cell is on the
     front when all three are drawn anew within what was measured: the images of val with replacement,
-    the same for all cells, and p50 within its interval.
+    the same for all cells, and p50 within its interval. Of very many images, labels and cells the mean
+    AUC is drawn fewer times.
     """
     able = [cell for cell in cells if cell["passed"] and "value" in cell["p50"]]
     if not able:
@@ -244,9 +266,19 @@ def mark_front(cells: Sequence[Cell], networks: Sequence[Found], by: Quality) ->
         said.append(answers)
     assert labels is not None
     classes = len(able[0]["quality"]["classes"])
-    drawn = metrics.bootstrap_together(labels, np.stack(said), classes, RESAMPLES)[by]
+    drawn = _drawn(labels, np.stack(said), classes, by)
     times = [Measurement.from_json(cell["p50"]) for cell in able]
     shares = front_shares(draw_costs(drawn, [c["size"]["value"] for c in able], times))
     for cell, on, share in zip(able, pareto_front(costs), shares, strict=True):
         cell["front"] = bool(on)
-        cell["front_share"] = Measurement(float(share), "fraction", n=RESAMPLES).to_json()
+        cell["front_share"] = Measurement(float(share), "fraction", n=len(drawn)).to_json()
+
+
+def _drawn(
+    labels: NDArray[np.int64], said: NDArray[Any], classes: int, by: Score
+) -> NDArray[np.float64]:
+    """Resampled quality (B, K) of K cells, whose answers are as :func:`answers_of` gives them."""
+    if by == "auc":
+        fewer = metrics.auc_resamples(len(labels), classes * len(said), RESAMPLES)
+        return metrics.mean_auc_together(labels, said, fewer)
+    return metrics.bootstrap_together(labels, said, classes, RESAMPLES)[by]

@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.choice import Limits, Prefer
+from benchmarks.choice import Limits, Prefer, Score
 from benchmarks.devices.registry import DeviceOptions, open_device
 from edgecell import rundir
 from edgecell.checkpoint import Checkpoint
@@ -22,16 +22,17 @@ from edgecell.pipeline import quantize_settings, sweep_output
 from edgecell.pipeline.benching import HOST
 from edgecell.pipeline.doctor import free_memory
 from edgecell.pipeline.jobs import run_jobs
-from edgecell.pipeline.one_label import only_one_label
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.sweep_cells import make_cells, read_cells
 from edgecell.pipeline.sweep_grid import Grid, task_of
-from edgecell.pipeline.sweep_results import Found, Place, Quality, summary
+from edgecell.pipeline.sweep_results import Found, Place, summary
+from edgecell.pipeline.sweep_wishes import wishes_for
 from edgecell.pipeline.teaching import teacher_files
 from edgecell.pipeline.training import data_name, load_noted, only_alone, settings_of
 from edgecell.progress import Prefixed, Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import available_cores
+from edgecell.tasks import task_named
 from edgecell.tuning.claims import Claim, Claims
 from edgecell.tuning.storage import Storage, exclusively
 from edgecell.tuning.study import PrunedError
@@ -46,13 +47,14 @@ _BYTES_A_JOB = 3_000_000_000
 class Plan:
     """What to make and how; ``storage`` and ``study`` have defaults that follow from the folder.
 
-    ``jobs`` 0 means as many as the machine carries; ``by`` is the quality of the Pareto front.
+    ``jobs`` 0 means as many as the machine carries; ``by`` is the score of the Pareto front. ``prefer``
+    and ``by`` None: macro-F1, of several labels to an image their mean AUC.
     """
 
     grid: Grid
     limits: Limits = Limits()
-    prefer: Prefer = "f1"
-    by: Quality = "macro_f1"
+    prefer: Prefer | None = None
+    by: Score | None = None
     jobs: int = 0
     storage: str | None = None
     study: str | None = None
@@ -69,7 +71,7 @@ def sweep_run(
     Returns record and folder.
 
     Raises:
-        ConfigError: a grid or settings that cannot be, or a study with other ones.
+        ConfigError: a grid, settings or limits that cannot be, or a study with other settings.
         DataError, ArtifactError: from the data, the weights and the storage.
     """
     only_alone(config, "a sweep")
@@ -83,12 +85,7 @@ def sweep_run(
             raise ConfigError(f"{run.path} holds a '{verb}'; choose a new folder with --output")
     with run.not_left_empty():
         dataset = load_noted(config, progress)
-        only_one_label(
-            dataset,
-            "a sweep chooses files by the accuracy and F1 of one class",
-            "Train sizes with 'edgecell train --alpha … --image-size …', then 'edgecell bench' their files"
-            " together",
-        )
+        wishes = wishes_for(dataset, plan.limits, plan.prefer, plan.by)
     shop = _Shop(config, replace(plan, study=study), run, dataset)
     if not (run.path / "config.toml").is_file():  # other processes know the folder by it
         rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
@@ -110,7 +107,6 @@ def sweep_run(
             )
     found = shop.collect(claims)
     with exclusively(run.path / ".sweep.lock"):
-        wishes = sweep_output.Wishes(plan.limits, plan.prefer, plan.by)
         facts = {"study": study, "grid": plan.grid.to_json()}
         record = sweep_output.write(run, config, dataset, found, wishes, place, facts, progress)
         write_report(run)
@@ -196,10 +192,11 @@ class _Shop:
                 raise PrunedError(str(error)) from error
         cells = record["results"]["cells"]
         claim.note({"cells": [summary(cell) for cell in cells]})
-        best = max(cell["quality"]["macro_f1"]["value"] for cell in cells)
+        score, key = task_named(self.dataset.task).file_scores[0]
+        best = max(cell["quality"][key]["value"] for cell in cells)
         refused = sum(not cell["passed"] for cell in cells)
         verdicts = f", verify refused {refused} of {len(cells)}" if refused else ""
-        progress.say(f"{name}: done, val macro-F1 up to {best:.4f}{verdicts}")
+        progress.say(f"{name}: done, val {score} up to {best:.4f}{verdicts}")
         return float(best)
 
     def collect(self, claims: Claims) -> list[Found]:

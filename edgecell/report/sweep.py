@@ -19,6 +19,8 @@ from edgecell.report.elements import (
     section,
     table,
 )
+from edgecell.report.labels import named_scores, weakest_label
+from edgecell.tasks import Task, task_of_record
 
 _CAPTIONS = {
     "pareto_size.png": "Quality against file size; filled: nothing beats it at all three",
@@ -29,12 +31,13 @@ _LIMITS = {
     "max_latency_ms": ("p50", "at most"),
     "min_f1": ("macro-F1", "at least"),
     "min_accuracy": ("accuracy", "at least"),
+    "min_auc": ("mean AUC", "at least"),
 }
 
 
 def sweep_headline(results: Mapping[str, Any]) -> list[Html]:
     """The cards of a sweep: what to ship, how many cells there are, how many are on the front."""
-    cells, found = results["cells"], results["answer"]
+    cells, found, task = results["cells"], results["answer"], task_of_record(results)
     refused = sum(cell["passed"] is False for cell in cells)
     missing = sum(cell["passed"] is None for cell in cells)
     note = f"{refused} refused by verify" + (f", {missing} given up" if missing else "")
@@ -43,15 +46,15 @@ def sweep_headline(results: Mapping[str, Any]) -> list[Html]:
         card("On the Pareto front", str(len(results["front"])), "quality, bytes and p50"),
     ]
     if found is None:
-        return [*cards, card("To ship", "not asked", "give --max-bytes, --min-f1, …")]
+        least = "--min-auc" if task.multi_label else "--min-f1"
+        return [*cards, card("To ship", "not asked", f"give --max-bytes, {least}, …")]
     if found["cell"] is None:
         return [*cards, card("To ship", "none", found["reason"])]
     title = "To ship" if found["met"] else "Nearest miss"
     chosen = cell_named(results, found["cell"])
     cards.append(card(title, found["cell"], miss_words(found)))
-    cards.append(
-        card("Its macro-F1 on val", f"{chosen['macro_f1']['value']:.3f}", _interval(chosen))
-    )
+    name, key = task.file_scores[0]
+    cards.append(card(f"Its {name} on val", f"{chosen[key]['value']:.3f}", _interval(chosen[key])))
     return cards
 
 
@@ -121,10 +124,7 @@ def answer_part(results: Mapping[str, Any]) -> Html:
     ]
     test = found["test"]
     if test is not None:
-        shown = {key: test[key] for key in ("accuracy", "macro_f1")}
-        worst = {
-            "worst_class": f"{test['worst_class']['name']}, F1 {test['worst_class']['f1']['value']:.3f}"
-        }
+        shown, worst = _on_test(test, task_of_record(results))
         parts += [
             element("h3", f"On test, n={test['n']:,}, looked at for this cell only"),
             facts(shown | worst),
@@ -132,10 +132,20 @@ def answer_part(results: Mapping[str, Any]) -> Html:
     return join(*parts)
 
 
+def _on_test(test: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The chosen cell's scores, and its weakest class or label."""
+    worst = test["worst_class"]
+    if task.multi_label:
+        scores = {key: test[key] for key in ("auc", "accuracy", "macro_f1")}
+        return named_scores(scores, task), {"weakest label": weakest_label(worst)}
+    shown = {key: test[key] for key in ("accuracy", "macro_f1")}
+    return shown, {"worst_class": f"{worst['name']}, F1 {worst['f1']['value']:.3f}"}
+
+
 def miss_words(found: Mapping[str, Any]) -> str:
     """How many cells keep the limits, or what the nearest miss would take."""
     if found["met"]:
-        by = {"f1": "macro-F1", "bytes": "bytes", "latency": "p50"}.get(
+        by = {"f1": "macro-F1", "auc": "mean AUC", "bytes": "bytes", "latency": "p50"}.get(
             found["prefer"], found["prefer"]
         )
         return (
@@ -160,6 +170,8 @@ def limit_words(entry: Mapping[str, Any]) -> str:
 def _over(entry: Mapping[str, Any]) -> str:
     """The excess in words; of a score it is that of what is missing to 1."""
     what = "more errors than allowed" if entry["limit"].startswith("min") else "over"
+    if entry["limit"] == "min_auc":
+        what = "more pairs ranked wrongly than allowed"
     return f"{entry['excess']:.1%} {what}"
 
 
@@ -172,6 +184,7 @@ def _cells(results: Mapping[str, Any]) -> Html:
     found = results["answer"]
     chosen = None if found is None else found["cell"]
     said = "to ship" if found is not None and found["met"] else "nearest miss"
+    scores = task_of_record(results).file_scores
     rows = []
     for cell in results["cells"]:
         front = "–" if cell["front"] is None else "yes" if cell["front"] else "no"
@@ -183,8 +196,7 @@ def _cells(results: Mapping[str, Any]) -> Html:
                     element("small", said) if cell["name"] == chosen else "",
                 ),
                 badge(*_verdict(cell)),
-                _stacked(cell["macro_f1"]),
-                _stacked(cell["accuracy"]),
+                *(_stacked(cell[key]) for _, key in scores),
                 measurement(cell["size"], count=False) if "value" in cell["size"] else "–",
                 _stacked(cell["p50"]),
                 f"{cell['ratio']['value']:.2f}" if "value" in cell["ratio"] else "–",
@@ -196,8 +208,7 @@ def _cells(results: Mapping[str, Any]) -> Html:
     columns = [
         "Cell",
         "verify",
-        "Macro-F1",
-        "Accuracy",
+        *(name[0].upper() + name[1:] for name, _ in scores),
         "Size",
         "p50 ms",
         "× reference",
@@ -225,6 +236,5 @@ def _plain(entry: Mapping[str, Any], key: str) -> str:
     return f"{entry[key]:.4g}" + (" ms" if entry["limit"] == "max_latency_ms" else "")
 
 
-def _interval(cell: Mapping[str, Any]) -> str:
-    data = cell["macro_f1"]
+def _interval(data: Mapping[str, Any]) -> str:
     return f"95 % interval {data['low']:.3f}–{data['high']:.3f}" if "low" in data else ""

@@ -8,11 +8,22 @@ from typing import Any
 
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
-from edgecell.report.contenders import ACCURACY, MACRO_F1, SIZE, Axis, Contender, of_quality
+from edgecell.report.contenders import (
+    ACCURACY,
+    LABEL_ACCURACY,
+    MACRO_F1,
+    MEAN_AUC,
+    SIZE,
+    Axis,
+    Contender,
+    of_quality,
+    weakest,
+)
 from edgecell.report.elements import element, facts, section
 from edgecell.report.page import page
 from edgecell.report.sweep import answer_part, notes_part, sweep_headline, warnings_part
 from edgecell.rundir import atomic_write_text
+from edgecell.tasks import Task, task_of_record
 
 _LINKS = [
     ("answer", "Answer"),
@@ -27,6 +38,7 @@ P90 = Axis("p90_1", "p90, 1 thread", 20, "low", "ms")
 RATIO = Axis("ratio", "× reference", 40, "low", "× the reference", digits=2, shown=True)
 SIDE = Axis("image_size", "Input side", 60, "", "pixels", digits=0)
 ALPHA = Axis("alpha", "Alpha", 61, "", digits=2)
+_SCORES = {"auc": MEAN_AUC, "macro_f1": MACRO_F1, "accuracy": ACCURACY}
 SHARE = Axis("front_share", "On the front in", 62, "high", "%", 100.0, 0, shown=True)
 
 
@@ -56,7 +68,8 @@ def render_sweep(name: str, results: Mapping[str, Any]) -> str:
 
 
 def _render(name: str, results: Mapping[str, Any]) -> str:
-    contenders = [_contender(cell) for cell in results["cells"]]
+    task = task_of_record(results)
+    contenders = [_contender(cell, task) for cell in results["cells"]]
     there = [each for each in contenders if each.classes]
     bodies = [
         section("Answer", "answer", *warnings_part(results), answer_part(results)),
@@ -73,23 +86,26 @@ def _render(name: str, results: Mapping[str, Any]) -> str:
         bodies += [
             parts.chart_section(contenders),
             parts.heat_section(there),
-            parts.confusion_section(there),
+            *([] if task.multi_label else [parts.confusion_section(there)]),
             section("Machine", "machine", facts(results["host"])),
         ]
-        links = _LINKS
+        links = [link for link in _LINKS if link[0] != "confusion" or not task.multi_label]
     cards = element("div", *sweep_headline(results), cls="cards")
-    vertical = ACCURACY if results["by"] == "accuracy" else MACRO_F1
-    data = parts.embedded(parts.payload(contenders, x=SIZE, y=vertical)) if there else None
+    data = None
+    if there:
+        data = parts.embedded(parts.payload(contenders, x=SIZE, y=_SCORES[results["by"]]))
     return page(name, "edgecell sweep", cards, links, bodies, data=data)
 
 
-def _contender(cell: Mapping[str, Any]) -> Contender:
+def _contender(cell: Mapping[str, Any], task: Task) -> Contender:
     quality = cell["quality"]
-    figures: dict[Axis, Mapping[str, Any]] = (
-        {ACCURACY: cell["accuracy"], MACRO_F1: cell["macro_f1"]}
-        if quality is None
-        else dict(of_quality(quality))
-    )
+    figures: dict[Axis, Mapping[str, Any]] = {}
+    if quality is not None:
+        figures |= of_quality(quality)
+    elif task.multi_label:
+        figures |= {MEAN_AUC: cell["auc"], LABEL_ACCURACY: cell["accuracy"]}
+    else:
+        figures |= {ACCURACY: cell["accuracy"], MACRO_F1: cell["macro_f1"]}
     figures |= {SIZE: cell["size"], P50: cell["p50"], P90: cell["p90"], RATIO: cell["ratio"]}
     figures[SHARE] = cell["front_share"]
     figures[SIDE] = {"value": cell["image_size"], "unit": "count"}
@@ -100,7 +116,8 @@ def _contender(cell: Mapping[str, Any]) -> Contender:
         cell["precision"],
         figures,
         [] if quality is None else quality["classes"],
-        [] if quality is None else quality["confusion"],
+        [] if quality is None or task.multi_label else quality["confusion"],
         "val",
         cell["passed"],
+        weakest(quality) if quality is not None and task.multi_label else {},
     )

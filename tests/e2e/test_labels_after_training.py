@@ -234,14 +234,6 @@ def test_calibrate_refuses_what_it_cannot_promise_on(
     assert done.code == 3 and "ends in a sigmoid and decides each label by itself" in done.err
 
 
-def test_a_sweep_says_so_before_it_trains(edgecell: Run, blobs: Path, tmp_path: Path) -> None:
-    done = edgecell("sweep", "--data", blobs.parent / "blobs.npz", "--output", tmp_path / "sweep")
-    assert (
-        done.code == 2 and "a sweep chooses files by the accuracy and F1 of one class" in done.err
-    )
-    assert not (tmp_path / "sweep").exists()
-
-
 def test_the_table_of_methods_says_so_before_it_makes_any(
     blobs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

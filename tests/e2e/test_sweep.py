@@ -16,9 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toys_labels
 from easy import LENIENT, QUICK, Result, Run
+from sklearn.metrics import roc_auc_score
 
 from edgecell.rundir import RunDir
+from edgecell.runtime import TFLitePredictor
+from edgecell.tasks import MULTI_LABEL
 
 TINY = [
     *("--model", "simple_cnn", "--weights", "none", "--head-epochs", "0", "--batch-size", "24"),
@@ -33,12 +37,12 @@ def results(folder: Path) -> dict[str, Any]:
     return found
 
 
-def oracle(cells: list[dict[str, Any]]) -> set[str]:
+def oracle(cells: list[dict[str, Any]], score: str = "macro_f1") -> set[str]:
     """The names on the front, pair by pair."""
     able = [cell for cell in cells if cell["passed"]]
 
     def costs(cell: dict[str, Any]) -> tuple[float, ...]:
-        return (-cell["macro_f1"]["value"], cell["size"]["value"], cell["p50"]["value"])
+        return (-cell[score]["value"], cell["size"]["value"], cell["p50"]["value"])
 
     def beaten(cell: dict[str, Any]) -> bool:
         mine = costs(cell)
@@ -128,6 +132,62 @@ def test_a_sweep_finds_the_file_to_ship_and_does_nothing_twice(
     assert refused.code == 2 and "was begun with another recipe" in refused.err
 
 
+def test_a_sweep_of_several_labels_ships_by_the_mean_auc(edgecell: Run, tmp_path: Path) -> None:
+    data, folder = tmp_path / "blobs.npz", tmp_path / "sweep"
+    arrays = toys_labels.arrays({"train": 160, "val": 80, "test": 60}, side=28)
+    np.savez(data, **arrays)
+    base = ["sweep", "--data", data, *TINY, "--max-auc-drop", "0.3", "--max-label-auc-drop", "0.5"]
+    base += ["--epochs", "6", "--image-size", "28", "--precision", "float16,int8"]
+
+    def call(*more: object) -> Result:
+        return edgecell(*base, "--output", folder, *more)
+
+    refused = call("--min-f1", "0.9")
+    assert refused.code == 2 and "can have several of 4 labels" in refused.err
+    assert "allowed instead: --min-auc" in refused.err and not folder.exists()
+
+    first = call("--min-auc", "0.51", "--prefer", "bytes")
+    assert first.code == 0, first.err
+    found = results(folder)
+    assert (found["task"], found["by"]) == (MULTI_LABEL, "auc")
+    network = RunDir(folder / "networks" / "simple_cnn-28")
+    said = {}
+    for cell in found["cells"]:
+        predictor = TFLitePredictor.open(folder / cell["file"])
+        said[cell["name"]] = predictor.predict(arrays["val_images"])
+        auc = roc_auc_score(arrays["val_labels"], said[cell["name"]])
+        assert cell["auc"]["value"] == pytest.approx(auc, abs=2e-3)
+        assert cell["auc"]["low"] < auc < cell["auc"]["high"] and cell["passed"]
+    trained = network.read_record("train")
+    best = max(cell["auc"]["value"] for cell in found["cells"])
+    assert f"simple_cnn-28: done, val mean AUC up to {best:.4f}" in first.err
+    float16, int8 = found["cells"]
+    assert set(found["front"]) == oracle(found["cells"], "auc")
+    with np.load(network.stage("cells") / "answers.npz") as kept:
+        assert kept["labels"].tolist() == arrays["val_labels"].tolist()
+        assert kept[int8["name"]] == pytest.approx(said[int8["name"]], abs=2e-2)
+
+    # The file that was chosen, and it alone, is looked at on test.
+    assert found["answer"]["cell"] == int8["name"]
+    assert [p.name for p in network.stage("evaluate").iterdir()] == ["simple_cnn-28-int8-test"]
+    predicted = TFLitePredictor.open(folder / int8["file"]).predict(arrays["test_images"])
+    auc = roc_auc_score(arrays["test_labels"], predicted)
+    assert found["answer"]["test"]["auc"]["value"] == pytest.approx(auc, abs=2e-3)
+    assert "on test, n=60: mean AUC" in first.out and "mean AUC at least 0.51" in first.out
+    gate = {
+        check["name"] for check in network.read_record("verify")["results"]["models"][0]["checks"]
+    }
+    assert {"mean AUC drop", "AUC drop of each label"} <= gate
+    assert "Label accuracy" in (folder / "report.html").read_text("utf-8")
+    assert 'id="confusion"' not in (folder / "sweep" / "sweep.html").read_text("utf-8")
+
+    # The same command goes on where it was, and a miss needs no training either.
+    missed = call("--min-auc", "0.999")
+    assert missed.code == 5 and "1 trainings, 1 of them done" in missed.err
+    assert "misses --min-auc" in missed.err and "latency: unchanged" in missed.err
+    assert network.read_record("train") == trained
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "said"),
     [
@@ -137,6 +197,7 @@ def test_a_sweep_finds_the_file_to_ship_and_does_nothing_twice(
         (["--model", "mobilnet_v2"], 2, "did you mean mobilenet_v2?"),
         (["--precision", "int4"], 2, "'int4' is not one of"),
         (["--min-f1", "97"], 2, "--min-f1 is 97.0; allowed: more than 0 and less than 1"),
+        (["--weights", "none", "--min-auc", "0.9"], 2, "allowed instead: --min-f1, --min-accuracy"),
         (["--weights", "gone_{alpha}.h5"], 6, "no weights at gone_0.35.h5"),
         (["--weights", "none", "--jobs", "999"], 2, "--jobs is 999; allowed: 1 to"),
         (["--weights", "none", "--device", "hots"], 2, "did you mean 'host'?"),

@@ -58,6 +58,39 @@ def test_of_several_that_keep_them_the_preferred_one(prefer, cell_):
     assert (found["cell"], found["meeting"]) == (cell_, 3)
 
 
+def ranked(name: str, size: int, auc: float, spread: float = 0.01) -> dict:
+    """A cell of several labels, whose F1 would choose the other way round."""
+    return cell(name, size, 1.0, 1 - auc) | {"auc": figure(auc, spread)}
+
+
+def test_of_several_labels_the_mean_auc_bounds_chooses_and_breaks_ties():
+    low, high = ranked("low", 700, 0.80), ranked("high", 800, 0.82)
+    found = choose([low, high], Limits(min_auc=0.75), "auc", "auc")
+    assert (found["cell"], found["meeting"]) == ("high", 2)
+    assert found["limits"][0]["figure"] == high["auc"]
+    assert found["smaller_alike"] is None  # 0.80 is below 0.81
+    near = ranked("near", 700, 0.815)
+    assert choose([low, near, high], Limits(min_auc=0.75), "auc", "auc")["smaller_alike"] == "near"
+    # Of equal bytes and times the better ranking, not the better F1.
+    for prefer in ("bytes", "latency"):
+        same = [low, ranked("better", 700, 0.9)]
+        assert choose(same, Limits(min_auc=0.5), prefer, "auc")["cell"] == "better"
+    missed = choose([low, high], Limits(min_auc=0.9), "auc", "auc")
+    assert (missed["met"], missed["cell"]) == (False, "high")
+    assert missed["distance"] == pytest.approx(0.18 / 0.1 - 1)
+    assert choose([low, high], Limits(min_auc=0.815, sure=True), "auc", "auc")["met"] is False
+
+
+def test_records_of_one_label_know_no_auc():
+    assert list(ASKED.to_json()) == [
+        *("max_bytes", "max_latency_ms", "min_f1", "min_accuracy", "sure"),
+    ]
+    assert Limits(min_auc=0.9).to_json()["min_auc"] == 0.9
+    assert Limits(min_auc=0.9, max_bytes=5).scores() == {"min_auc": "auc"}
+    with pytest.raises(ConfigError, match="--min-auc is 90; allowed: more than 0 and less than 1"):
+        Limits(min_auc=90)
+
+
 def test_a_tie_goes_to_the_smaller_then_to_the_faster_file():
     a, b, c = (cell(n, s, t, 0.98) for n, s, t in (("a", 9, 1.0), ("b", 8, 2.0), ("c", 8, 1.5)))
     assert choose([a, b, c], Limits(min_f1=0.9))["cell"] == "c"

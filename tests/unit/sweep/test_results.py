@@ -17,9 +17,11 @@ from edgecell.pipeline.sweep_cells import ANSWERS
 from edgecell.pipeline.sweep_output import _csv, _warnings
 from edgecell.pipeline.sweep_results import Found, add_times, cells_of, mark_front, summary
 from edgecell.rundir import RunDir
+from edgecell.tasks import MULTI_CLASS, task_named
 
 PRECISIONS = ("float16", "int8")
 LABELS = np.arange(60) % 3
+ONE = task_named(MULTI_CLASS)
 
 
 def answers(wrong: int) -> np.ndarray:
@@ -134,7 +136,7 @@ def networks(tmp_path: Path) -> list[Found]:
 
 
 def test_every_cell_has_its_row_and_what_is_missing_its_reason(tmp_path, networks):
-    cells = cells_of(RunDir(tmp_path), networks)
+    cells = cells_of(RunDir(tmp_path), networks, ONE)
     assert [(cell["image_size"], cell["precision"]) for cell in cells] == [
         (side, precision) for side in (32, 40, 48, 56) for precision in PRECISIONS
     ]
@@ -156,22 +158,22 @@ def test_every_cell_has_its_row_and_what_is_missing_its_reason(tmp_path, network
 
 
 def test_times_go_to_the_cells_of_their_hash_and_other_answers_are_told(tmp_path, networks):
-    cells = cells_of(RunDir(tmp_path), networks)
+    cells = cells_of(RunDir(tmp_path), networks, ONE)
     times = {"mobilenet_v2-0.35-32-int8": 2.0, "mobilenet_v2-0.35-32-float16": 1.0}
-    said = add_times(cells, timed(times, accuracy=58 / 60))
+    said = add_times(cells, timed(times, accuracy=58 / 60), ONE)
     assert [cell["p50"].get("value") for cell in cells] == [1.0, 2.0, *[None] * 6]
     assert said[0] == "the machine was busy"
     assert "mobilenet_v2-0.35-32-int8 (0.9667) did not answer as where it was made" in said[1]
     assert "float16" not in said[1]
-    assert add_times(cells, None) == []
+    assert add_times(cells, None, ONE) == []
 
 
 def test_the_front_is_of_cells_that_passed_and_were_timed(tmp_path, networks):
-    cells = cells_of(RunDir(tmp_path), networks)
+    cells = cells_of(RunDir(tmp_path), networks, ONE)
     mark_front(cells, networks, "macro_f1")
     assert {cell["front"] for cell in cells} == {None}
     times = {"mobilenet_v2-0.35-32-int8": 0.1, "mobilenet_v2-0.35-32-float16": 1.0}
-    add_times(cells, timed(times))
+    add_times(cells, timed(times), ONE)
     mark_front(cells, networks, "macro_f1")
     assert [cell["front"] for cell in cells] == [True, *[None] * 7]
     assert cells[0]["front_share"]["value"] == 1.0
@@ -181,8 +183,8 @@ def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
     name = "mobilenet_v2-0.35-32"
     mine = [made(name, "float16", 2, 900), made(name, "int8", 3, 600)]
     both = [network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
-    cells = cells_of(RunDir(tmp_path), both)
-    add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}))
+    cells = cells_of(RunDir(tmp_path), both, ONE)
+    add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}), ONE)
     for by in ("macro_f1", "accuracy"):
         mark_front(cells, both, by)
         # The larger, slower file is better by one image of 60: drawn in 1 - (59/60)^60 of the draws.
@@ -193,19 +195,19 @@ def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
 
 
 def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks):
-    cells = cells_of(RunDir(tmp_path), networks)
-    refused, elsewhere, machines = _warnings(cells, networks)
+    cells = cells_of(RunDir(tmp_path), networks, ONE)
+    refused, elsewhere, machines = _warnings(cells, networks, ONE)
     assert refused.startswith("verify refused 1 of 8 cells by 'F1 drop of each class'")
     assert elsewhere.startswith("mobilenet_v2-0.35-40: made on another machine, without times")
     assert "3 on one processor" not in machines and "1 on another processor" in machines
     for precision in PRECISIONS:
         folder = networks[0].run.stage("evaluate") / f"{networks[0].name}-{precision}-test"
         rundir.atomic_write_json(folder / "record.json", {})
-    *_, looked = _warnings(cells, networks)
+    *_, looked = _warnings(cells, networks, ONE)
     assert "test has been looked at for 2 cells" in looked
     assert f"{networks[0].name}-float16, {networks[0].name}-int8" in looked
     alone = [networks[2]]
-    assert _warnings(cells_of(RunDir(tmp_path), alone), alone) == []
+    assert _warnings(cells_of(RunDir(tmp_path), alone, ONE), alone, ONE) == []
 
 
 def test_what_verify_refused_is_told_by_check_with_numbers_and_what_to_change(tmp_path):
@@ -213,19 +215,19 @@ def test_what_verify_refused_is_told_by_check_with_numbers_and_what_to_change(tm
     cells = [made(name, precision, 2, 900, passed=False) for precision in PRECISIONS]
     dead = network(tmp_path, 32, cells, trial(TrialState.COMPLETE), (2, 2))
     verified(dead.run, cells, "reference alive")
-    rows = cells_of(RunDir(tmp_path), [dead])
-    assert _warnings(rows, [dead]) == [
+    rows = cells_of(RunDir(tmp_path), [dead], ONE)
+    assert _warnings(rows, [dead], ONE) == [
         "verify refused 2 of 2 cells by 'reference alive' (mobilenet_v2-0.35-32-float16: 1 found,"
         " allowed 2 or more); train longer (--epochs), on more images (without --limit), with another"
         " --output"
     ]
     for row in rows:
         row["passed"] = True
-    assert _warnings(rows, [dead]) == []
+    assert _warnings(rows, [dead], ONE) == []
 
 
 def test_the_table_as_csv_has_a_line_for_every_cell(tmp_path, networks):
-    lines = _csv(cells_of(RunDir(tmp_path), networks)).splitlines()
+    lines = _csv(cells_of(RunDir(tmp_path), networks, ONE), ONE).splitlines()
     assert len(lines) == 1 + 8
     assert lines[0].startswith(
         "name,model,alpha,image_size,precision,state,passed,front,front_share"
