@@ -24,9 +24,10 @@ from edgecell.config import Config, ModelConfig, QuantizeConfig
 from edgecell.errors import ConfigError
 from edgecell.evaluate import evaluate
 from edgecell.pipeline.sweep_cells import ANSWERS
-from edgecell.pipeline.sweep_output import _csv, _warnings
+from edgecell.pipeline.sweep_output import _answer, _csv, _warnings
 from edgecell.pipeline.sweep_results import Found, add_times, cells_of, mark_front, summary
 from edgecell.pipeline.sweep_wishes import wishes_for
+from edgecell.progress import Silent
 from edgecell.report.elements import Pictures
 from edgecell.report.sweep import sweep_headline, sweep_section
 from edgecell.report.sweep_page import render_sweep
@@ -161,6 +162,16 @@ def test_a_score_of_the_other_task_is_refused(several, limits, prefer, by, said)
     dataset = SimpleNamespace(task=task, name="blobs", class_names=toys_labels.LABELS)
     with pytest.raises(ConfigError, match=said):
         wishes_for(dataset, Limits(**limits), prefer, by)
+
+
+def test_of_equal_files_the_better_ranking_is_the_answer():
+    dataset = toys_labels.dataset()
+    wishes = wishes_for(dataset, Limits(max_bytes=1), "bytes", None)
+    found = [cell | {"size": {"value": 500}, "passed": True} for cell in swept.label_cells()]
+    best = max(found, key=lambda cell: cell["auc"]["value"])
+    assert best["name"] != max(found, key=lambda cell: cell["macro_f1"]["value"])["name"]
+    answer = _answer(found, [], wishes, dataset, Silent())  # a miss: no look at test
+    assert answer is not None and (answer["met"], answer["cell"]) == (False, best["name"])
 
 
 # ----------------------------------------------------------------------- rows, front, warnings
