@@ -66,6 +66,7 @@ def opened(tab: Tab, bundle: Path, width: int = 1280, *, dark: bool = False) -> 
         origin = address.removesuffix("samples/web/")
         assert {url for url in tab.requests if not url.startswith((origin, "blob:"))} == set()
         assert any(url.endswith(".wasm") for url in tab.requests)
+        tab.show("about:blank")  # what the page still asks for must not find its server gone
 
 
 def text(tab: Tab, selector: str) -> str:
