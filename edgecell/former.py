@@ -52,6 +52,18 @@ def keep(path: Path) -> None:
     _HELD[kept] = opened
 
 
+def is_being_replaced(path: Path) -> bool:
+    """Whether a process that lives has replaced ``path`` and not yet written the record of the new one."""
+    try:
+        with path.absolute().with_name(f".{path.name}{SUFFIX}").open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def drop(folder: Path) -> None:
     """Keep nothing of ``folder`` any longer: its new record is there.
 
