@@ -58,6 +58,7 @@ _PACKAGES = (
 )
 
 
+ELSEWHERE = "choose another folder with --output"
 TEMPORARY = ".tmp"
 """How the name of a file or folder ends that is still being written; it begins with a dot."""
 
@@ -88,8 +89,10 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
     """A stream whose content becomes ``path`` as a whole at the end, if all goes well.
+
+    ``advice`` is what to do where it cannot be written.
 
     Raises:
         ArtifactError: the folder cannot be made or written, or the disk is full.
@@ -112,7 +115,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except BrokenPipeError:  # of the reader of what is printed meanwhile; no file gives it
         raise
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, advice) from error
 
 
 def _is_written(path: Path) -> bool:
@@ -127,11 +130,9 @@ def _is_written(path: Path) -> bool:
     return False
 
 
-def cannot_write(path: Path, error: OSError) -> ArtifactError:
-    """What to tell the user where the system does not let us write."""
-    return ArtifactError(
-        f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
-    )
+def cannot_write(path: Path, error: OSError, advice: str = ELSEWHERE) -> ArtifactError:
+    """What to tell the user where the system does not let us write, and what to do."""
+    return ArtifactError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:

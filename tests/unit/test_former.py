@@ -9,6 +9,7 @@ import pytest
 
 from edgecell import former
 from edgecell.custody import audit_run
+from edgecell.errors import ArtifactError, BusyError
 from edgecell.pipeline.training import save_keras
 from edgecell.rundir import RunDir, atomic_write_bytes
 
@@ -112,6 +113,23 @@ def test_the_files_of_a_process_that_lives_are_left_to_it(run):
     assert contents(run) == NEW and len(kept(run)) == 3
     record(run, outputs)
     assert contents(run) == NEW and kept(run) == []
+
+
+def test_who_reads_meanwhile_is_told_of_the_writer_and_not_of_an_alteration(run):
+    outputs = write(run, b"new ", NAMES[:1])
+
+    def read() -> None:
+        with pytest.raises(
+            BusyError, match="another process is at 'quantize'.*replaced quantize/a"
+        ):
+            RunDir.open(run.path).check_outputs("quantize")
+
+    in_another_process(read)
+    former.drop(run.stage("quantize"))  # Partner: without a writer it is an alteration
+    with pytest.raises(ArtifactError, match="was altered after 'quantize'") as caught:
+        run.check_outputs("quantize")
+    assert not isinstance(caught.value, BusyError)
+    assert outputs[0].read_bytes() == NEW[0]
 
 
 def test_a_keras_model_that_is_saved_again_is_put_back(run):
