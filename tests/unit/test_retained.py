@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import toy_run
 
+from edgecell import former
 from edgecell.config import Config
 from edgecell.custody import audit_run
 from edgecell.errors import ArtifactError
@@ -108,12 +109,13 @@ def test_they_come_back_where_the_new_record_is_never_written(run, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise ArtifactError("no space left")
 
-    if (process := os.fork()) == 0:  # its death is what lets the former files go
-        monkeypatch.setattr(RunDir, "write_record", full)
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDir, "write_record", full)
         with pytest.raises(ArtifactError, match="no space"):
             verify(int8(run), wider)
-        os._exit(9 if not list((run / "verify").glob("*-float32-*.png")) else 1)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 9
+    assert not list((run / "verify").glob("*-float32-*.png"))
+    while former._HELD:  # as the end of the process does: what it kept is free
+        os.close(former._HELD.popitem()[1])
     assert RunDir.open(run).check_outputs("verify") == before
     assert audit_run(run).findings == []
 
