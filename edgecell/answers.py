@@ -87,8 +87,8 @@ class Answer:
     """What a model says of one image.
 
     ``probabilities`` (C,) are its own, ``calibrated`` (C,) those to show, None where no temperature was
-    ever looked for. ``said``: the classes answered, most probable first; none where it abstained, and
-    where no label holds. ``members``: the conformal set in the order of the classes, None without one.
+    ever looked for. ``said``: the classes answered, in the order of :attr:`order`; none where it
+    abstained, and where no label holds. ``members``: the conformal set in the order of the classes, None without one.
     """
 
     rules: Rules
@@ -100,8 +100,12 @@ class Answer:
 
     @property
     def order(self) -> list[int]:
-        """All classes, most probable first; of equals the first one."""
-        return [int(i) for i in np.argsort(-self.probabilities, kind="stable")]
+        """All classes, most probable first; of equals the first one.
+
+        Of several labels by what is shown: each has a scaling of its own, so that the model's own
+        probabilities can stand in another order. One temperature leaves the order as it is.
+        """
+        return _order(self.probabilities, self.shown if self.rules.task.multi_label else None)
 
     @property
     def shown(self) -> Floats:
@@ -144,24 +148,18 @@ class Answer:
 def answer_all(rules: Rules, probabilities: NDArray[Any]) -> list[Answer]:
     """Apply ``rules`` to ``probabilities`` (N, C)."""
     rows = np.asarray(probabilities, np.float64)
-    calibrated: Floats | None = None
     if rules.task.multi_label:
+        shown: list[Floats | None] = [None] * len(rows)
         if rules.scaling is not None:
-            calibrated = scaled(rows.clip(rules.floor, 1 - rules.floor), *rules.scaling)
+            shown = list(scaled(rows.clip(rules.floor, 1 - rules.floor), *rules.scaling))
         called = present(
             rows, rules.label_thresholds or [None] * rows.shape[1], rules.label_threshold
         )
         return [
-            Answer(
-                rules,
-                row,
-                None if calibrated is None else calibrated[i],
-                _holding(row, said),
-                False,
-                None,
-            )
-            for i, (row, said) in enumerate(zip(rows, called, strict=True))
+            Answer(rules, row, show, tuple(c for c in _order(row, show) if said[c]), False, None)
+            for row, show, said in zip(rows, shown, called, strict=True)
         ]
+    calibrated: Floats | None = None
     if rules.temperature is not None:
         plain = rules.temperature == 1.0
         calibrated = rows if plain else tempered(np.maximum(rows, rules.floor), rules.temperature)
@@ -171,9 +169,9 @@ def answer_all(rules: Rules, probabilities: NDArray[Any]) -> list[Answer]:
     ]
 
 
-def _holding(row: Floats, called: NDArray[np.bool_]) -> tuple[int, ...]:
-    order = np.argsort(-row, kind="stable")
-    return tuple(int(i) for i in order if called[i])
+def _order(own: Floats, shown: Floats | None) -> list[int]:
+    """The classes by ``shown``, those that are equal there by ``own``, then as they are numbered."""
+    return [int(i) for i in np.lexsort((-own, -(own if shown is None else shown)))]
 
 
 def _single(rules: Rules, row: Floats, calibrated: Floats | None) -> Answer:

@@ -41,15 +41,42 @@ def keep(path: Path) -> None:
     _settle(kept)
     if not path.is_file():
         return
-    try:
-        os.link(path, kept)
-    except FileExistsError:
-        return  # another process is at the same stage
-    except OSError:  # a file system without a second name for a file
-        shutil.copy2(path, kept)
-    opened = os.open(kept, os.O_RDONLY)
-    fcntl.flock(opened, fcntl.LOCK_SH)
+    opened = None
+    while opened is None:  # who opens the run right now may take it for what a dead process left
+        try:
+            os.link(path, kept)
+        except FileExistsError:
+            return  # another process is at the same stage
+        except OSError:  # a file system without a second name for a file
+            shutil.copy2(path, kept)
+        opened = _hold(kept)
     _HELD[kept] = opened
+
+
+def _hold(kept: Path) -> int | None:
+    """``kept`` opened and locked; None where somebody removed it before it was."""
+    try:
+        opened = os.open(kept, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    fcntl.flock(opened, fcntl.LOCK_SH)
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(opened), kept.stat()):
+            return opened
+    os.close(opened)
+    return None
+
+
+def is_being_replaced(path: Path) -> bool:
+    """Whether a process that lives has replaced ``path`` and not yet written the record of the new one."""
+    try:
+        with path.absolute().with_name(f".{path.name}{SUFFIX}").open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def drop(folder: Path) -> None:

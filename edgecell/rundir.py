@@ -7,6 +7,7 @@ is done again, the former files are kept until the new record is there (see form
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from typing import IO, Any
 
 from edgecell import former
 from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.errors import ArtifactError, BusyError, ConfigError
 from edgecell.machine import cpu_name, package_versions
 from edgecell.record import anew, check_envelope, envelope, is_inside
 
@@ -57,6 +58,7 @@ _PACKAGES = (
 )
 
 
+ELSEWHERE = "choose another folder with --output"
 TEMPORARY = ".tmp"
 """How the name of a file or folder ends that is still being written; it begins with a dot."""
 
@@ -87,8 +89,10 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
+def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
     """A stream whose content becomes ``path`` as a whole at the end, if all goes well.
+
+    ``advice`` is what to do where it cannot be written.
 
     Raises:
         ArtifactError: the folder cannot be made or written, or the disk is full.
@@ -99,6 +103,8 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with temporary.open("xb") as stream:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(stream, fcntl.LOCK_SH)  # see _is_written
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -109,14 +115,24 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     except BrokenPipeError:  # of the reader of what is printed meanwhile; no file gives it
         raise
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, advice) from error
 
 
-def cannot_write(path: Path, error: OSError) -> ArtifactError:
-    """What to tell the user where the system does not let us write."""
-    return ArtifactError(
-        f"cannot write {path}: {error.strerror or error}; choose another folder with --output"
-    )
+def _is_written(path: Path) -> bool:
+    """Whether a process that lives has the temporary file ``path`` open in :func:`atomic_writer`."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def cannot_write(path: Path, error: OSError, advice: str = ELSEWHERE) -> ArtifactError:
+    """What to tell the user where the system does not let us write, and what to do."""
+    return ArtifactError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
 def atomic_write_bytes(path: Path, data: bytes) -> None:
@@ -284,7 +300,7 @@ class RunDir:
     def remove_leftovers(self, verb: str) -> None:
         """Remove what a killed process left half-written in this folder and in a stage's.
 
-        What it left half-replaced is put back.
+        What it left half-replaced is put back. What a living one writes is left to it: the report, say.
 
         Raises:
             ArtifactError: the folder cannot be written.
@@ -295,7 +311,7 @@ class RunDir:
             try:
                 if path.is_dir():
                     shutil.rmtree(path)
-                else:
+                elif not _is_written(path):
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise ArtifactError(f"cannot remove {path}: {error.strerror}") from error
@@ -421,11 +437,17 @@ class RunDir:
         """The record of a stage whose files are still what it wrote.
 
         Raises:
-            ArtifactError: a file is missing or its sha256 differs from the record.
+            ArtifactError: a file is missing or its sha256 differs from the record. BusyError: another
+            process is writing the stage anew.
         """
         record = self.read_record(verb)
         for name, digest in record["outputs"].items():
             found = sha256_file(self._inside(name, verb))
+            if found != digest and former.is_being_replaced(self.path / name):
+                raise BusyError(
+                    f"another process is at '{verb}' in {self.path} and has replaced {name}; wait until it"
+                    " has ended, or end it: the former files then come back"
+                )
             if found != digest:
                 raise ArtifactError(
                     f"{name} was altered after '{verb}': sha256 {found[:12]}…, recorded {digest[:12]}…;"

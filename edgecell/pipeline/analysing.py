@@ -18,6 +18,7 @@ from converters.sensitivity import LayerCost, analyze, quantizable, worst_nodes
 from converters.verify import verify
 from edgecell import plots, rundir
 from edgecell.errors import ConvertError
+from edgecell.lock import claimed
 from edgecell.pipeline.searching import Material
 from edgecell.pipeline.verification import budget_of
 from edgecell.runtime import Predictor, TFLitePredictor
@@ -60,8 +61,14 @@ def analyze_in(material: Material) -> list[LayerCost]:
     An analysis of the same model, images and settings that is there already is read instead.
 
     Raises:
-        ConvertError, DataError: as in :func:`converters.sensitivity.analyze`.
+        ConvertError, DataError: as in :func:`converters.sensitivity.analyze`. BusyError: another process
+        analyses the same run.
     """
+    with claimed(material.run.path, "analyze"):
+        return _analyze_in(material)
+
+
+def _analyze_in(material: Material) -> list[LayerCost]:
     run = material.run
     settings = material.settings() | {"val_images": MOST_IMAGES}
     if run.is_current(

@@ -12,15 +12,17 @@ from typing import Any
 from edgecell import confidence as trust
 from edgecell import metrics, plots
 from edgecell.config import ConfidenceConfig, DataConfig
+from edgecell.lock import claimed
 from edgecell.metrics.scores import sample_brier, sample_loss
 from edgecell.pipeline import label_confidence
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.measured import Seen, mean_of, share_of
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.retained import retained
+from edgecell.pipeline.retained import remove_given_up, retained
 from edgecell.pipeline.targets import check_classes, load_data
-from edgecell.pipeline.verification import find_pair, shown_to, verify_images
+from edgecell.pipeline.verification import Pair, find_pair, shown_to, verify_images
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.rundir import sha256_file
@@ -46,10 +48,25 @@ def calibrate_target(
 
     Raises:
         ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
-        DataError too where val has fewer than 20 images.
+        DataError too where val has fewer than 20 images; BusyError: another process calibrates there.
     """
     pair = find_pair(path, reference, output)
     settings = adjust(pair.subject.config).confidence
+    with claimed(pair.run.path, "calibrate"):
+        record = _calibrate_in(pair, settings, data, split, progress)
+    if pair.subject.run is not None and output is None:
+        write_report(pair.subject.run)
+    return record
+
+
+def _calibrate_in(
+    pair: Pair,
+    settings: ConfidenceConfig,
+    data: DataConfig | None,
+    split: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    read = ReadFiles([pair.subject.model, *(entry["path"] for entry in pair.files)])
     dataset = load_data(pair.subject, data, progress=True)
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
@@ -79,29 +96,29 @@ def calibrate_target(
         stem = entry["path"].stem
         pictures += [plots.save(figure, folder / f"{stem}-{k}.png") for k, figure in drawn.items()]
         progress.advance(count, f"{entry['file']}: {said(found)}")
-    read = {f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits}
+    looked_at = {f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits}
     config = {key: asdict(settings)[key] for key in asked} | {"split": split}
     others = retained(
         pair.run,
         "calibrate",
         [entry["file"] for entry in pair.files],
         reference=pair.subject.model,
-        images=read,
+        images=looked_at,
         config=config,
         progress=progress,
     )
-    record = pair.run.write_record(
+    outputs = list(dict.fromkeys([*pictures, *others.outputs]))
+    read.require_same("calibrate")
+    remove_given_up(pair.run, "calibrate", outputs)
+    return pair.run.write_record(
         "calibrate",
         inputs=[pair.subject.model, *(entry["path"] for entry in pair.files), *others.inputs],
-        input_hashes=read,
-        outputs=dict.fromkeys([*pictures, *others.outputs]),
+        input_hashes=looked_at,
+        outputs=outputs,
         config=config,
         results=({"task": dataset.task} if several else {})
         | {"splits": list(splits), "models": results + others.models},
     )
-    if pair.subject.run is not None and output is None:
-        write_report(pair.subject.run)
-    return record
 
 
 def _calibrate(

@@ -23,6 +23,7 @@ from edgecell.pipeline import qat, quantize_record, slimming
 from edgecell.pipeline.analysing import analyze_in, keep_float
 from edgecell.pipeline.enlarging import resize_target, resized_entry, source_size
 from edgecell.pipeline.quantize_settings import CALIBRATED, check_settings, needs_images
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.searching import Material, gather, search_in
 from edgecell.pipeline.targets import Adjust, Target, load_data, resolve, where_to_write
@@ -104,6 +105,7 @@ def _quantize(
     run.remove_leftovers("quantize")
     settings = config.quantize
     folder = run.stage("quantize")
+    read = ReadFiles([target.model])
     model = tflite.load_reference(target.model)
     material = None
     if dataset is not None and needs_images(config):
@@ -141,6 +143,7 @@ def _quantize(
             entries.append(resized_entry(path, entry, size, folder, progress))
         started = time.monotonic()
     chosen = material.chosen if material else None
+    read.require_same("quantize")
     return quantize_record.write(run, target, config, entries, chosen, dataset)
 
 

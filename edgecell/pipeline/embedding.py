@@ -18,7 +18,9 @@ from edgecell.config import DataConfig
 from edgecell.data import Dataset, Split
 from edgecell.data.types import read_into
 from edgecell.embedding import Plane, neighbourhoods, plane, trust
+from edgecell.lock import claimed
 from edgecell.pipeline.explaining import keras_target
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     check_classes,
@@ -66,6 +68,7 @@ def embed_target(
         DataError, ArtifactError: images or model that cannot be used.
     """
     target = keras_target(path, "embed")
+    read = ReadFiles([target.model])
     predictor = KerasPredictor(target.model)
     model = predictor.model
     both = keras.Model(model.inputs, [last_features(model), model.output])
@@ -106,19 +109,21 @@ def embed_target(
         "embedding.png": _drawn(seen, laid, dataset, results),
         "purity.png": plots.purity_bars(around),
     }
-    written = [plots.save(figure, folder / name) for name, figure in pictures.items()]
-    written += [
-        _write_table(folder / "embedding.csv", seen, laid),
-        _write_arrays(folder / "embedding.npz", seen, laid),
-    ]
-    record = run.write_record(
-        verb,
-        inputs=[target.model],
-        input_hashes=data_hash(dataset, wish.split),
-        outputs=written,
-        config=asdict(wish) | {"model": target.model.name},
-        results=results,
-    )
+    with claimed(run.path, verb):
+        written = [plots.save(figure, folder / name) for name, figure in pictures.items()]
+        written += [
+            _write_table(folder / "embedding.csv", seen, laid),
+            _write_arrays(folder / "embedding.npz", seen, laid),
+        ]
+        read.require_same("embed")
+        record = run.write_record(
+            verb,
+            inputs=[target.model],
+            input_hashes=data_hash(dataset, wish.split),
+            outputs=written,
+            config=asdict(wish) | {"model": target.model.name},
+            results=results,
+        )
     if target.run is not None and output is None:
         write_report(target.run)
     return record, folder

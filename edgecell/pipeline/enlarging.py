@@ -25,6 +25,9 @@ from edgecell.pipeline.verification import entry_of_file, source_size_of
 from edgecell.progress import Progress
 from edgecell.runtime import TFLitePredictor
 
+_SOME = 128
+"""Images whose sizes are looked at before all are."""
+
 # What is true of a file and of the same file with a resize in front.
 _SHARED = ("precision", "input_type", "scaling", "calibrated", "method", "slim", "float_layers")
 
@@ -37,34 +40,44 @@ def source_size(dataset: Dataset, config: Config, full: Sequence[int], progress:
             model sees a part.
     """
     height, width = full
-    known: tuple[Size, str] | None = None
-    progress.begin("sizes of the images", sum(len(dataset.split(name)) for name in SPLITS))
-    done = 0
-    for name in SPLITS:
-        source = dataset.split(name).source
-        for index in range(len(source)):
-            shape = source.read(index).shape
-            size = (shape[0], shape[1])
-            if known is None:
-                check_enlarges(size, (height, width))
-                known = size, source.name(index)
-            if size != known[0]:
-                (first, other), there = known, source.name(index)
-                raise DataError(
-                    f"the images have several sizes: {other} {first[0]}×{first[1]}, {there}"
-                    f" {size[0]}×{size[1]}; a file with the resize inside takes one"
-                )
-        done += len(source)
-        progress.advance(done)
-    if known is None:
+    places = [(name, index) for name in SPLITS for index in range(len(dataset.split(name)))]
+    if not places:
         raise DataError(f"'{dataset.name}' has no images whose size a file could take")
-    (rows, columns), _ = known
+    progress.begin("sizes of the images", len(places))
+    # Some of everywhere first: images that cannot be used need not all be read to know it, and of
+    # several sizes it is the mixture that is said, not what is wrong with the first one's.
+    rows, columns = _one_size(dataset, places[:: -(-len(places) // _SOME)])
+    check_enlarges((rows, columns), (height, width))
+    _one_size(dataset, places, progress)
     if config.model.fit == "crop" and rows * width != columns * height:
         raise ConvertError(
             f"the model sees a cut-out of images of {rows}×{columns} pixels (--fit crop), which a resize"
             " inside cannot cut; train with --fit stretch for such files"
         )
     return rows, columns
+
+
+def _one_size(
+    dataset: Dataset, places: Sequence[tuple[str, int]], progress: Progress | None = None
+) -> Size:
+    """The one size of the images at ``places``, (split, index) of each; DataError of several sizes."""
+    known: tuple[Size, str] | None = None
+    for done, (name, index) in enumerate(places, 1):
+        source = dataset.split(name).source
+        shape = source.read(index).shape
+        size = (shape[0], shape[1])
+        if known is None:
+            known = size, source.name(index)
+        elif size != known[0]:
+            (first, other), there = known, source.name(index)
+            raise DataError(
+                f"the images have several sizes: {other} {first[0]}×{first[1]}, {there}"
+                f" {size[0]}×{size[1]}; a file with the resize inside takes one"
+            )
+        if progress is not None and (done % 100 == 0 or done == len(places)):
+            progress.advance(done)
+    assert known is not None
+    return known[0]
 
 
 def resized_entry(

@@ -15,8 +15,10 @@ from edgecell.data.catalog import catalog
 from edgecell.data.duplicates import refuse_overlap
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
+from edgecell.lock import claimed
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
@@ -77,6 +79,7 @@ def evaluate_target(
     """
     target = resolve(path)
     team = Team(tta, tuple(resolve(other).model for other in others))
+    read = ReadFiles([target.model, *team.others])
     members = [load_predictor(model, threads=threads) for model in (target.model, *team.others)]
     predictor: Predictor = AveragedPredictor(members, tta=tta) if team else members[0]
     dataset = load_data(target, data, progress=True)
@@ -85,7 +88,7 @@ def evaluate_target(
         check_last_layer(replace(target, model=model), member, dataset)
     refuse_overlap(dataset, split)
     run = where_to_write(target, output)
-    record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team)
+    record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team, read)
     if target.run is not None and output is None:
         write_report(target.run)
     return Evaluated(record["results"], run.stage(verb_of(target, split, team)))
@@ -130,8 +133,30 @@ def evaluate_in(
     progress: Progress,
     exports: Exports = Exports(),
     team: Team = ALONE,
+    read: ReadFiles | None = None,
 ) -> dict[str, Any]:
-    """Evaluate on one split, write its files and its record into ``run``; the record."""
+    """Evaluate on one split, write its files and its record into ``run``; the record.
+
+    ``read`` are the model files as they were before ``predictor`` was made of them.
+
+    Raises:
+        BusyError: another process evaluates the same there. ArtifactError: a file was replaced meanwhile.
+    """
+    with claimed(run.path, verb_of(target, split, team)):
+        return _evaluate_in(run, predictor, target, dataset, split, progress, exports, team, read)
+
+
+def _evaluate_in(
+    run: RunDir,
+    predictor: Predictor,
+    target: Target,
+    dataset: Dataset,
+    split: str,
+    progress: Progress,
+    exports: Exports,
+    team: Team,
+    read: ReadFiles | None,
+) -> dict[str, Any]:
     verb = verb_of(target, split, team)
     folder = run.stage(verb)
     results, predictions, written = evaluate_split(
@@ -146,6 +171,8 @@ def evaluate_in(
     if exports.workbook:
         settings = settings_of(target, split)
         written.append(write_evaluation(folder / "evaluation.xlsx", results, target.run, settings))
+    if read is not None:
+        read.require_same("evaluate")
     return run.write_record(
         verb,
         inputs=[target.model, *team.others],

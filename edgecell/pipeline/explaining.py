@@ -18,7 +18,9 @@ from edgecell.data import Dataset
 from edgecell.errors import ConfigError
 from edgecell.examples import examples
 from edgecell.explain import GradCam
+from edgecell.lock import claimed
 from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
@@ -57,6 +59,7 @@ def explain_target(
         DataError, ArtifactError: images or model that cannot be used.
     """
     target = keras_target(path, "explain")
+    read = ReadFiles([target.model])
     predictor = KerasPredictor(target.model)
     cam = GradCam(predictor.model, wish.layer)
     dataset = load_data(target, data, progress=True)
@@ -82,19 +85,21 @@ def explain_target(
     verb = f"explain/{target.model.stem}-{wish.split}{suffix}"
     folder = run.stage(verb)
     heat = dict(zip(asked, maps, strict=True))
-    written = [
-        plots.save(plots.heat_by_class(images, heat, found), folder / "classes.png"),
-        plots.save(plots.heat_of_mistakes(images, heat, found), folder / "mistakes.png"),
-        _write_maps(folder / "maps.npz", places, numbers, maps),
-    ]
-    record = run.write_record(
-        verb,
-        inputs=[target.model],
-        input_hashes=data_hash(dataset, wish.split),
-        outputs=written,
-        config=asdict(wish) | {"model": target.model.name},
-        results=_results(wish, cam, predictor, dataset, predictions, found, asked, maps),
-    )
+    with claimed(run.path, verb):
+        written = [
+            plots.save(plots.heat_by_class(images, heat, found), folder / "classes.png"),
+            plots.save(plots.heat_of_mistakes(images, heat, found), folder / "mistakes.png"),
+            _write_maps(folder / "maps.npz", places, numbers, maps),
+        ]
+        read.require_same("explain")
+        record = run.write_record(
+            verb,
+            inputs=[target.model],
+            input_hashes=data_hash(dataset, wish.split),
+            outputs=written,
+            config=asdict(wish) | {"model": target.model.name},
+            results=_results(wish, cam, predictor, dataset, predictions, found, asked, maps),
+        )
     if target.run is not None and output is None:
         write_report(target.run)
     return record, folder

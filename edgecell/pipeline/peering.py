@@ -19,9 +19,11 @@ from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.data.types import read_into
 from edgecell.errors import ConfigError, DataError
+from edgecell.lock import claimed
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.lookup import verdict_on
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, check_classes, data_hash, load_data, resolve
 from edgecell.pipeline.verification import files_of
@@ -70,6 +72,7 @@ def compare_with_peers(
         )
     config = adjust(target.config)
     files = [entry["path"] for entry in files_of(target.run)]
+    read = ReadFiles([target.model, *files])
     ours = [each for each in peers.ours(files, threads) if each.precision in _COMPARED]
     dataset = load_data(target, data, progress=True)
     model = KerasPredictor(target.model)
@@ -77,36 +80,38 @@ def compare_with_peers(
     images = split_images(model, target, dataset, "test", progress)
     calibration = calibration_images(target, config, dataset)
     run = target.run if output is None else RunDir.at(output)
-    folder = run.stage("peers")
-    progress.begin("comparing with peers", STEPS)
-    with tempfile.TemporaryDirectory() as scratch:
-        material = Material(model.model, target.model, calibration, threads, Path(scratch))
-        found, absent = registry.gather(wanted, material, progress.say)
-        results = peers.measure(
-            [*(_marked(each, target.run) for each in ours), *found],
-            absent,
-            images,
-            dataset.test.labels,
-            dataset.class_names,
-            model.predict(images),
-            pace_of(config),
-            threads,
-            lambda _text, share: progress.advance(int(share * STEPS)),
-            ordinal=task_named(dataset.task).ordinal,
+    with claimed(run.path, "peers"):
+        folder = run.stage("peers")
+        progress.begin("comparing with peers", STEPS)
+        with tempfile.TemporaryDirectory() as scratch:
+            material = Material(model.model, target.model, calibration, threads, Path(scratch))
+            found, absent = registry.gather(wanted, material, progress.say)
+            results = peers.measure(
+                [*(_marked(each, target.run) for each in ours), *found],
+                absent,
+                images,
+                dataset.test.labels,
+                dataset.class_names,
+                model.predict(images),
+                pace_of(config),
+                threads,
+                lambda _text, share: progress.advance(int(share * STEPS)),
+                ordinal=task_named(dataset.task).ordinal,
+            )
+            made = [_keep(file, folder) for file in sorted(Path(scratch).iterdir())]
+        progress.advance(STEPS)
+        atomic_write_json(folder / "peers.json", results)
+        atomic_write_text(folder / "peers.md", report.markdown(results))
+        page = write_peers_page(folder / "peers.html", run.name, results)
+        read.require_same("peers")
+        record = run.write_record(
+            "peers",
+            inputs=[target.model, *files],
+            input_hashes=data_hash(dataset, "test"),
+            outputs=[folder / "peers.json", folder / "peers.md", page, *made],
+            config={"peers": list(wanted), "threads": threads, **asdict(pace_of(config))},
+            results=results,
         )
-        made = [_keep(file, folder) for file in sorted(Path(scratch).iterdir())]
-    progress.advance(STEPS)
-    atomic_write_json(folder / "peers.json", results)
-    atomic_write_text(folder / "peers.md", report.markdown(results))
-    page = write_peers_page(folder / "peers.html", run.name, results)
-    record = run.write_record(
-        "peers",
-        inputs=[target.model, *files],
-        input_hashes=data_hash(dataset, "test"),
-        outputs=[folder / "peers.json", folder / "peers.md", page, *made],
-        config={"peers": list(wanted), "threads": threads, **asdict(pace_of(config))},
-        results=results,
-    )
     if output is None:
         write_report(target.run)
     return record, folder

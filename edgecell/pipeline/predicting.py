@@ -128,7 +128,8 @@ def predict_files(
     """
     tally = Tally()
     progress.begin("predicting", len(paths))
-    with atomic_writer(table) if table else nullcontext() as stream:
+    elsewhere = "name a file in another folder with --csv"
+    with atomic_writer(table, elsewhere) if table else nullcontext() as stream:
         write = _csv_writer(stream, classifier.rules) if stream else None
         for rows in _answered(classifier, paths, tally.colours):
             for row in rows:

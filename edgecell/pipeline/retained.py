@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgecell import former
 from edgecell.errors import ArtifactError
 from edgecell.progress import Progress
-from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.record import is_inside, of_our_form
+from edgecell.rundir import RunDir, cannot_write, sha256_file
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,35 @@ def retained(
         [folder / entry["file"] for entry in others],
         [path for path in drawn if path.is_file()],
     )
+
+
+def remove_given_up(run: RunDir, verb: str, outputs: Iterable[Path]) -> None:
+    """Remove what the record of ``verb`` that is there names and the next one, of ``outputs``, will not.
+
+    To be called right before that one is written: until then they can come back (see former). What was
+    altered since, and what no record names, is somebody's own and stays.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
+    """
+    if not run.has(verb):
+        return
+    try:
+        before = run.read_record(verb)["outputs"]
+    except ArtifactError:
+        return  # retained has said so
+    kept = {run.relative(path) for path in outputs}
+    for name, digest in before.items():
+        path = run.path / name
+        if name in kept or not is_inside(name) or path.parent != run.stage(verb):
+            continue
+        if path.is_symlink() or not _same(path, digest):
+            continue
+        try:
+            former.keep(path)
+            path.unlink()
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 def _models(run: RunDir, verb: str) -> list[dict[str, Any]]:

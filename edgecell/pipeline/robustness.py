@@ -15,11 +15,13 @@ from benchmarks.robustness import conditions, robustness
 from edgecell import corruptions, plots
 from edgecell.config import DataConfig, RobustnessConfig
 from edgecell.errors import ConfigError
+from edgecell.lock import claimed
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.last_layer import check_last_layer
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, drawn, load_data
-from edgecell.pipeline.verification import find_pair, source_size_of, verify_images
+from edgecell.pipeline.verification import Pair, find_pair, source_size_of, verify_images
 from edgecell.progress import Progress
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 from edgecell.tasks import task_named
@@ -41,7 +43,7 @@ def robustness_target(
     Raises:
         ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
         DataError too for models that do not answer in the form of the labels, and where no label can
-        be ranked.
+        be ranked; BusyError: another process is at it there.
     """
     pair = find_pair(path, reference, output)
     files = [entry for entry in pair.files if source_size_of(entry) is None]
@@ -51,6 +53,22 @@ def robustness_target(
             " file it was made from: its weights are the same"
         )
     settings = adjust(pair.subject.config).robustness
+    with claimed(pair.run.path, "robustness"):
+        record = _robustness_in(pair, files, settings, data, split, progress)
+    if pair.subject.run is not None and output is None:
+        write_report(pair.subject.run)
+    return record
+
+
+def _robustness_in(
+    pair: Pair,
+    files: list[dict[str, Any]],
+    settings: RobustnessConfig,
+    data: DataConfig | None,
+    split: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    read = ReadFiles([pair.subject.model, *(entry["path"] for entry in files)])
     dataset = load_data(pair.subject, data, progress=True)
     model = KerasPredictor(pair.subject.model)
     check_classes(pair.subject, model.class_count, dataset)
@@ -79,7 +97,8 @@ def robustness_target(
         plots.save(plots.robustness_curves(results), folder / "curves.png"),
         plots.save(plots.corruption_strip(_strip(images[0], settings)), folder / "strip.png"),
     ]
-    record = pair.run.write_record(
+    read.require_same("robustness")
+    return pair.run.write_record(
         "robustness",
         inputs=[pair.subject.model, *(entry["path"] for entry in files)],
         input_hashes={f"data:{dataset.name}:{split}": dataset.fingerprint},
@@ -87,9 +106,6 @@ def robustness_target(
         config=asdict(settings) | {"corruptions": list(settings.corruptions), "split": split},
         results=results | {"split": split, "of": len(dataset.split(split))},
     )
-    if pair.subject.run is not None and output is None:
-        write_report(pair.subject.run)
-    return record
 
 
 def _strip(

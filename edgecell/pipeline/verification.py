@@ -18,11 +18,13 @@ from edgecell.data import Dataset
 from edgecell.data.duplicates import refuse_overlap
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.graph import enlarging_operators
+from edgecell.lock import claimed
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.retained import retained
+from edgecell.pipeline.retained import remove_given_up, retained
 from edgecell.pipeline.targets import (
     Adjust,
     Target,
@@ -128,7 +130,24 @@ def verify_in(
     dataset: Dataset,
     progress: Progress,
 ) -> tuple[dict[str, Any], ParityError | None]:
-    """Verify ``files`` against ``target.model`` and record every verdict in ``run``."""
+    """Verify ``files`` against ``target.model`` and record every verdict in ``run``.
+
+    Raises:
+        BusyError: another process verifies in ``run``. ArtifactError: a file was replaced meanwhile.
+    """
+    with claimed(run.path, "verify"):
+        return _verify_in(run, target, config, files, dataset, progress)
+
+
+def _verify_in(
+    run: RunDir,
+    target: Target,
+    config: Config,
+    files: list[dict[str, Any]],
+    dataset: Dataset,
+    progress: Progress,
+) -> tuple[dict[str, Any], ParityError | None]:
+    read = ReadFiles([target.model, *(entry["path"] for entry in files)])
     reference = KerasPredictor(target.model)
     check_last_layer(target, reference, dataset)
     images, labels = verify_images(reference, target, dataset, config.verify.split, progress)
@@ -177,11 +196,14 @@ def verify_in(
         config=settings,
         progress=progress,
     )
+    outputs = list(dict.fromkeys([*pictures, *others.outputs]))
+    read.require_same("verify")
+    remove_given_up(run, "verify", outputs)
     record = run.write_record(
         "verify",
         inputs=[target.model, *(entry["path"] for entry in files), *others.inputs],
         input_hashes=seen,
-        outputs=dict.fromkeys([*pictures, *others.outputs]),
+        outputs=outputs,
         config=settings,
         results={
             "split": config.verify.split,

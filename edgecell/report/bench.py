@@ -51,11 +51,11 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     quality, p50 = chosen["quality"][task.metric], chosen["latency"][0]["p50"]
     worst = chosen["quality"]["worst_class"]
     ratio = largest["footprint"]["size"]["value"] / chosen["footprint"]["size"]["value"]
-    against = (
-        f"{ratio:.1f} × smaller than {largest['precision']}"
-        if chosen is not largest
-        else "largest benched"
-    )
+    same = largest["precision"] == chosen["precision"]
+    other = "the largest benched" if same else largest["precision"]
+    against = f"{ratio:.1f} × smaller than {other}"
+    if chosen is largest or ratio < 1.05:  # no 1.0 ×
+        against = "largest benched" if chosen is largest else f"about as large as {other}"
     kind = chosen["precision"] + ("" if passing else " (not verified)")
     where = "this host" if on_host(results) else results["device"]["kind"]
     return [

@@ -117,6 +117,11 @@ def test_what_cannot_be_is_refused_in_a_line(edgecell: Run, run_copy: Path, tmp_
     ]
     done = edgecell("quantize", run_copy / INT8, *flags)
     assert (done.code, "the images have several sizes" in done.err) == (3, True), done.err
+    for first in (32, 40):  # what is wrong with one of the sizes is not what is wrong
+        path = images / "train" / "red" / "0.png"
+        Image.fromarray(rng.integers(0, 256, (first, first, 3), np.uint8)).save(path)
+        done = edgecell("quantize", run_copy / INT8, *flags)
+        assert (done.code, "the images have several sizes" in done.err) == (3, True), done.err
     for path in images.rglob("*.png"):
         Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)).save(path)
     done = edgecell("quantize", run_copy / INT8, *flags)

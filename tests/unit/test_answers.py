@@ -97,6 +97,28 @@ def test_labels_hold_from_their_own_thresholds_on():
     assert not {"label_thresholds", "sensitivity", "scaled"} & set(told)
 
 
+def test_several_labels_stand_in_the_order_of_what_is_shown():
+    """A scaling of its own for each label can turn the order round; a temperature cannot."""
+    rules = Rules(
+        LABELS,
+        TASKS[MULTI_LABEL],
+        floor=1 / 512,
+        label_thresholds=(0.2, 0.9, 0.6),
+        sensitivity=0.9,
+        scaling=((1.0, 1.0, 1.0), (3.0, 0.0, -1.0)),
+    )
+    # shown 0.834, 0.3, 0.477: by its own probabilities it would be c, b, a
+    answer = one(rules, 0.2, 0.3, 0.7125)
+    assert answer.order == [0, 2, 1] and answer.said == (0, 2)
+    assert answer.names(answer.said) == answer.to_json(3)["answer"] == ["a", "c"]
+    shown = [row["calibrated"] for row in answer.to_json(3)["top"]]
+    assert shown == sorted(shown, reverse=True) and shown[0] == pytest.approx(0.834, abs=0.001)
+    # Shown equals go by their own probability (both are below the floor), then by their number.
+    level = dataclasses.replace(rules, scaling=((1.0,) * 3, (0.0,) * 3))
+    assert one(level, 0.0, 1 / 1024, 0.5).order == [2, 1, 0]
+    assert one(level, 0.4, 0.5, 0.5).order == [1, 2, 0]
+
+
 def test_grades_have_a_mean():
     rules = Rules(LABELS, TASKS[ORDINAL], floor=1 / 512)
     answer = one(rules, 0.5, 0.0, 0.5)

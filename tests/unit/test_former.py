@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from edgecell import former
 from edgecell.custody import audit_run
+from edgecell.errors import ArtifactError, BusyError
 from edgecell.pipeline.training import save_keras
 from edgecell.rundir import RunDir, atomic_write_bytes
 
@@ -112,6 +114,54 @@ def test_the_files_of_a_process_that_lives_are_left_to_it(run):
     assert contents(run) == NEW and len(kept(run)) == 3
     record(run, outputs)
     assert contents(run) == NEW and kept(run) == []
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_reader_that_comes_before_the_lock_costs_nothing(run, monkeypatch, late):
+    """It finds the second name, unlocked, beside the very file that the record names: and removes it."""
+    link, lock, came = os.link, fcntl.flock, []
+
+    def reader() -> None:
+        if not came:
+            came.append(1)
+            former.put_back(run.path)
+
+    def linked(path: Path, kept: Path) -> None:
+        link(path, kept)
+        if not late:
+            reader()
+
+    def locked(stream: int, how: int) -> None:
+        if late and how == fcntl.LOCK_SH and kept(run):  # not that of the file being written
+            reader()
+        lock(stream, how)
+
+    def killed_halfway() -> None:
+        monkeypatch.setattr(os, "link", linked)
+        monkeypatch.setattr(fcntl, "flock", locked)
+        write(run, b"new ", NAMES[:1])
+        os._exit(9 if came and len(kept(run)) == 1 else 1)
+
+    in_another_process(killed_halfway)
+    RunDir.open(run.path).check_outputs("quantize")
+    assert contents(run) == OLD
+
+
+def test_who_reads_meanwhile_is_told_of_the_writer_and_not_of_an_alteration(run):
+    outputs = write(run, b"new ", NAMES[:1])
+
+    def read() -> None:
+        with pytest.raises(
+            BusyError, match="another process is at 'quantize'.*replaced quantize/a"
+        ):
+            RunDir.open(run.path).check_outputs("quantize")
+
+    in_another_process(read)
+    former.drop(run.stage("quantize"))  # Partner: without a writer it is an alteration
+    with pytest.raises(ArtifactError, match="was altered after 'quantize'") as caught:
+        run.check_outputs("quantize")
+    assert not isinstance(caught.value, BusyError)
+    assert outputs[0].read_bytes() == NEW[0]
 
 
 def test_a_keras_model_that_is_saved_again_is_put_back(run):

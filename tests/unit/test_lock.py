@@ -67,6 +67,36 @@ def test_the_lock_ends_with_the_block_however_it_ends(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+WRITER = """
+import sys, time
+from pathlib import Path
+from edgecell.rundir import atomic_writer
+with atomic_writer(Path(sys.argv[1])) as stream:
+    stream.write(b"whole")
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_another_process_is_writing_is_no_leftover(tmp_path: Path) -> None:
+    """A report that one verb writes while another begins; what a killed one left goes."""
+    report, run = tmp_path / "report.html", RunDir(tmp_path)
+    (tmp_path / ".report.html.dead.tmp").write_text("half")
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(report)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        run.remove_leftovers("verify")
+        assert not (tmp_path / ".report.html.dead.tmp").exists()
+        process.communicate("\n")
+    assert process.returncode == 0 and report.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [report]
+
+
 MANY = """
 import sys, time
 from pathlib import Path

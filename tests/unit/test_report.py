@@ -471,6 +471,26 @@ def headlined(models: list[tuple[str, str, int, float]]) -> str:
     return title[1]
 
 
+@pytest.mark.parametrize(
+    ("other", "size", "said"),
+    [
+        ("float32", 2_000_000, "2.0 × smaller than float32"),
+        ("int8", 2_000_000, "2.0 × smaller than the largest benched"),
+        ("int8", 1_004_000, "about as large as the largest benched"),  # a resize inside, say
+    ],
+)
+def test_the_size_is_compared_with_what_is_larger(other, size, said):
+    small, large = (copy.deepcopy(result().models[0]) for _ in range(2))
+    for entry, precision, count, p50 in (
+        (small, "int8", 1_000_000, 0.5),
+        (large, other, size, 9.0),
+    ):
+        entry["footprint"]["size"]["value"], entry["latency"][0]["p50"]["value"] = count, p50
+        entry |= {"precision": precision, "name": f"{precision}-{count}", "sha256": f"{count}"}
+    results = result().to_json() | {"models": [small, large]}
+    assert said in str(headline(results, {})[2])
+
+
 def test_of_small_files_the_fast_one_is_headlined():
     int8, dynamic = ("a-int8", "int8", 629_000, 0.7), ("a-dynamic", "dynamic", 553_000, 2.0)
     assert headlined([dynamic, int8]) == "int8"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import toy_run
 
+from edgecell import former
 from edgecell.config import Config
+from edgecell.custody import audit_run
 from edgecell.errors import ArtifactError
 from edgecell.pipeline.confidence import calibrate_target
 from edgecell.pipeline.conversion import quantize_target
@@ -73,11 +76,48 @@ def test_other_settings_give_the_others_up_and_say_so(run):
             lines.append(line)
 
     verify(run)
-    wider = lambda config: replace(config, verify=replace(config.verify, margin=0.2))  # noqa: E731
     verify(int8(run), wider, Listening())
     assert precisions(run, "verify") == ["int8"]
     [line] = [each for each in lines if "given up" in each]
     assert "-float32.tflite" in line and "'edgecell verify' of the run" in line
+
+
+def wider(config: Config) -> Config:
+    return replace(config, verify=replace(config.verify, margin=0.2))
+
+
+def test_the_pictures_of_what_is_given_up_go_and_nothing_else_does(run):
+    verify(run)
+    folder = run / "verify"
+    of_float32 = sorted(folder.glob("*-float32-*.png"))
+    assert len(of_float32) == 2
+    of_float32[1].write_bytes(b"drawn over by its owner")
+    (folder / "notes-float32-gate.png").write_bytes(b"of nobody's record")
+    verify(int8(run), wider)
+    assert not of_float32[0].exists()
+    assert of_float32[1].read_bytes() == b"drawn over by its owner"
+    foreign = [each.path for each in audit_run(run).findings if each.kind == "foreign"]
+    theirs = [f"verify/{of_float32[1].name}", "verify/notes-float32-gate.png"]
+    assert sorted(foreign) == sorted(theirs)
+    assert not audit_run(run).broken
+
+
+def test_they_come_back_where_the_new_record_is_never_written(run, monkeypatch):
+    verify(run)
+    before = RunDir(run).check_outputs("verify")
+
+    def full(*_: object, **__: object) -> None:
+        raise ArtifactError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDir, "write_record", full)
+        with pytest.raises(ArtifactError, match="no space"):
+            verify(int8(run), wider)
+    assert not list((run / "verify").glob("*-float32-*.png"))
+    while former._HELD:  # as the end of the process does: what it kept is free
+        os.close(former._HELD.popitem()[1])
+    assert RunDir.open(run).check_outputs("verify") == before
+    assert audit_run(run).findings == []
 
 
 def test_a_record_of_its_own_that_is_damaged_is_written_anew(run):

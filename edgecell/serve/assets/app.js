@@ -117,15 +117,16 @@ async function read(file) {
 }
 
 function show(card, found) {
-  const [said, reason] = words(found);
+  const [answer, reason] = words(found);
   const line = card.querySelector(".answer");
-  line.textContent = said;
+  line.textContent = answer;
   line.classList.toggle("none", !found.answer.length);
   card.append(element("p", "reason", reason));
   const bars = element("ol", "bars");
   bars.setAttribute("role", "list");
   bars.setAttribute("aria-label", "The most probable classes");
-  bars.append(...found.top.slice(0, Math.max(SHOWN, found.answer.length)).map((row) => bar(row, found.answer.includes(row.label))));
+  const said = (row) => found.answer.includes(row.label);
+  bars.append(...found.top.filter((row, place) => place < SHOWN || said(row)).map((row) => bar(row, said(row))));
   card.append(bars);
   if (found.set !== null) card.append(element("p", "set", candidates(found.set)));
   const { preparation, inference } = found.milliseconds;
@@ -136,7 +137,7 @@ function show(card, found) {
       `${found.width} × ${found.height} pixels. Preparation ${preparation.toFixed(1)} ms, inference ${inference.toFixed(1)} ms.`,
     ),
   );
-  return [said, reason];
+  return [answer, reason];
 }
 
 /** To a screen reader; of many images it only hears how many are done. */

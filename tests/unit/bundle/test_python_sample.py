@@ -201,6 +201,39 @@ def test_labels_with_thresholds_of_their_own(bundle):
     np.testing.assert_allclose(model.calibrated(p), expected, rtol=1e-12)
 
 
+def test_several_labels_are_printed_in_the_order_of_what_is_shown(
+    bundle, tmp_path, monkeypatch, capsys
+):
+    from edgecell.answers import Rules, answer_all
+    from edgecell.tasks import MULTI_LABEL, TASKS
+
+    [pixels], _ = toys.images(1, seed=11)
+    Image.fromarray(pixels).save(tmp_path / "cell.png")
+    program = sample(bundle)
+    p = program.Classifier(bundle).probabilities(tmp_path / "cell.png")
+    slopes, offsets = [0.1] * 4, [0.0] * 4
+    least, most = int(p.argmin()), int(p.argmax())
+    offsets[least], offsets[most] = 4.0, -4.0
+    card = json.loads((bundle / "model.json").read_text())
+    card["task"]["kind"], card["decision"]["label_threshold"] = "multi-label", 0.5
+    scaling = {"slopes": slopes, "offsets": offsets}
+    card["decision"]["labels"] = {"thresholds": [None] * 4, "scaling": scaling}
+    (bundle / "model.json").write_text(json.dumps(card))
+    monkeypatch.setattr(sys, "argv", ["classify.py", str(tmp_path / "cell.png")])
+    monkeypatch.setattr(program, "BUNDLE", bundle)
+    assert program.main() == 0
+    rules = Rules(
+        toys.CLASSES,
+        TASKS[MULTI_LABEL],
+        floor=card["decision"]["temperature"]["floor"],
+        scaling=(tuple(slopes), tuple(offsets)),
+    )
+    [answer] = answer_all(rules, p[None])
+    assert answer.order[0] == least and answer.order[-1] == most
+    top = ", ".join(f"{toys.CLASSES[i]} {answer.shown[i]:.3f}" for i in answer.order[:3])
+    assert f"({top})" in capsys.readouterr().out
+
+
 def test_the_temperature_is_edgecell_s(bundle):
     from edgecell.confidence import floored, tempered
 

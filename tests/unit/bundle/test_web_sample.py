@@ -272,6 +272,7 @@ def test_labels_with_thresholds_of_their_own(tab, bundle, photograph):
     own: list[float | None] = [None] * 4
     own[low], own[high] = float(p[low]), float(p[high]) + 1 / 256
     slopes, offsets = [0.5, 0.8, 1.0, 1.2], [0.1, 0.0, -0.5, 0.2]
+    offsets[high] = -9.0  # shown last, and first by its own
     scaling = {"slopes": slopes, "offsets": offsets}
 
     def several(card: dict) -> None:
@@ -287,6 +288,11 @@ def test_labels_with_thresholds_of_their_own(tab, bundle, photograph):
         assert answered(tab, "cell.png") == " and ".join(toys.CLASSES[i] for i in held)
         said = " and ".join(f"{100 * shown[i]:.1f} %" for i in held)
         assert text(tab, "#reason") == f"Probability {said}"
+        rows = tab.js("[...document.querySelectorAll('#bars li')].map(row => row.innerText.trim())")
+        order = [int(i) for i in np.lexsort((-p, -shown))]
+        assert order != [int(i) for i in np.argsort(-p, kind="stable")] and order[-1] == high
+        barred = [i for place, i in enumerate(order) if place < 3 or i in held]
+        assert rows == [f"{toys.CLASSES[i]}\n{100 * shown[i]:.1f} %" for i in barred]
 
     def none_reached(card: dict) -> None:
         card["decision"]["labels"]["thresholds"] = [0.9999] * 4

@@ -201,6 +201,27 @@ def test_labels_are_called_from_their_thresholds_on(chromium, tmp_path):
             assert first.count("%") == 2  # scaled, and its own in brackets
 
 
+def test_labels_stand_by_what_is_shown_and_each_that_is_called_has_its_bar(chromium, tmp_path):
+    data, names = toys_labels.converted("int8"), toys_labels.LABELS
+    [pixels], _ = toys_labels.images(1, seed=8)
+    Image.fromarray(pixels).save(tmp_path / "cell.png")
+    [p] = TFLitePredictor(data).predict(pixels[None])
+    most = int(p.argmax())
+    found = label_calibration({name: 0.0 if i == most else 1.0 for i, name in enumerate(names)})
+    found["scaling"] |= {"offsets": [-9.0 if i == most else 0.0 for i in range(len(names))]}
+    with serving(make_run(tmp_path / "run", data, names, task=MULTI_LABEL, calibrated=found)) as on:
+        tab = chromium.tab()
+        tab.show(f"http://127.0.0.1:{on.port}/")
+        tab.until("!document.querySelector('#choose').disabled")
+        choose(tab, [tmp_path / "cell.png"])
+        tab.until("document.querySelector('#status').textContent === '1 image'")
+        assert texts(tab, "article .answer") == [names[most]]
+        assert texts(tab, "article .bars li.chosen .label") == [names[most]]
+        shown = [float(text.split()[0]) for text in texts(tab, "article .bars .share")]
+        assert len(shown) == 4 and shown == sorted(shown, reverse=True)
+        assert texts(tab, "article .bars .label")[-1] == names[most]  # its own is the largest
+
+
 def test_an_unverified_model_says_so_on_top(chromium, tmp_path):
     with serving(make_run(tmp_path / "run", toys.converted("int8"), passed=False)) as other:
         tab = chromium.tab()

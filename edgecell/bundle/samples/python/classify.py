@@ -207,8 +207,10 @@ def main() -> int:
     for path in options.images:
         p = model.probabilities(path)
         shown = model.calibrated(p)
+        # Labels that are scaled one by one can change places; a temperature changes no order.
+        by = shown if model.card["task"]["kind"] == "multi-label" else p
         top = ", ".join(
-            f"{model.card['labels'][i]} {shown[i]:.3f}" for i in np.argsort(-p, kind="stable")[:3]
+            f"{model.card['labels'][i]} {shown[i]:.3f}" for i in np.lexsort((-p, -by))[:3]
         )
         print(f"{path.name}: {' and '.join(model.answer(p)) or 'not sure'} ({top})")
     return 0

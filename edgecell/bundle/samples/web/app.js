@@ -85,10 +85,11 @@ function show({ probabilities, shown, pixels, milliseconds }) {
     $("reason").textContent =
       `The model answers from ${percent(threshold)} on; its best guess has ${percent(Math.max(...probabilities))}.`;
   }
-  const order = labels.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a] || a - b);
-  $("bars").replaceChildren(
-    ...order.slice(0, SHOWN).map((i) => bar(labels[i], shown[i], answers.includes(i))),
-  );
+  // Labels that are scaled one by one can change places; a temperature changes no order.
+  const by = task.kind === "multi-label" ? shown : probabilities;
+  const order = labels.map((_, i) => i).sort((a, b) => by[b] - by[a] || probabilities[b] - probabilities[a] || a - b);
+  const rows = order.filter((i, place) => place < SHOWN || answers.includes(i));
+  $("bars").replaceChildren(...rows.map((i) => bar(labels[i], shown[i], answers.includes(i))));
   paint(pixels);
   $("times").textContent =
     `What the model saw: ${pixels.width} × ${pixels.height} pixels. Preparation ${milliseconds.preparation.toFixed(1)} ms,` +
