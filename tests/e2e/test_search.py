@@ -70,7 +70,7 @@ def test_keep_float_makes_a_mixed_file_that_verify_and_bench_take(
     assert len(entry_of(run_copy, "mixed")["float_layers"]) == 1
     verified = edgecell("verify", run_copy / "quantize" / entry["file"], "--json")
     found = json.loads(verified.out)["results"]["models"]
-    assert found[0]["precision"] == "mixed"  # what was found of the run's other files stays behind it
+    assert found[0]["precision"] == "mixed"  # behind it: what was found of the run's other files
 
 
 def test_what_does_not_go_together_is_refused(edgecell: Run, run_copy: Path) -> None:
