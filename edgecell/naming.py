@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 _LISTED = 8
@@ -18,3 +19,14 @@ def listed(names: Sequence[str]) -> str:
     """``names`` in a line that stays short whatever their number."""
     rest = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def short_names(precisions: Sequence[str], names: Sequence[str]) -> list[str]:
+    """What tells files apart: their precisions; where two share one, ``names`` without what all begin with.
+
+    ``names`` end in the precision, ``cells-int8-search``: what is left begins with it.
+    """
+    if len(set(precisions)) == len(precisions):
+        return list(precisions)
+    shared = os.path.commonprefix(names).rfind("-") + 1
+    return [name[shared:] for name in names]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgecell.naming import short_names
 from edgecell.report.elements import Html, element, is_measurement, join, long_table, measurement
 from edgecell.tasks import task_of_record
 
@@ -54,20 +54,14 @@ def _by_class(models: list[dict[str, Any]], key: str, kind: str) -> Html:
             weakest = _score(row, key) == low < 2
             cells.append(element("span", shown, cls="low") if weakest else shown)
         rows.append(cells)
-    columns = [kind, "Images", *_short_names(models)]
+    columns = [kind, "Images", *_names(models)]
     each = zip(*(model["quality"]["classes"] for model in models), strict=True)
     urgency = [min(_score(row, key) for row in entries) for entries in each]
     return long_table(columns, rows, urgency, numeric=range(1, len(columns)))
 
 
-def _short_names(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Precisions; where two files share one, names without what all names begin with."""
-    precisions = [model["precision"] for model in models]
-    if len(set(precisions)) == len(precisions):
-        return precisions
-    names = [model["name"] for model in models]
-    shared = os.path.commonprefix(names).rfind("-") + 1
-    return [name[shared:] for name in names]
+def _names(models: Sequence[Mapping[str, Any]]) -> list[str]:
+    return short_names([m["precision"] for m in models], [m["name"] for m in models])
 
 
 def _score(row: dict[str, Any], key: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgecell.naming import short_names
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -141,7 +142,9 @@ def verify_headline(results: dict[str, Any]) -> Html:
     """How many files passed."""
     models = results["models"]
     passed = sum(model["passed"] for model in models)
-    refused = [model["precision"] for model in models if not model["passed"]]
+    refused = [
+        name for name, model in zip(_names(models), models, strict=True) if not model["passed"]
+    ]
     gates = [model["gate"]["verdict"] for model in models if "gate" in model]
     note = "no loss beyond the budgets, against the trained model"
     if refused:
@@ -171,7 +174,8 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "converted",
         "gate",
     }
-    for model in record["results"]["models"]:
+    models = record["results"]["models"]
+    for name, model in zip(_names(models), models, strict=True):
         # Where the gate spoke, its sentence follows in a colour of its own.
         label = (
             model["verdict"] if "gate" not in model else "passed" if model["passed"] else "refused"
@@ -185,7 +189,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         parts.append(
             element(
                 "div",
-                *(pictures.figure(path, f"{_drawn(path)}, {model['precision']}") for path in own),
+                *(pictures.figure(path, f"{_drawn(path)}, {name}") for path in own),
                 cls="figures",
             )
         )
@@ -204,6 +208,10 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         f" ({record['results'].get('split', 'val')}). Agreement is between "
         "the two models; accuracy is against the labels. A drop is trained minus converted: positive is worse.",
     )
+
+
+def _names(models: list[dict[str, Any]]) -> list[str]:
+    return short_names([m["precision"] for m in models], [Path(m["file"]).stem for m in models])
 
 
 def _drawn(path: Path) -> str:
