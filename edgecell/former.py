@@ -69,8 +69,13 @@ def _hold(kept: Path) -> int | None:
 
 def is_being_replaced(path: Path) -> bool:
     """Whether a process that lives has replaced ``path`` and not yet written the record of the new one."""
+    return is_held(path.absolute().with_name(f".{path.name}{SUFFIX}"))
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that lives has a lock on the file ``path``."""
     try:
-        with path.absolute().with_name(f".{path.name}{SUFFIX}").open("rb") as stream:
+        with path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

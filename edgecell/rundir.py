@@ -104,7 +104,7 @@ def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
         try:
             with temporary.open("xb") as stream:
                 with suppress(OSError):  # a file system without locks
-                    fcntl.flock(stream, fcntl.LOCK_SH)  # see _is_written
+                    fcntl.flock(stream, fcntl.LOCK_SH)  # see remove_leftovers
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -116,18 +116,6 @@ def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise cannot_write(path, error, advice) from error
-
-
-def _is_written(path: Path) -> bool:
-    """Whether a process that lives has the temporary file ``path`` open in :func:`atomic_writer`."""
-    try:
-        with path.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def cannot_write(path: Path, error: OSError, advice: str = ELSEWHERE) -> ArtifactError:
@@ -311,7 +299,7 @@ class RunDir:
             try:
                 if path.is_dir():
                     shutil.rmtree(path)
-                elif not _is_written(path):
+                elif not former.is_held(path):
                     path.unlink(missing_ok=True)
             except OSError as error:
                 raise ArtifactError(f"cannot remove {path}: {error.strerror}") from error
