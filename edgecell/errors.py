@@ -70,36 +70,3 @@ class WorkerError(EdgecellError):
 
 class BusyError(ArtifactError):
     """A stage of a run that another process is writing."""
-
-
-class InterruptsUncovered:
-    """A ``with`` block that ends in KeyboardInterrupt also where another error lies over one.
-
-    An interrupt that arrives while TensorFlow traces a function can come out as an AssertionError of the
-    tracer's own bookkeeping. An error that was raised from an interrupt, or while one was handled, becomes
-    one again; all others pass.
-    """
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
-    ) -> None:
-        """KeyboardInterrupt in the place of what covers it."""
-        if isinstance(error, Exception) and _covers_an_interrupt(error):
-            raise KeyboardInterrupt from error
-
-
-def _covers_an_interrupt(error: BaseException) -> bool:
-    seen: set[int] = set()
-    below: list[BaseException | None] = [error]
-    while below:
-        one = below.pop()
-        if one is None or id(one) in seen:
-            continue
-        if isinstance(one, KeyboardInterrupt):
-            return True
-        seen.add(id(one))
-        below += [one.__cause__, one.__context__]
-    return False

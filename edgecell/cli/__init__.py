@@ -23,7 +23,8 @@ from edgecell.cli import (
     trust,
     tuning,
 )
-from edgecell.errors import EdgecellError, InterruptsUncovered
+from edgecell.errors import EdgecellError
+from edgecell.interrupts import InterruptsUncovered
 
 INTERRUPTED = 130
 

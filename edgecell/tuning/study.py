@@ -13,7 +13,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from edgecell.errors import ArtifactError, ConfigError, EdgecellError, InterruptsUncovered
+from edgecell.errors import ArtifactError, ConfigError, EdgecellError
+from edgecell.interrupts import InterruptsUncovered
 from edgecell.progress import Progress
 from edgecell.tuning.storage import ENDED, SURPLUS, Storage, retry
 

@@ -33,6 +33,7 @@ TIERS = (
         "sbom",
         "toml_document",
         "naming",
+        "interrupts",
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.abc
+import signal
 import sys
+import time
 
 import click
 import pytest
 
 from edgecell.__main__ import main as start
 from edgecell.cli import cli, main
-from edgecell.errors import DataError, EdgecellError, InterruptsUncovered
+from edgecell.errors import DataError, EdgecellError
+from edgecell.interrupts import InterruptsUncovered
 
 
 def covered_by_a_clean_up() -> None:
@@ -42,6 +45,58 @@ COVERED = [covered_by_a_clean_up, covered_by_a_cause, covered_without_a_word]
 def test_what_covers_an_interrupt_is_taken_off(raised):
     with pytest.raises(KeyboardInterrupt), InterruptsUncovered():
         raised()
+
+
+class Finalised:
+    """Python prints what is raised in here, and goes on."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_that_a_finaliser_swallows_comes_again(capfd):
+    ended = []
+    with pytest.raises(KeyboardInterrupt), InterruptsUncovered():
+        Finalised()
+        for _ in range(3000):
+            time.sleep(0.01)
+        ended.append("by itself")
+    assert ended == [] and capfd.readouterr().err == ""
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_it_comes_once_and_leaves_the_clean_up_alone():
+    cleaned = []
+    with pytest.raises(KeyboardInterrupt), InterruptsUncovered():
+        try:
+            Finalised()
+            time.sleep(30)
+        finally:
+            time.sleep(0.3)
+            cleaned.append("all")
+    assert cleaned == ["all"]
+
+
+def test_and_where_nothing_is_left_to_be_interrupted_it_still_counts():
+    with pytest.raises(KeyboardInterrupt), InterruptsUncovered():
+        Finalised()
+    with pytest.raises(KeyboardInterrupt), InterruptsUncovered():
+        Finalised()
+        raise DataError("no images")
+
+
+def test_what_else_goes_wrong_in_a_finaliser_is_said_as_ever(monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+
+    class Broken:
+        def __del__(self):
+            raise ValueError("a bug")
+
+    with InterruptsUncovered():
+        Broken()
+    assert [lost.exc_type for lost in said] == [ValueError]
+    assert sys.unraisablehook == said.append
 
 
 @pytest.mark.parametrize("error", [DataError("no images"), AssertionError("a bug"), SystemExit(3)])
