@@ -99,7 +99,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(CONFIGS)
 def test_a_config_survives_toml(config):
     assert from_toml(to_toml(config), "config.toml") == config

@@ -194,7 +194,7 @@ def test_a_file_that_is_cut_off_is_one_clear_error(described, share):
     assert "\n" not in str(error.value)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4)
 )
@@ -208,7 +208,7 @@ def test_whatever_is_damaged_it_never_crashes(described, changes):
         assert "x.tflite" in str(error)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=400))
 def test_noise_is_no_model(noise):
     with pytest.raises(ArtifactError, match="TFLite file"):

@@ -164,7 +164,7 @@ def test_perfect_predictions():
     assert metrics.log_loss(labels, probabilities) < 1e-6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(2, 9), st.integers(9, 80))
 def test_order_of_samples_does_not_matter(seed, classes, n):
     labels, probabilities = sample(n, classes, seed)
@@ -177,7 +177,7 @@ def test_order_of_samples_does_not_matter(seed, classes, n):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
 def test_scores_stay_in_range_whatever_is_absent(pairs):
     labels, predictions = np.array(pairs).T

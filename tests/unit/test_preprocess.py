@@ -250,7 +250,7 @@ def bilinear(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return pass_along_rows(across.transpose(1, 0, 2), height).transpose(1, 0, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     target=st.tuples(st.integers(8, 32), st.integers(8, 32)),

@@ -88,7 +88,7 @@ def test_a_file_cut_off_anywhere_is_refused(data):
             tflite_file.parse(data[:end])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(st.integers(8, 3000), st.integers(0, 255)), min_size=1, max_size=12))
 def test_flipped_bytes_give_a_file_or_an_artifact_error(data, flips):
     spoiled = bytearray(data)

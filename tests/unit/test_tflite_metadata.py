@@ -95,7 +95,7 @@ def tables(name: str):
     return st.fixed_dictionaries({}, optional=fields)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(tables("ModelMetadata"))
 def test_every_table_of_the_schema_comes_back(model):
     assert unpack(pack(model)) == model
@@ -168,7 +168,7 @@ def test_associated_files_are_stored_for_others_to_map(described):
         assert archive.read("labels.txt") == FILES["labels.txt"]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, suppress_health_check=list(HealthCheck))
 @given(position=st.floats(0, 1), value=st.integers(0, 255))
 def test_damage_is_an_error_or_another_text(described, position, value):
     """Whatever byte is changed, reading ends in metadata or in one clear error."""

@@ -194,7 +194,7 @@ CELL = st.builds(
     st.floats(0.01, 50),
     st.floats(0.05, 0.95),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_choice_is_the_brute_force_one(cells, most, slowest, least):
     """The definition again, written down otherwise."""
     found = choose(cells, Limits(max_bytes=most, max_latency_ms=slowest, min_f1=least))

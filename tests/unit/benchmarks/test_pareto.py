@@ -29,13 +29,13 @@ def oracle(costs: np.ndarray) -> list[bool]:
 
 
 @given(COSTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_front_is_the_oracle_s(costs):
     assert pareto_front(costs).tolist() == oracle(costs)
 
 
 @given(COSTS, st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_holds_of_every_front(costs, random):
     front = pareto_front(costs)
     assert front.any()

@@ -126,7 +126,7 @@ def test_the_spec_gives_the_training_s_bytes(kind, fit, tmp_path):
         np.testing.assert_array_equal(entry[0], resized)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     target=st.tuples(st.integers(8, 60), st.integers(8, 60)),

@@ -57,7 +57,7 @@ def test_the_end_at_zero_of_a_relu_is_never_cut():
     assert mse_range(histogram(values))[0] == 0.0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=40))
 def test_squared_error_is_never_worse_than_min_max_and_holds_zero(values):
     seen = np.array([*values, 1.0])

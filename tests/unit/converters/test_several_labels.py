@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 import toys
 import toys_labels
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lessons import labelled, lesson_of_labels
 from sklearn.metrics import f1_score, roc_auc_score
@@ -60,7 +60,6 @@ def prepared():
 # ------------------------------------------------------------------------------------ calibration
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(1, 80), st.integers(0, 4))
 def test_every_label_that_occurs_is_in_the_sample(pattern, count, seed):
     random = np.random.default_rng(pattern)

@@ -93,7 +93,7 @@ def test_a_class_without_images_is_not_judged():
     assert report.worst_class().name == "a"
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(st.sets(st.integers(0, 59), max_size=20))
 def test_a_model_is_equivalent_to_itself_and_drops_have_their_sign(wrong):
     reference = spoiled(*wrong)

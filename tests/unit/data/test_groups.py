@@ -25,7 +25,7 @@ def smear(rng, classes: int, groups: int, largest: int) -> tuple[np.ndarray, np.
     return np.array(labels), np.array(owner)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 5), largest=st.integers(1, 12))
 def test_no_group_and_no_copy_is_cut_and_every_class_is_everywhere(seed, classes, largest):
     rng = np.random.default_rng(seed)

@@ -115,7 +115,7 @@ def test_a_file_can_say_that_its_classes_are_grades(arrays, write_npz):
         load(write_npz({**arrays, "task": np.array([BINARY])}))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rates=st.lists(st.floats(0.0, 1.0), min_size=2, max_size=6),
     count=st.integers(1, 150),

@@ -23,7 +23,7 @@ def distinct(count):
     return ArraySource(images, "train")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(counts=st.lists(st.integers(3, 60), min_size=2, max_size=6), seed=st.integers(0, 99))
 def test_made_splits_share_out_every_image_once_and_every_class_everywhere(counts, seed):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
@@ -45,7 +45,7 @@ def test_fractions_that_leave_no_train_are_refused():
         make_splits(distinct(9), np.arange(9) % 2, ("a", "b"), {"val": 0.6, "test": 0.5}, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(counts=st.lists(st.integers(1, 80), min_size=2, max_size=6), limit=st.integers(6, 120))
 def test_a_limit_keeps_exactly_that_many_and_every_class(counts, limit):
     labels = np.repeat(np.arange(len(counts)), counts)
