@@ -30,3 +30,11 @@ def short_names(precisions: Sequence[str], names: Sequence[str]) -> list[str]:
         return list(precisions)
     shared = os.path.commonprefix(names).rfind("-") + 1
     return [name[shared:] for name in names]
+
+
+def owner_of(picture: str, stems: Sequence[str]) -> str:
+    """The file, of ``stems``, that a picture is named after, or "".
+
+    ``a-int8-qat-…`` belongs to ``a-int8-qat``, not to ``a-int8``.
+    """
+    return max((stem for stem in stems if picture.startswith(stem)), key=len, default="")

@@ -20,12 +20,11 @@ from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.measured import Seen, mean_of, share_of
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.retained import remove_given_up, retained
+from edgecell.pipeline.retained import write_beside
 from edgecell.pipeline.targets import check_classes, load_data
 from edgecell.pipeline.verification import Pair, find_pair, shown_to, verify_images
 from edgecell.progress import Progress
 from edgecell.record import Measurement
-from edgecell.rundir import sha256_file
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 from edgecell.tasks import task_named
 
@@ -92,32 +91,20 @@ def _calibrate_in(
         }
         found, drawn = judged(seen, dataset.class_names, settings, file.output_scale)
         facts = {key: entry[key] for key in ("file", "precision")}
-        results.append(facts | {"sha256": sha256_file(entry["path"])} | found)
+        results.append(facts | {"sha256": read.digests[entry["path"]]} | found)
         stem = entry["path"].stem
         pictures += [plots.save(figure, folder / f"{stem}-{k}.png") for k, figure in drawn.items()]
         progress.advance(count, f"{entry['file']}: {said(found)}")
-    looked_at = {f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits}
-    config = {key: asdict(settings)[key] for key in asked} | {"split": split}
-    others = retained(
+    return write_beside(
         pair.run,
         "calibrate",
-        [entry["file"] for entry in pair.files],
-        reference=pair.subject.model,
-        images=looked_at,
-        config=config,
-        progress=progress,
-    )
-    outputs = list(dict.fromkeys([*pictures, *others.outputs]))
-    read.require_same("calibrate")
-    remove_given_up(pair.run, "calibrate", outputs)
-    return pair.run.write_record(
-        "calibrate",
-        inputs=[pair.subject.model, *(entry["path"] for entry in pair.files), *others.inputs],
-        input_hashes=looked_at,
-        outputs=outputs,
-        config=config,
+        read,
+        images={f"data:{dataset.name}:{s}": dataset.fingerprint for s in splits},
+        pictures=pictures,
+        config={key: asdict(settings)[key] for key in asked} | {"split": split},
         results=({"task": dataset.task} if several else {})
-        | {"splits": list(splits), "models": results + others.models},
+        | {"splits": list(splits), "models": results},
+        progress=progress,
     )
 
 

@@ -20,11 +20,11 @@ class ReadFiles:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._seen = {path: sha256_file(path) for path in paths}
+        self.digests = {path: sha256_file(path) for path in paths}
 
     def require_same(self, verb: str) -> None:
         """ArtifactError where one of them is another file now; ``verb`` then writes no record."""
-        for path, digest in self._seen.items():
+        for path, digest in self.digests.items():
             if not path.exists() or sha256_file(path) != digest:
                 raise ArtifactError(
                     f"{path.name} was replaced while '{verb}' was at it, so nothing is recorded; run"

@@ -24,7 +24,7 @@ from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.retained import remove_given_up, retained
+from edgecell.pipeline.retained import write_beside
 from edgecell.pipeline.targets import (
     Adjust,
     Target,
@@ -136,18 +136,30 @@ def verify_in(
         BusyError: another process verifies in ``run``. ArtifactError: a file was replaced meanwhile.
     """
     with claimed(run.path, "verify"):
-        return _verify_in(run, target, config, files, dataset, progress)
+        read = ReadFiles([target.model, *(entry["path"] for entry in files)])
+        results, pictures, failure = _judged(run, target, config, files, dataset, progress)
+        record = write_beside(
+            run,
+            "verify",
+            read,
+            images=data_hash(dataset, config.verify.split),
+            pictures=pictures,
+            config=asdict(config.verify),
+            results=results,
+            progress=progress,
+        )
+    return record, failure
 
 
-def _verify_in(
+def _judged(
     run: RunDir,
     target: Target,
     config: Config,
     files: list[dict[str, Any]],
     dataset: Dataset,
     progress: Progress,
-) -> tuple[dict[str, Any], ParityError | None]:
-    read = ReadFiles([target.model, *(entry["path"] for entry in files)])
+) -> tuple[dict[str, Any], list[Path], ParityError | None]:
+    """The record's results about ``files``, the pictures drawn of them, and the first failure."""
     reference = KerasPredictor(target.model)
     check_last_layer(target, reference, dataset)
     images, labels = verify_images(reference, target, dataset, config.verify.split, progress)
@@ -186,32 +198,8 @@ def _verify_in(
         pictures += _pictures(report, folder / path.stem)
         progress.advance(count, f"{path.name}: {report.verdict}")
         failure = failure or _failure(report)
-    seen, settings = data_hash(dataset, config.verify.split), asdict(config.verify)
-    others = retained(
-        run,
-        "verify",
-        [entry["file"] for entry in files],
-        reference=target.model,
-        images=seen,
-        config=settings,
-        progress=progress,
-    )
-    outputs = list(dict.fromkeys([*pictures, *others.outputs]))
-    read.require_same("verify")
-    remove_given_up(run, "verify", outputs)
-    record = run.write_record(
-        "verify",
-        inputs=[target.model, *(entry["path"] for entry in files), *others.inputs],
-        input_hashes=seen,
-        outputs=outputs,
-        config=settings,
-        results={
-            "split": config.verify.split,
-            "models": results + others.models,
-            "notes": notes,
-        },
-    )
-    return record, failure
+    found = {"split": config.verify.split, "models": results, "notes": notes}
+    return found, pictures, failure
 
 
 def _doubts(

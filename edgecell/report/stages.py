@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecell.naming import short_names
+from edgecell.naming import owner_of, short_names
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -161,7 +161,8 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
     """Per file: verdict, checks, and what happened to each class."""
     notes = record["results"].get("notes", ())
     parts: list[Html] = []
-    stems = [Path(model["file"]).stem for model in record["results"]["models"]]
+    models = record["results"]["models"]
+    stems = [Path(model["file"]).stem for model in models]
     drawn = [folder / Path(name).name for name in record["outputs"] if name.endswith(".png")]
     shown = {
         "file",
@@ -174,8 +175,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "converted",
         "gate",
     }
-    models = record["results"]["models"]
-    for name, model in zip(_names(models), models, strict=True):
+    for name, stem, model in zip(_names(models), stems, models, strict=True):
         # Where the gate spoke, its sentence follows in a colour of its own.
         label = (
             model["verdict"] if "gate" not in model else "passed" if model["passed"] else "refused"
@@ -185,7 +185,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         if "gate" in model:
             parts.append(gate_part(model["gate"]))
         parts.append(_checks(model["checks"]))
-        own = [path for path in drawn if _owner(path.stem, stems) == Path(model["file"]).stem]
+        own = [path for path in drawn if owner_of(path.stem, stems) == stem]
         parts.append(
             element(
                 "div",
@@ -218,11 +218,6 @@ def _drawn(path: Path) -> str:
     if path.stem.endswith("-gate"):
         return "Drops with their intervals"
     return "AUC lost per label" if path.stem.endswith("-auc-drop") else "F1 lost per class"
-
-
-def _owner(picture: str, stems: list[str]) -> str:
-    """The model a picture is named after; `a-int8-qat-…` belongs to `a-int8-qat`, not to `a-int8`."""
-    return max((stem for stem in stems if picture.startswith(stem)), key=len, default="")
 
 
 def _checks(checks: list[dict[str, Any]]) -> Html:

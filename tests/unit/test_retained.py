@@ -102,6 +102,25 @@ def test_the_pictures_of_what_is_given_up_go_and_nothing_else_does(run):
     assert not audit_run(run).broken
 
 
+def test_a_picture_is_its_own_file_s_and_not_that_of_a_shorter_name(run):
+    verify(run)
+    folder = run / "verify"
+    (drawn,) = folder.glob("*-int8-gate.png")
+    gone = drawn.with_name(drawn.name.replace("-int8-gate", "-int8-search-gate"))
+    shutil.copy(drawn, gone)
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    record["outputs"][f"verify/{gone.name}"] = record["outputs"][f"verify/{drawn.name}"]
+    (entry,) = [each for each in record["results"]["models"] if each["precision"] == "int8"]
+    file = entry["file"].replace("-int8.", "-int8-search.")  # which quantize has no longer
+    record["results"]["models"].append(entry | {"file": file})
+    record["seal"] = seal(record)
+    path.write_text(json.dumps(record))
+    verify(next((run / "quantize").glob("*-float32.tflite")))
+    assert precisions(run, "verify") == BOTH
+    assert drawn.exists() and not gone.exists()
+
+
 def test_they_come_back_where_the_new_record_is_never_written(run, monkeypatch):
     verify(run)
     before = RunDir(run).check_outputs("verify")
