@@ -152,14 +152,16 @@ def sweep(
     """
     chosen = {name: parameters.pop(name) for name in _OWN}
     opt.take_pace(parameters)
-    config = opt.configure(parameters, opt.base_config(recipe))
+    base = opt.base_config(recipe)
+    axes = _axes(chosen, base, named=recipe is not None)
+    config = opt.configure_conversion(parameters, base, axes["precisions"])
 
     from benchmarks.choice import SCORES, Limits
     from edgecell.pipeline import sweep_grid, sweeping
 
     limits = Limits(**{name: chosen[name] for name in _LIMITS})
     plan = sweeping.Plan(
-        sweep_grid.Grid(**_axes(chosen, config, named=recipe is not None)),
+        sweep_grid.Grid(**axes),
         limits,
         chosen["prefer"],
         SCORES.get(chosen["by"]),

@@ -88,7 +88,7 @@ def evaluate_target(
         check_last_layer(replace(target, model=model), member, dataset)
     refuse_overlap(dataset, split)
     run = where_to_write(target, output)
-    record = evaluate_in(run, predictor, target, dataset, split, progress, exports, team, read)
+    record = evaluate_in(run, read, predictor, target, dataset, split, progress, exports, team)
     if target.run is not None and output is None:
         write_report(target.run)
     return Evaluated(record["results"], run.stage(verb_of(target, split, team)))
@@ -126,6 +126,7 @@ def settings_of(target: Target, split: str, team: Team = ALONE) -> dict[str, Any
 
 def evaluate_in(
     run: RunDir,
+    read: ReadFiles,
     predictor: Predictor,
     target: Target,
     dataset: Dataset,
@@ -133,7 +134,6 @@ def evaluate_in(
     progress: Progress,
     exports: Exports = Exports(),
     team: Team = ALONE,
-    read: ReadFiles | None = None,
 ) -> dict[str, Any]:
     """Evaluate on one split, write its files and its record into ``run``; the record.
 
@@ -142,45 +142,32 @@ def evaluate_in(
     Raises:
         BusyError: another process evaluates the same there. ArtifactError: a file was replaced meanwhile.
     """
-    with claimed(run.path, verb_of(target, split, team)):
-        return _evaluate_in(run, predictor, target, dataset, split, progress, exports, team, read)
-
-
-def _evaluate_in(
-    run: RunDir,
-    predictor: Predictor,
-    target: Target,
-    dataset: Dataset,
-    split: str,
-    progress: Progress,
-    exports: Exports,
-    team: Team,
-    read: ReadFiles | None,
-) -> dict[str, Any]:
     verb = verb_of(target, split, team)
-    folder = run.stage(verb)
-    results, predictions, written = evaluate_split(
-        predictor, target, dataset, split, folder, progress
-    )
-    for pattern in EXPORTED:
-        for old in folder.glob(pattern):
-            former.keep(old)
-            old.unlink()
-    if exports.medmnist_csv:
-        written.append(write_medmnist(folder, dataset, split, predictions, target))
-    if exports.workbook:
-        settings = settings_of(target, split)
-        written.append(write_evaluation(folder / "evaluation.xlsx", results, target.run, settings))
-    if read is not None:
+    with claimed(run.path, verb):
+        folder = run.stage(verb)
+        results, predictions, written = evaluate_split(
+            predictor, target, dataset, split, folder, progress
+        )
+        for pattern in EXPORTED:
+            for old in folder.glob(pattern):
+                former.keep(old)
+                old.unlink()
+        if exports.medmnist_csv:
+            written.append(write_medmnist(folder, dataset, split, predictions, target))
+        if exports.workbook:
+            settings = settings_of(target, split)
+            written.append(
+                write_evaluation(folder / "evaluation.xlsx", results, target.run, settings)
+            )
         read.require_same("evaluate")
-    return run.write_record(
-        verb,
-        inputs=[target.model, *team.others],
-        input_hashes=data_hash(dataset, split),
-        outputs=sorted(written),
-        config=settings_of(target, split, team),
-        results=results,
-    )
+        return run.write_record(
+            verb,
+            inputs=[target.model, *team.others],
+            input_hashes=data_hash(dataset, split),
+            outputs=sorted(written),
+            config=settings_of(target, split, team),
+            results=results,
+        )
 
 
 def evaluate_split(

@@ -18,6 +18,7 @@ from edgecell.pipeline.quantize_settings import (
     needs_images,
     settings_of,
 )
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, data_hash
 from edgecell.pipeline.verification import files_of, verify_in
@@ -75,8 +76,9 @@ def evaluate_anew(
     ):
         progress.say("evaluate: unchanged, skipped")
         return run.read_record(verb)
+    read = ReadFiles([target.model])
     predictor = load_predictor(target.model, threads=0)
-    return evaluation.evaluate_in(run, predictor, target, dataset, split, progress)
+    return evaluation.evaluate_in(run, read, predictor, target, dataset, split, progress)
 
 
 def quantize_anew(

@@ -39,14 +39,14 @@ def wishes_for(dataset: Dataset, limits: Limits, prefer: Prefer | None, by: Scor
     if by is not None:
         given = next(word for word, score in SCORES.items() if score == by)
         _check(dataset, task, by, f"--by {given}", [f"--by {word}" for word in words])
-    first = next(iter(words))
-    return Wishes(limits, prefer or first, by or SCORES[first], SCORES[first])
+    score = SCORES[words[0]]
+    return Wishes(limits, prefer or words[0], by or score, score)
 
 
-def _words(task: Task) -> dict[Prefer, str]:
-    """The command line's words for the scores that files of the task are chosen by → their names."""
-    names = {key: name for name, key in task.choosing_scores}
-    return {word: names[score] for word, score in SCORES.items() if score in names}
+def _words(task: Task) -> list[Prefer]:
+    """The command line's words for the scores that files of the task are chosen by."""
+    keys = [key for _, key in task.choosing_scores]
+    return [word for word, score in SCORES.items() if score in keys]
 
 
 def _flag(limit: str) -> str:

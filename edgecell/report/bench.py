@@ -54,8 +54,10 @@ def headline(results: dict[str, Any], verdicts: dict[str, bool]) -> list[Html]:
     same = largest["precision"] == chosen["precision"]
     other = "the largest benched" if same else largest["precision"]
     against = f"{ratio:.1f} × smaller than {other}"
-    if chosen is largest or ratio < 1.05:  # no 1.0 ×
-        against = "largest benched" if chosen is largest else f"about as large as {other}"
+    if chosen is largest:
+        against = "largest benched"
+    elif ratio < 1.05:  # no 1.0 ×
+        against = f"about as large as {other}"
     kind = chosen["precision"] + ("" if passing else " (not verified)")
     where = "this host" if on_host(results) else results["device"]["kind"]
     return [
