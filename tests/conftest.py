@@ -121,3 +121,17 @@ def mediapipe_python() -> str:
     if found != 0:
         pytest.skip("no mediapipe; name a Python that has it in EDGECELL_MEDIAPIPE_PYTHON")
     return candidate
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained and quantized run of the toy, beside its images; not to be written to."""
+    import toy_run
+
+    return toy_run.make(tmp_path_factory.mktemp("toy") / "run")
+
+
+@pytest.fixture
+def toy_copy(toy: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be written to."""
+    return Path(shutil.copytree(toy, tmp_path / "run"))

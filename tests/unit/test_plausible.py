@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import toy_run
 import toys
 from PIL import Image
 
@@ -50,10 +49,10 @@ class Said(Silent):
         self.lines.append(line)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def run(toy: Path) -> Path:
     """A finished toy run; tests write elsewhere."""
-    return toy_run.make(tmp_path_factory.mktemp("toy") / "run")
+    return toy
 
 
 @pytest.fixture

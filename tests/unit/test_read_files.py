@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_run
 
 from edgecell.config import Config
 from edgecell.errors import ArtifactError, BusyError
@@ -43,14 +41,9 @@ CALLS: dict[str, Callable[[Path, Silent], object]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_run.make(tmp_path_factory.mktemp("toy") / "run")
-
-
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
+def run(toy_copy: Path) -> Path:
+    return toy_copy
 
 
 def files(run: Path) -> dict[Path, bytes]:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import toy_run
 
 from edgecell import former
 from edgecell.config import Config
@@ -26,14 +25,9 @@ from edgecell.rundir import RunDir
 BOTH = ["float32", "int8"]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy_run.make(tmp_path_factory.mktemp("toy") / "run")
-
-
 @pytest.fixture
-def run(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "run"))
+def run(toy_copy: Path) -> Path:
+    return toy_copy
 
 
 def same(config: Config) -> Config:
