@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from chromium import Tab
+
 
 @contextmanager
 def served(bundle: Path) -> Iterator[str]:
@@ -25,3 +27,16 @@ def served(bundle: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(timeout=20)
+
+
+@contextmanager
+def visited(tab: Tab, bundle: Path) -> Iterator[str]:
+    """The page's address while it is served, for a tab that is elsewhere before the server goes.
+
+    What a page still asks for would find no server, and be an error of the test that has the tab next.
+    """
+    with served(bundle) as address:
+        try:
+            yield address
+        finally:
+            tab.show("about:blank")

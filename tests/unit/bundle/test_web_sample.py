@@ -15,7 +15,7 @@ import toys
 from chromium import Tab, browser, needs_chromium
 from PIL import Image
 from toy_bundle import make_bundle, weight_at
-from web_page import served
+from web_page import visited
 
 from benchmarks.devices import litert_js
 from edgecell.bundle.targets import SAMPLES
@@ -56,7 +56,7 @@ def bundle(made: Path, tmp_path: Path) -> Path:
 @contextmanager
 def opened(tab: Tab, bundle: Path, width: int = 1280, *, dark: bool = False) -> Iterator[Tab]:
     """The page, ready; at the end there was no error, and no request to anywhere else."""
-    with served(bundle) as address:
+    with visited(tab, bundle) as address:
         tab.errors.clear()
         tab.requests.clear()
         tab.show(address, width, dark=dark)
@@ -66,7 +66,6 @@ def opened(tab: Tab, bundle: Path, width: int = 1280, *, dark: bool = False) -> 
         origin = address.removesuffix("samples/web/")
         assert {url for url in tab.requests if not url.startswith((origin, "blob:"))} == set()
         assert any(url.endswith(".wasm") for url in tab.requests)
-        tab.show("about:blank")  # what the page still asks for must not find its server gone
 
 
 def text(tab: Tab, selector: str) -> str:
@@ -320,7 +319,7 @@ def test_what_is_no_image_is_said(tab, bundle, photograph, tmp_path):
 def test_an_input_that_litert_js_does_not_take_is_said(tab, tmp_path, litertjs):
     bundle = make_bundle(tmp_path / "toy", ["web"], "int8", "int8")
     (bundle / "samples" / "web" / "node_modules").symlink_to(litertjs)
-    with served(bundle) as address:
+    with visited(tab, bundle) as address:
         tab.show(address)
         tab.until("document.querySelector('#problem').textContent")
         assert "The model's input is int8, which LiteRT.js does not take" in text(tab, "#problem")
@@ -397,7 +396,7 @@ def predictions(tab: Tab, bundle: Path, files: list[Path]) -> list[dict]:
     for i, file in enumerate(files):
         shutil.copy(file, web / f"image-{i}{file.suffix}")
     names = [f"image-{i}{file.suffix}" for i, file in enumerate(files)]
-    with served(bundle) as address:
+    with visited(tab, bundle) as address:
         tab.show(f"{address}bare.html")
         return tab.js(
             f"""(async () => {{

@@ -11,7 +11,7 @@ from asked import make_bundle, save_pictures
 from chromium import Tab, browser, needs_chromium
 from served import serving
 from toy_bundle import make_bundle as make_web_bundle
-from web_page import served
+from web_page import visited
 
 from benchmarks.devices import npm
 from benchmarks.devices.interface import DeviceError
@@ -74,7 +74,7 @@ def test_the_web_sample(tab, axe, tmp_path, litertjs, width, dark):
     bundle = make_web_bundle(tmp_path / "toy", ["web"], verdict="failed")
     (bundle / "samples" / "web" / "node_modules").symlink_to(litertjs)
     (bundle / "golden" / "00.output").write_bytes(bytes(4))
-    with served(bundle) as address:
+    with visited(tab, bundle) as address:
         tab.show(address, width, dark=dark)
         tab.until("!document.querySelector('#test').disabled")
         assert violations(tab, axe) == []
