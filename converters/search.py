@@ -59,16 +59,12 @@ METHODS: dict[str, Method] = {
     "ptq-minmax+gptq+bias": Method("minmax", compensated=True, bias=True),
     "ptq-mse+gptq+bias": Method("mse", compensated=True, bias=True),
     "ptq-cle+mse+gptq+bias": Method("mse", equalized=True, compensated=True, bias=True),
-}
-"""Tried in this order, from the simplest on; the first one is what ``--int8`` alone does."""
-
-SPLIT_METHODS: dict[str, Method] = {
     "ptq-mse+split+gptq+bias": Method("mse", split=True, compensated=True, bias=True),
     "ptq-cle+mse+split+gptq+bias": Method(
         "mse", equalized=True, split=True, compensated=True, bias=True
     ),
 }
-"""Tried after those with ``--split-channels``."""
+"""Tried in this order, from the simplest on; the first one is what ``--int8`` alone does."""
 
 PLAIN = "ptq-minmax"
 

@@ -196,8 +196,8 @@ class TeacherConfig:
 class QuantizeConfig:
     """Which files to make, and from how many training images the int8 ranges are measured.
 
-    ``search`` tries post-training methods for int8 and keeps the best on val; with ``split_channels``
-    also those that carry channels twice. ``keep_float`` leaves the worst layers in float, a file of the
+    ``search`` tries post-training methods for int8 and keeps the best on val; without ``split_channels``
+    not those that carry channels twice. ``keep_float`` leaves the worst layers in float, a file of the
     precision mixed: "none", a number, or "auto". ``resize_in_graph`` adds to each file one that takes
     images of the data set's own, smaller size.
     """
@@ -207,7 +207,7 @@ class QuantizeConfig:
     calibration_images: int = 512
     seed: int = 0
     search: bool = False
-    split_channels: bool = False
+    split_channels: bool = True
     keep_float: str = "none"
     resize_in_graph: bool = False
 

@@ -485,17 +485,20 @@ def configure_conversion(
     precisions, or a pruned model, that the command line asks for. Removes the flags from ``parameters``.
 
     Raises:
-        ConfigError: a value that is not allowed.
+        ConfigError: a value that is not allowed, or split channels where nothing is searched.
     """
     said = {name for name, value in parameters.items() if value is not None}
     slim = any(parameters.get(f"set_{field}") for field in ("prune__sparsity", "cluster__clusters"))
+    split = parameters.get("set_quantize__split_channels")
     config = with_precisions(configure(parameters, base), precisions)
     quantize, qat = config.quantize, config.qat
     integers = "int8" in quantize.precisions
     if "set_quantize__search" not in said and (slim or not integers):
         quantize = replace(quantize, search=False)
-    if "set_quantize__split_channels" not in said and not quantize.search:
-        quantize = replace(quantize, split_channels=False)
+    if split and not quantize.search:
+        raise ConfigError(
+            "--split-channels is one of the methods that --search tries; add --search"
+        )
     if "set_quantize__keep_float" not in said and slim:
         quantize = replace(quantize, keep_float="none")
     if "set_qat__enabled" not in said and not integers:

@@ -13,7 +13,7 @@ from benchmarks.spread import summarize
 from converters import audit
 from converters.calibration import choose
 from converters.scoring import scoring_of
-from converters.search import METHODS, PLAIN, SPLIT_METHODS, Candidate, build, judge
+from converters.search import METHODS, PLAIN, Candidate, build, judge
 from converters.sensitivity import LayerCost, analyze, quantizable, worst_nodes
 from converters.verify import verify
 from edgecell import plots, rundir
@@ -135,7 +135,7 @@ def keep_float(material: Material, method: str = PLAIN) -> Mixed:
         nodes = worst_nodes(costs, count) if count else frozenset()
         data = build(
             material.prepared,
-            (METHODS | SPLIT_METHODS)[method],
+            METHODS[method],
             material.config.quantize.input_type,
             float_nodes=nodes,
         )

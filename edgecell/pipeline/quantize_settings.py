@@ -50,10 +50,6 @@ def check_settings(config: Config) -> None:
             "the search looks for an int8 file, and int8 was not asked for; add --int8 or leave"
             " --search out"
         )
-    if config.quantize.split_channels and not config.quantize.search:
-        raise ConfigError(
-            "--split-channels is one of the methods that --search tries; add --search"
-        )
     slim = slim_name(config)
     if slim and (config.quantize.search or config.quantize.keep_float != "none"):
         flag = "--search" if config.quantize.search else "--keep-float"
@@ -67,6 +63,7 @@ def check_settings(config: Config) -> None:
 def settings_of(config: Config) -> dict[str, Any]:
     """The settings that the converted files depend on, for the record and for skipping."""
     settings = asdict(config.quantize)
+    settings["split_channels"] &= settings["search"]  # which alone asks for it
     for younger in ("resize_in_graph", "split_channels"):
         if not settings[younger]:
             del settings[younger]  # records made before it was a setting stay current

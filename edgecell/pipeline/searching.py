@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from converters.calibration import CalibrationSet, calibration_set, unseen
 from converters.fine_tuning import Lesson
-from converters.search import METHODS, SPLIT_METHODS, Prepared, SearchResult, prepare, search
+from converters.search import METHODS, Prepared, SearchResult, prepare, search
 from edgecell import anatomy, batches, plots, rundir
 from edgecell.config import Config
 from edgecell.data import Dataset
@@ -144,7 +144,8 @@ def search_in(material: Material) -> SearchResult:
     prepared, images = material.prepared, material.val_images
     unseen_images = material.unseen_images
     progress, done = material.progress, 0
-    methods = METHODS | (SPLIT_METHODS if material.config.quantize.split_channels else {})
+    split = material.config.quantize.split_channels
+    methods = {name: method for name, method in METHODS.items() if split or not method.split}
     progress.begin("searching", len(methods))
 
     def step(note: str) -> None:

@@ -14,7 +14,7 @@ import toys_labels
 from easy import Run
 
 from converters.scoring import LABELS
-from converters.search import METHODS, SPLIT_METHODS
+from converters.search import METHODS
 from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 
@@ -62,13 +62,13 @@ def test_all_precisions(edgecell: Run, blobs: Path) -> None:
 
 
 def test_search_keeps_the_file_that_is_nearest(edgecell: Run, blobs: Path) -> None:
-    done = edgecell("quantize", blobs, "--int8", "--search", "--split-channels", *FEW)
+    done = edgecell("quantize", blobs, "--int8", "--search", *FEW)
     assert done.code == 0, done.err
     record = RunDir(blobs).check_outputs("search")
     results = record["results"]
     assert record["config"]["split_channels"] is True
     tried = {each["method"] for each in results["candidates"]} | set(results["skipped"])
-    assert tried == {*METHODS, *SPLIT_METHODS}
+    assert tried == set(METHODS)
     assert results["rule"] == LABELS.rule and f"kept by: {LABELS.rule}" in done.out
     assert (results["n"], results["n_unseen"]) == (120, 400 - 32)
     by_method = {each["method"]: each for each in results["candidates"]}

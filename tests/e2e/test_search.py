@@ -7,6 +7,7 @@ from pathlib import Path
 
 from easy import Run
 
+from converters.search import METHODS
 from edgecell.rundir import RunDir, sha256_file
 
 
@@ -22,9 +23,9 @@ def test_search_reports_every_method_and_keeps_one(edgecell: Run, run_copy: Path
     assert done.code == 0, done.err
     results = RunDir(run_copy).check_outputs("search")["results"]
     methods = [each["method"] for each in results["candidates"]]
-    assert methods[0] == "ptq-minmax" and len(methods) == 10  # none of split channels unasked
-    assert "split_channels" not in RunDir(run_copy).read_record("search")["config"]
-    for method in methods:
+    assert methods[0] == "ptq-minmax" and {*methods, *results["skipped"]} == set(METHODS)
+    assert RunDir(run_copy).read_record("search")["config"]["split_channels"] is True
+    for method in METHODS:
         assert method in done.out
     train = RunDir(run_copy).read_record("train")["results"]["images"]["train"]
     calibration = json.loads((run_copy / "quantize" / "calibration.json").read_text("utf-8"))
@@ -38,6 +39,15 @@ def test_search_reports_every_method_and_keeps_one(edgecell: Run, run_copy: Path
     assert entry["audit"]["passed"] and entry["audit"]["input"]["scale"] == 1 / 128
     report = (run_copy / "report.html").read_text(encoding="utf-8")
     assert 'id="search"' in report and "ptq-cle+mse+gptq+bias" in report
+
+
+def test_search_without_split_channels(edgecell: Run, run_copy: Path) -> None:
+    done = edgecell("quantize", run_copy, "--int8", "--search", "--no-split-channels")
+    assert done.code == 0, done.err
+    record = RunDir(run_copy).check_outputs("search")
+    tried = {each["method"] for each in record["results"]["candidates"]}
+    assert tried == {name for name, method in METHODS.items() if not method.split}
+    assert "split_channels" not in record["config"]
 
 
 def test_analyze_ranks_layers_and_writes_no_model(edgecell: Run, run_copy: Path) -> None:

@@ -225,9 +225,7 @@ def conversion(*arguments: str, base: Config) -> Config:
 
 FULL = dataclasses.replace(
     Config(),
-    quantize=dataclasses.replace(
-        Config().quantize, search=True, split_channels=True, keep_float="2"
-    ),
+    quantize=dataclasses.replace(Config().quantize, search=True, keep_float="2"),
     qat=dataclasses.replace(Config().qat, enabled=True),
 )
 
@@ -237,12 +235,13 @@ FULL = dataclasses.replace(
     [
         ("", True, True, "2", True),
         ("--int8 --float16", True, True, "2", True),
-        ("--float16", False, False, "2", False),
+        ("--float16", False, True, "2", False),
         ("--float16 --search", True, True, "2", False),
-        ("--no-search", False, False, "2", True),
-        ("--no-search --split-channels", False, True, "2", True),
-        ("--int8 --no-search --no-qat", False, False, "2", False),
-        ("--int8 --prune 0.5", False, False, "none", True),
+        ("--no-search", False, True, "2", True),
+        ("--no-split-channels", True, False, "2", True),
+        ("--no-search --no-split-channels", False, False, "2", True),
+        ("--int8 --no-search --no-qat", False, True, "2", False),
+        ("--int8 --prune 0.5", False, True, "none", True),
         ("--cluster 16 --search", True, True, "none", True),
         ("--prune 0 --int8", True, True, "2", True),
     ],
@@ -254,6 +253,12 @@ def test_what_a_recipe_asks_for_yields_to_the_command_line(
     quantize = config.quantize
     seen = (quantize.search, quantize.split_channels, quantize.keep_float, config.qat.enabled)
     assert seen == (search, split, keep_float, trained)
+
+
+@pytest.mark.parametrize("flags", ["--no-search", "--float16", "--prune 0.5"])
+def test_split_channels_are_refused_where_nothing_is_searched(flags):
+    with pytest.raises(ConfigError, match="one of the methods that --search tries; add --search"):
+        conversion("--split-channels", *flags.split(), base=FULL)
 
 
 def paced(*arguments: str) -> Config:

@@ -9,7 +9,7 @@ import toys
 
 from converters import audit
 from converters.lowering import calibrate, quantize_int8
-from converters.search import METHODS, SPLIT_METHODS, prepare, search
+from converters.search import METHODS, prepare, search
 from converters.splitting import Loudness, chains, split_channels
 from edgecell.errors import ConvertError
 from edgecell.runtime import ActivationProbe, KerasPredictor
@@ -18,6 +18,7 @@ from edgecell.tflite_file import parse
 WIDTH, DEAD, FLAT, UNREAD, RARE, FULL = 16, 3, 6, 9, 12, 4
 LOUD = [1, 7, 14]
 NARROW = 8
+SPLIT = {name: method for name, method in METHODS.items() if method.split}
 
 
 def network(reader: int = 1, narrow: int = NARROW, planted: bool = True) -> keras.Model:
@@ -181,18 +182,18 @@ def test_no_room_is_said_and_the_search_goes_on():
     with pytest.raises(ConvertError, match="no layer of this network has room"):
         split_channels(calibrate(model, IMAGES)[0])
     labels = np.arange(48) % 4
-    methods = {"ptq-minmax": METHODS["ptq-minmax"], **SPLIT_METHODS}
+    methods = {"ptq-minmax": METHODS["ptq-minmax"], **SPLIT}
     result = search(
         prepare(model, IMAGES), KerasPredictor(model), IMAGES, labels, toys.CLASSES, methods=methods
     )
-    assert result.chosen == "ptq-minmax" and set(result.skipped) == set(SPLIT_METHODS)
+    assert result.chosen == "ptq-minmax" and set(result.skipped) == set(SPLIT)
     assert "has room for a second copy" in result.skipped["ptq-mse+split+gptq+bias"]
 
 
 def test_the_search_makes_strict_files_of_split_channels():
     model = network()
     labels = KerasPredictor(model).predict(IMAGES).argmax(axis=1)
-    methods = {"ptq-mse+gptq+bias": METHODS["ptq-mse+gptq+bias"], **SPLIT_METHODS}
+    methods = {"ptq-mse+gptq+bias": METHODS["ptq-mse+gptq+bias"], **SPLIT}
     result = search(
         prepare(model, IMAGES), KerasPredictor(model), IMAGES, labels, toys.CLASSES, methods=methods
     )
