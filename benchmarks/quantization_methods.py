@@ -24,6 +24,7 @@ from benchmarks.method_rows import FLOAT32, compare, markdown, reference_row
 from edgecell.config import load_config
 from edgecell.data import load_dataset, materialize
 from edgecell.errors import ArtifactError, ConfigError, DataError, EdgecellError
+from edgecell.native_log import overheard
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import RunDir, atomic_write_json
 from edgecell.runtime import KerasPredictor
@@ -175,7 +176,8 @@ def main(words: Sequence[str] | None = None) -> None:
             if cannot:
                 raise ConfigError(f"no method {cannot[0]}; allowed: {', '.join(METHODS)}")
             make(run, wanted or list(METHODS), flags)
-        result = measure(run, arguments.split, wanted, Pace(arguments.runs, arguments.seconds))
+        with overheard([]):  # what TensorFlow says as it starts
+            result = measure(run, arguments.split, wanted, Pace(arguments.runs, arguments.seconds))
     except EdgecellError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)

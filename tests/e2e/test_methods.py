@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,3 +37,11 @@ def test_missing_methods_are_made_and_compared(
     assert "| mixed |" in capsys.readouterr().out
     after = (run_copy / "quantize" / "easy-mobilenet_v2-0.35-32-int8.tflite").read_bytes()
     assert after == before
+
+
+def test_nothing_but_the_table_is_printed(run_copy: Path) -> None:
+    """TensorFlow has much to say as it starts."""
+    few = ("--methods", "int8", "--split", "val", "--runs", "8", "--seconds", "0")
+    command = [sys.executable, "-m", "benchmarks.quantization_methods", str(run_copy), *few]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == "" and done.stdout.startswith("| method |")
