@@ -99,14 +99,13 @@ class Material:
         return {f"data:{name}:train": digest, f"data:{name}:val": digest}
 
     def settings(self) -> dict[str, Any]:
-        """What the outcome depends on beside model and data."""
+        """What a search and an analysis depend on beside model and data."""
         quantize = self.config.quantize
-        settings = {
+        return {
             "calibration_images": quantize.calibration_images,
             "seed": quantize.seed,
             "input_type": quantize.input_type,
         }
-        return settings | ({"split_channels": True} if quantize.split_channels else {})
 
 
 def gather(
@@ -179,7 +178,7 @@ def search_in(material: Material) -> SearchResult:
         inputs=[material.target.model],
         input_hashes=material.hashes,
         outputs=[folder / "search.json", picture],
-        config=material.settings(),
+        config=material.settings() | ({"split_channels": True} if split else {}),
         results=result.to_json(),
     )
     return result

@@ -77,6 +77,9 @@ def test_keep_float_makes_a_mixed_file_that_verify_and_bench_take(
     # The ranking is read the second time, not made again.
     again = edgecell("quantize", run_copy, "--int8", "--keep-float", "1")
     assert again.code == 0 and "analyze: unchanged, read" in again.err
+    # Nor does it depend on what only a search asks for.
+    plain = edgecell("quantize", run_copy, "--int8", "--keep-float", "1", "--no-split-channels")
+    assert plain.code == 0 and "analyze: unchanged, read" in plain.err
     assert len(entry_of(run_copy, "mixed")["float_layers"]) == 1
     verified = edgecell("verify", run_copy / "quantize" / entry["file"], "--json")
     found = json.loads(verified.out)["results"]["models"]
