@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import platform
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,21 +15,24 @@ from typing import IO
 from edgecell.errors import BusyError
 from edgecell.rundir import cannot_write, utc_now
 
+_PAUSE = 0.05  # seconds between two tries
+
 
 @contextmanager
-def claimed(folder: Path, verb: str) -> Iterator[None]:
+def claimed(folder: Path, verb: str, patience: float = 0.0) -> Iterator[None]:
     """Be the only process that writes stage ``verb`` of the run at ``folder`` while the block runs.
 
-    Held is ``.VERB.lock`` with flock. Its text only says who holds it: a file without a living holder
+    One that is at it already is waited for, ``patience`` seconds at most. Held is
+    ``.VERB.lock`` with flock. Its text only says who holds it: a file without a living holder
     keeps nobody out. It is removed at the end.
 
     Raises:
-        BusyError: another process is at that stage. ArtifactError: the folder cannot be written.
+        BusyError: another process is still at that stage. ArtifactError: the folder cannot be written.
     """
     path = folder / f".{verb.replace('/', '-')}.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        stream = _hold(path)
+        stream = _hold(path, patience)
     except BlockingIOError as error:
         raise BusyError(
             f"another process is at '{verb}' in {folder}: {_holder(path)}; wait until it has ended, end it,"
@@ -43,13 +47,20 @@ def claimed(folder: Path, verb: str) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _hold(path: Path) -> IO[bytes]:
-    """The locked file; BlockingIOError where another process has it."""
+def _hold(path: Path, patience: float) -> IO[bytes]:
+    """The locked file; BlockingIOError where another process has it for ``patience`` seconds more."""
+    end = time.monotonic() + patience
     while True:
         with ExitStack() as opened:
             number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             stream = opened.enter_context(os.fdopen(number, "r+b"))
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise
+                time.sleep(_PAUSE)
+                continue
             if not _is_at(stream, path):
                 continue  # its holder has just removed it: hold the next one
             stream.truncate()

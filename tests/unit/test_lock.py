@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,3 +180,24 @@ def test_a_read_only_file_system_is_one_line(small_disk: Path) -> None:
     ):
         with pytest.raises(ArtifactError, match=r"cannot write .*Read-only file system; choose"):
             write()
+
+
+def test_one_that_may_wait_comes_after_the_other(tmp_path: Path) -> None:
+    script = HOLDER.replace("time.sleep(600)", "sys.stdin.readline()")
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout is not None and other.stdin is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(BusyError, match=f"pid {other.pid} "),
+            claimed(tmp_path, "train", patience=0.2),
+        ):
+            pytest.fail("did not wait for the other")
+        threading.Timer(0.3, other.stdin.close).start()
+        with claimed(tmp_path, "train", patience=60.0):
+            assert other.wait(timeout=60) == 0  # it had left before
+    assert list(tmp_path.iterdir()) == []

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import re
+import threading
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from edgecell import plots
 from edgecell.errors import ArtifactError
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
+from edgecell.lock import claimed
+from edgecell.pipeline.reporting import write_report
 from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import elements, render, write
@@ -337,6 +340,21 @@ def test_without_verification_the_headline_says_so(tmp_path):
     run = RunDir(tmp_path / "run")
     _bench(run)
     assert "Test accuracy, int8 (not verified)" in render(run)
+
+
+def test_of_two_verbs_that_end_together_the_last_report_has_both(tmp_path):
+    run = RunDir(tmp_path)
+    atomic_write_text(tmp_path / "config.toml", 'name = "pbc"\n')
+    _train(run)
+    report = threading.Thread(target=write_report, args=(run,))
+    with claimed(tmp_path, "report"):  # the other verb is at it
+        report.start()
+        report.join(0.5)
+        assert not (tmp_path / "report.html").exists()
+        _verify(run)
+    report.join()
+    assert 'id="verify"' in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert not (tmp_path / ".report.lock").exists()
 
 
 def test_names_are_escaped(page):
