@@ -105,7 +105,7 @@ def _images(run: RunDir, split: str, size: tuple[int, int]) -> tuple[Any, NDArra
             f"'{config.data.source}' is not the data set that {run.name} was trained on"
         )
     splits = [dataset.split(name) for name in split.split("+")]
-    spec = PreprocessSpec(*size, config.model.fit)
+    spec = PreprocessSpec.of(config.model, *size)
     images = np.concatenate([materialize(each, spec) for each in splits])
     return dataset, images, np.concatenate([each.labels for each in splits])
 

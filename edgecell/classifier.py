@@ -50,6 +50,7 @@ class Classifier:
                 "height": self.spec.height,
                 "width": self.spec.width,
                 "fit": self.spec.fit,
+                "central_fraction": self.spec.central_fraction,
             },
             **self.rules.to_json(),
             "warning": self.warning,

@@ -58,7 +58,11 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Which network. ``weights`` is "imagenet", "none", a backbone's .h5 file or a trained run."""
+    """Which network, and what of an image it sees.
+
+    ``weights`` is "imagenet", "none", a backbone's .h5 file or a trained run. ``fit`` and
+    ``central_fraction`` are those of :class:`edgecell.preprocess.PreprocessSpec`.
+    """
 
     name: str = "mobilenet_v2"
     alpha: float = 0.35
@@ -66,8 +70,10 @@ class ModelConfig:
     weights: str = "imagenet"
     dropout: float = 0.2
     fit: Literal["stretch", "crop"] = "stretch"
+    central_fraction: float = 1.0
 
     def __post_init__(self) -> None:
+        _between("model.central_fraction", self.central_fraction, 0.1, 1.0)
         _one_of("model.alpha", self.alpha, ALPHAS)
         _between("model.image_size", self.image_size, 28, 512)
         _between("model.dropout", self.dropout, 0.0, 0.9)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from edgecell.config import ModelConfig
 from edgecell.errors import ConfigError, DataError
 
 MAX_PIXELS = 100_000_000
@@ -58,7 +59,8 @@ class PreprocessSpec:
     """From decoded RGB uint8 of any size to the model's input.
 
     ``fit`` "stretch" ignores the aspect ratio, "crop" takes the largest centred rectangle of the
-    target's aspect ratio first. The model sees ``(pixel - offset) / divisor``: with 128 and 128 the
+    target's aspect ratio first. Of what that leaves, the middle ``central_fraction`` of each side is
+    seen, as by ``tf.image.central_crop``. The model sees ``(pixel - offset) / divisor``: with 128 and 128 the
     int8 input has scale 1/128 and zero point 0, so that quantizing the input loses nothing.
     """
 
@@ -68,12 +70,32 @@ class PreprocessSpec:
     kernel: Literal["bilinear"] = "bilinear"
     offset: float = 128.0
     divisor: float = 128.0
+    central_fraction: float = 1.0
 
     def __post_init__(self) -> None:
         if not (8 <= self.height <= 1024 and 8 <= self.width <= 1024):
             raise ConfigError(
                 f"image size {self.height}×{self.width} is out of range; allowed: 8 to 1024"
             )
+        if not 0.0 < self.central_fraction <= 1.0:
+            raise ConfigError(
+                f"central fraction {self.central_fraction:g} is out of range; allowed: above 0, to 1"
+            )
+
+    @classmethod
+    def of(cls, model: ModelConfig, height: int, width: int) -> PreprocessSpec:
+        """What a network of ``model`` sees, at an input of this size."""
+        return cls(height, width, model.fit, central_fraction=model.central_fraction)
+
+    def seen(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """(top, left, rows, columns) of an image of this size that the model sees: all, or a centre."""
+        high, wide = float(height), float(width)
+        if self.fit == "crop":
+            side = min(height / self.height, width / self.width)
+            high, wide = side * self.height, side * self.width
+        rows = min(height, max(1, round(high * self.central_fraction)))
+        columns = min(width, max(1, round(wide * self.central_fraction)))
+        return (height - rows) // 2, (width - columns) // 2, rows, columns
 
     def to_json(self) -> dict[str, Any]:
         """The spec as a JSON object."""
@@ -196,13 +218,8 @@ def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:
 
 def resize(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
     """uint8 RGB (h, w, 3) → uint8 (spec.height, spec.width, 3)."""
-    height, width = image.shape[:2]
-    if spec.fit == "crop":
-        side = min(height / spec.height, width / spec.width)
-        crop_h = min(height, max(1, round(side * spec.height)))
-        crop_w = min(width, max(1, round(side * spec.width)))
-        top, left = (height - crop_h) // 2, (width - crop_w) // 2
-        image = image[top : top + crop_h, left : left + crop_w]
+    top, left, rows, columns = spec.seen(*image.shape[:2])
+    image = image[top : top + rows, left : left + columns]
     if image.shape[:2] == (spec.height, spec.width):
         return np.ascontiguousarray(image)
     picture = Image.fromarray(np.ascontiguousarray(image))

@@ -115,7 +115,7 @@ def _open(
 ) -> Session:
     settings = config.train
     size = config.model.image_size
-    spec = PreprocessSpec(size, size, config.model.fit)
+    spec = PreprocessSpec.of(config.model, size, size)
     classes = len(dataset.class_names)
     task = task_named(dataset.task)
     _check_classes(dataset)

@@ -77,6 +77,7 @@ _STUBS = {
             public JSONArray getJSONArray(String name) throws JSONException { return null; }
             public JSONObject getJSONObject(String name) throws JSONException { return null; }
             public JSONObject optJSONObject(String name) { return null; }
+            public double optDouble(String name, double fallback) { return fallback; }
         }""",
     "org/junit/Assert.java": """
         public class Assert {

@@ -72,9 +72,10 @@ def make_run(
     passed: bool | None = True,
     calibrated: dict[str, Any] | None = None,
     fit: str = "stretch",
+    fraction: float = 1.0,
 ) -> Path:
     """A run with one .tflite file, ``quantize/toy.tflite``; the path of that file."""
-    config = Config(name="toy", model=ModelConfig(fit=fit))
+    config = Config(name="toy", model=ModelConfig(fit=fit, central_fraction=fraction))
     run = RunDir(folder)
     file = run.stage("quantize") / "toy.tflite"
     atomic_write_text(folder / "config.toml", to_toml(config))

@@ -81,13 +81,15 @@ def _over_255(product: np.ndarray) -> np.ndarray:
 
 
 def fit(image: np.ndarray, rules: dict[str, Any]) -> np.ndarray:
-    if rules["fit"]["mode"] == "stretch":
-        return image
     h, w = image.shape[:2]
-    height, width = rules["resize"]["height"], rules["resize"]["width"]
-    side = min(h / height, w / width)
-    crop_h = min(h, max(1, _half_even(side * height)))
-    crop_w = min(w, max(1, _half_even(side * width)))
+    high, wide = h, w
+    if rules["fit"]["mode"] == "crop":
+        height, width = rules["resize"]["height"], rules["resize"]["width"]
+        side = min(h / height, w / width)
+        high, wide = side * height, side * width
+    fraction = rules["fit"].get("central_fraction", 1)
+    crop_h = min(h, max(1, _half_even(high * fraction)))
+    crop_w = min(w, max(1, _half_even(wide * fraction)))
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     return image[top : top + crop_h, left : left + crop_w]
 

@@ -52,7 +52,8 @@ def _model_header(card: dict[str, Any], model: bytes) -> str:
         card["preprocessing"]["resize"]["height"],
         card["preprocessing"]["resize"]["width"],
     )
-    crop = card["preprocessing"]["fit"]["mode"] == "crop"
+    fit = card["preprocessing"]["fit"]
+    crop, fraction = fit["mode"] == "crop", float(fit.get("central_fraction", 1.0))
     value = "(double)(value)"
     if leave["scale"] is not None:
         value = f"(((value) - ({leave['zero_point']})) * MODEL_OUTPUT_SCALE)"
@@ -75,6 +76,7 @@ def _model_header(card: dict[str, Any], model: bytes) -> str:
 #define MODEL_WIDTH {width}
 #define MODEL_PIXELS (MODEL_HEIGHT * MODEL_WIDTH * 3)
 #define MODEL_FIT_CROP {int(crop)} /* 1: the centre is cut out; 0: all is squeezed */
+#define MODEL_CENTRAL_FRACTION {fraction!r} /* the share of each side of that which the model sees */
 #define MODEL_INPUT_IS_INTEGER {int(not entry["dtype"].startswith("float"))}
 #define MODEL_INPUT_MULTIPLY {float(entry["multiply"])!r}
 #define MODEL_INPUT_ADD {float(entry["add"])!r}

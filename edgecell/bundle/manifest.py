@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgecell.bundle.preprocessing import describe, pixel_encoding
+from edgecell.bundle.preprocessing import describe, format_version, pixel_encoding
 from edgecell.confidence import probability_floor
 from edgecell.graph import enlarging_operators
 from edgecell.metrics.labels import THRESHOLD
@@ -17,7 +17,8 @@ from edgecell.tasks import Task
 from edgecell.tflite_file import TFLiteFile
 
 SCHEMA = "edgecell/bundle"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest that is written and read; see :func:`edgecell.bundle.preprocessing.format_version`."""
 MODEL_FILE = "model.tflite"
 LABELS_FILE = "labels.txt"
 GOLDEN_FILE = "golden/golden.json"
@@ -70,7 +71,7 @@ def model_json(subject: Subject, golden_count: int) -> dict[str, Any]:
     integer_out = predictor.output_dtype.kind in "iu"
     return {
         "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": format_version(subject.spec),
         "name": subject.name,
         "notice": NOTICE,
         "intended_use": subject.intended_use or INTENDED_USE,

@@ -26,7 +26,13 @@ class TakesPixels(Protocol):
 
 
 def describe(spec: PreprocessSpec) -> dict[str, Any]:
-    """``preprocessing`` of model.json; what each key means to the byte is in docs/bundle-format.md."""
+    """``preprocessing`` of model.json; what each key means to the byte is in docs/bundle-format.md.
+
+    ``fit.central_fraction`` is there only where it cuts: see :func:`format_version`.
+    """
+    fit: dict[str, Any] = {"mode": spec.fit}
+    if spec.central_fraction != 1.0:
+        fit["central_fraction"] = spec.central_fraction
     return {
         "decode": {
             "frame": "first",
@@ -40,7 +46,7 @@ def describe(spec: PreprocessSpec) -> dict[str, Any]:
             "palette": "expand",
             "cmyk_formula": "k - round(ink * k / 255), k = 255 - black",
         },
-        "fit": {"mode": spec.fit},
+        "fit": fit,
         "resize": {
             "height": spec.height,
             "width": spec.width,
@@ -53,6 +59,11 @@ def describe(spec: PreprocessSpec) -> dict[str, Any]:
             "between_passes": "uint8",
         },
     }
+
+
+def format_version(spec: PreprocessSpec) -> int:
+    """The first version of the bundle's format that can say ``spec``: whoever knows less must refuse it."""
+    return 1 if spec.central_fraction == 1.0 else 2
 
 
 def pixel_encoding(predictor: TakesPixels) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from edgecell.answers import Rules
 from edgecell.bundle.manifest import SCHEMA, SCHEMA_VERSION
 from edgecell.bundle.preprocessing import describe
 from edgecell.documents import DocumentError, json_of
-from edgecell.errors import ArtifactError
+from edgecell.errors import ArtifactError, ConfigError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.record import MISSHAPEN, is_inside
 from edgecell.rundir import sha256_bytes
@@ -89,9 +89,9 @@ def open_bundle(path: Path) -> Bundle:
         if not isinstance(card["files"], dict) or not isinstance(card["verified"]["status"], str):
             raise TypeError("files or verified")
         return Bundle(path.name, card, model, _spec(card), _rules(card), files)
-    except MISSHAPEN as error:
+    except (*MISSHAPEN, ConfigError) as error:
         raise ArtifactError(
-            f"{path}: model.json is not of the form of version {SCHEMA_VERSION}"
+            f"{path}: model.json is not of the form of version {card['schema_version']}"
             f" ({type(error).__name__}: {str(error)[:80]}); bundle the model again"
         ) from error
 
@@ -114,9 +114,9 @@ def _card(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("schema") != SCHEMA:
         raise ArtifactError(f"{path}: model.json is no bundle's (schema '{SCHEMA}')")
     version = card.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in range(1, SCHEMA_VERSION + 1):
         raise ArtifactError(
-            f"{path} has bundle format {version}; this edgecell reads {SCHEMA_VERSION}"
+            f"{path} has bundle format {version}; this edgecell reads 1 to {SCHEMA_VERSION}"
         )
     return card
 
@@ -135,7 +135,10 @@ def _spec(card: dict[str, Any]) -> PreprocessSpec:
     """The spec that model.json states, where it is one that we follow to the byte."""
     said = card["preprocessing"]
     size = said["resize"]
-    spec = PreprocessSpec(int(size["height"]), int(size["width"]), said["fit"]["mode"])
+    fraction = said["fit"].get("central_fraction", 1.0)
+    spec = PreprocessSpec(
+        int(size["height"]), int(size["width"]), said["fit"]["mode"], central_fraction=fraction
+    )
     ours = describe(spec)
     differing = [
         f"{part}.{key}"

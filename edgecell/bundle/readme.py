@@ -41,7 +41,7 @@ An image classifier of {len(model["labels"])} classes ({task["kind"]}): {", ".jo
 ## In five lines
 
 1. Decode the image to RGB, upright (EXIF orientation), 8 bits a channel.
-2. {_fit(model["preprocessing"]["fit"]["mode"])} to {width}×{height} with a bilinear filter that has half-pixel
+2. {_fit(model["preprocessing"]["fit"])} to {width}×{height} with a bilinear filter that has half-pixel
    centres and is widened when it shrinks (antialias). `model.json` states it to the byte.{_enlarged(entry)}
 3. Write each pixel `u` into the input as {_pixel(entry)}.
 4. Run the model. Output: {leave["dtype"]} {leave["shape"]}{_dequantize(leave)}.
@@ -61,8 +61,13 @@ not fail loudly: it is only wrong more often.
 """
 
 
-def _fit(mode: str) -> str:
-    if mode == "crop":
+def _fit(fit: dict[str, Any]) -> str:
+    crop, fraction = fit["mode"] == "crop", fit.get("central_fraction", 1.0)
+    if fraction != 1.0:
+        whole = "the largest centred square" if crop else "it"
+        rest = "" if crop else ", ignoring the aspect ratio,"
+        return f"Cut out the middle {fraction:.4g} of each side of {whole} and resize that{rest}"
+    if crop:
         return "Cut out the largest centred square and resize it"
     return "Resize it, ignoring the aspect ratio,"
 

@@ -117,6 +117,12 @@ MODEL = (
         "How other aspect ratios become square.",
         click.Choice(["stretch", "crop"]),
     ),
+    Flag(
+        "--central-fraction",
+        "model.central_fraction",
+        "Share of each side that the model sees, in the middle (1: all).",
+        float,
+    ),
 )
 TRAIN = (
     Flag("--head-epochs", "train.head_epochs", "Epochs with a frozen backbone.", int),

@@ -114,7 +114,7 @@ def bench_in(
         warnings: dict[str, None] = {}
 
         def images(size: tuple[int, int]) -> NDArray[np.uint8]:
-            made = materialize(dataset.test, PreprocessSpec(*size, config.model.fit))
+            made = materialize(dataset.test, PreprocessSpec.of(config.model, *size))
             warnings.update(dict.fromkeys(doubts(target.run, dataset, "test", made, progress)))
             return made
 

@@ -50,7 +50,7 @@ def subject_of(
         name=target.model.stem,
         source=source,
         predictor=predictor,
-        spec=PreprocessSpec(*predictor.image_size, target.config.model.fit),
+        spec=PreprocessSpec.of(target.config.model, *predictor.image_size),
         labels=labels,
         task=task_named(task),
         verdict=verdict,

@@ -74,7 +74,7 @@ def embed_target(
     both = keras.Model(model.inputs, [last_features(model), model.output])
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
-    spec = PreprocessSpec(*predictor.image_size, target.config.model.fit)
+    spec = PreprocessSpec.of(target.config.model, *predictor.image_size)
     seen = _see(both, dataset, wish, spec, progress)
 
     progress.begin(f"t-SNE of {len(seen.features)} images", 2)

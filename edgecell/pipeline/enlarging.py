@@ -22,6 +22,7 @@ from edgecell.pipeline.quantize_settings import CALIBRATED
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, load_data, where_to_write
 from edgecell.pipeline.verification import entry_of_file, source_size_of
+from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.runtime import TFLitePredictor
 
@@ -49,10 +50,12 @@ def source_size(dataset: Dataset, config: Config, full: Sequence[int], progress:
     rows, columns = _one_size(dataset, places[:: -(-len(places) // _SOME)])
     check_enlarges((rows, columns), (height, width))
     _one_size(dataset, places, progress)
-    if config.model.fit == "crop" and rows * width != columns * height:
+    seen = PreprocessSpec.of(config.model, height, width).seen(rows, columns)
+    if seen != (0, 0, rows, columns):
         raise ConvertError(
-            f"the model sees a cut-out of images of {rows}×{columns} pixels (--fit crop), which a resize"
-            " inside cannot cut; train with --fit stretch for such files"
+            f"the model sees {seen[2]}×{seen[3]} pixels in the middle of images of {rows}×{columns} (--fit,"
+            " --central-fraction), which a resize inside cannot cut; train with --fit stretch"
+            " --central-fraction 1 for such files"
         )
     return rows, columns
 

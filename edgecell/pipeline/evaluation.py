@@ -221,6 +221,6 @@ def split_images(
 ) -> Any:
     """The images of a split as ``predictor`` takes them, uint8 (N, H, W, 3)."""
     height, width = predictor.image_size
-    spec = PreprocessSpec(height, width, target.config.model.fit)
+    spec = PreprocessSpec.of(target.config.model, height, width)
     progress.begin(f"reading {split}", len(dataset.split(split)))
     return materialize(dataset.split(split), spec, progress.advance)

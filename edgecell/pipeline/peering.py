@@ -136,7 +136,7 @@ def calibration_images(target: Target, config: Config, dataset: Dataset) -> NDAr
         DataError: they are not the recorded ones any more.
     """
     height, width = KerasPredictor(target.model).image_size
-    spec = PreprocessSpec(height, width, config.model.fit)
+    spec = PreprocessSpec.of(config.model, height, width)
     assert target.run is not None
     manifest = target.run.stage("quantize") / "calibration.json"
     if not manifest.is_file():

@@ -67,7 +67,7 @@ class Material:
     def unseen_images(self) -> NDArray[np.uint8]:
         """Images of train that calibration did not draw, uint8 (M, H, W, 3)."""
         height, width = self.model.input_shape[1:3]
-        train, spec = self.dataset.train, PreprocessSpec(height, width, self.config.model.fit)
+        train, spec = self.dataset.train, PreprocessSpec.of(self.config.model, height, width)
         count = min(UNSEEN_IMAGES, UNSEEN_BYTES // (height * width * 3))
         indices = unseen(self.chosen.indices, len(train), count, self.config.quantize.seed)
         self.progress.begin("reading train", len(indices))
@@ -77,7 +77,7 @@ class Material:
     def lesson(self) -> Lesson:
         """Train and val as fine-tuning reads them, with the run's own changes of images."""
         height, width = self.model.input_shape[1:3]
-        spec = PreprocessSpec(height, width, self.config.model.fit)
+        spec = PreprocessSpec.of(self.config.model, height, width)
         classes, train = len(self.dataset.class_names), self.config.train
         weigh, progress = train.class_weights, self.progress
         return Lesson(
@@ -122,7 +122,7 @@ def gather(
     height, width = model.input_shape[1:3]
     chosen = calibration_set(
         dataset.train,
-        PreprocessSpec(height, width, config.model.fit),
+        PreprocessSpec.of(config.model, height, width),
         count=min(config.quantize.calibration_images, len(dataset.train)),
         seed=config.quantize.seed,
         fingerprint=dataset.fingerprint,

@@ -185,7 +185,7 @@ def time_cells(
         return run.read_record(LATENCY)
 
     def images(size: tuple[int, int]) -> NDArray[np.uint8]:
-        return materialize(dataset.val, PreprocessSpec(*size, config.model.fit))
+        return materialize(dataset.val, PreprocessSpec.of(config.model, *size))
 
     progress.begin(f"timing {len(paths)} cells in turn", STEPS)
     options = BenchOptions(

@@ -89,10 +89,17 @@ def _model(model: Mapping[str, Any]) -> Part:
             "aspect ratio",
             "ignored" if model["preprocessing"]["fit"]["mode"] == "stretch" else "cut",
         ),
+        *_cut(model["preprocessing"]["fit"]),
         ("size", f"{facts['size_bytes']:,} bytes"),
         ("sha256", facts["sha256"]),
     )
     return Part("The model", grids=(Grid(("", ""), rows, 2),))
+
+
+def _cut(fit: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if "central_fraction" not in fit:
+        return ()
+    return (("seen of an image", f"the middle {fit['central_fraction']:.4g} of each side"),)
 
 
 def _quantized(port: Mapping[str, Any]) -> str:

@@ -31,6 +31,7 @@ VALUES = {
     "model.image_size": ("128", 128),
     "model.weights": ("w.h5", "w.h5"),
     "model.fit": ("crop", "crop"),
+    "model.central_fraction": ("0.875", 0.875),
     "train.optimizer": ("sgd", "sgd"),
     "train.schedule": ("plateau", "plateau"),
     "train.strategy": ("mirrored", "mirrored"),

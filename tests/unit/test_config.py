@@ -62,6 +62,7 @@ CONFIGS = st.builds(
         weights=TEXT,
         dropout=SHARE,
         fit=st.sampled_from(["stretch", "crop"]),
+        central_fraction=st.floats(0.1, 1.0),
     ),
     augment=st.builds(AugmentConfig, st.booleans(), st.booleans(), SHARE, SHARE, SHARE, SHARE),
     train=st.builds(
@@ -127,6 +128,7 @@ def test_the_defaults_are_an_empty_file():
         ("[train]\nlearning_rate = true", "it must be a number"),
         ("[train]\nclass_weights = 1", "it must be true or false"),
         ("[train]\noptimizer = 'adma'", "is 'adma'; allowed: adam, adamw, sgd"),
+        ("[model]\ncentral_fraction = 1.5", "central_fraction is 1.5; allowed"),
         ("[model]\nfit = 3", "is 3; allowed: stretch, crop"),
         ("[quantize]\nprecisions = 'int8'", "must be a list of str"),
         ("[quantize]\nprecisions = [8]", "must be a list of str"),
@@ -159,6 +161,7 @@ RANGES = [
     (DataConfig, "seed", 0, MAX_SEED),
     (ModelConfig, "image_size", 28, 512),
     (ModelConfig, "dropout", 0, 0.9),
+    (ModelConfig, "central_fraction", 0.1, 1.0),
     (AugmentConfig, "brightness", 0, 0.9),
     (AugmentConfig, "contrast", 0, 0.9),
     (AugmentConfig, "saturation", 0, 0.9),

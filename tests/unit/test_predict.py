@@ -77,17 +77,19 @@ def test_another_preprocessing_would_show(file, pictures):
 
 
 def test_the_fit_of_the_training_is_used(tmp_path):
-    """A wide picture, red left and right of a blue middle: cropped it is blue, stretched it is not."""
+    """A wide picture, red left and right of a blue middle: cut out it is blue, as a whole it is not."""
     pixels = np.full((32, 96, 3), (230, 150, 150), np.uint8)
     pixels[:, 32:64] = (150, 150, 230)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
     said = {}
-    for fit in ("stretch", "crop"):
-        model = make_run(tmp_path / fit, toys.converted("int8"), fit=fit)
+    for fit, fraction in (("stretch", 1.0), ("crop", 1.0), ("stretch", 1 / 3)):
+        name = f"{fit} {fraction:.1f}"
+        model = make_run(tmp_path / name, toys.converted("int8"), fit=fit, fraction=fraction)
         [row], _ = ask(model, [tmp_path / "wide.png"])
-        said[fit] = row.answer.probabilities
-    assert said["crop"].argmax() == toys.CLASSES.index("bright blue")
-    assert not np.array_equal(said["crop"], said["stretch"])
+        said[name] = row.answer.probabilities
+    for name in ("crop 1.0", "stretch 0.3"):
+        assert said[name].argmax() == toys.CLASSES.index("bright blue")
+        assert not np.array_equal(said[name], said["stretch 1.0"])
 
 
 def test_bundle_folder_zip_and_file_answer_alike(file, pictures, tmp_path):

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -300,6 +301,39 @@ def test_crop_takes_the_largest_centred_rectangle(shape, target, kept):
     expected = resize(np.ascontiguousarray(image[kept]), PreprocessSpec(*target))
     np.testing.assert_array_equal(resize(image, PreprocessSpec(*target, fit="crop")), expected)
     assert not np.array_equal(resize(image, PreprocessSpec(*target)), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "fraction", "fit", "seen"),
+    [
+        ((128, 128), 0.875, "stretch", (8, 8, 112, 112)),
+        ((128, 64), 0.875, "stretch", (8, 4, 112, 56)),
+        ((128, 64), 0.875, "crop", (36, 4, 56, 56)),  # the centre of the centred square
+        ((20, 41), 0.5, "stretch", (5, 10, 10, 20)),  # 20.5 rounds to even
+        ((20, 43), 0.5, "stretch", (5, 10, 10, 22)),  # 21.5 too
+        ((3, 3), 0.1, "stretch", (1, 1, 1, 1)),
+    ],
+)
+def test_the_middle_of_each_side_is_seen(shape, fraction, fit, seen):
+    spec = PreprocessSpec(16, 16, fit, central_fraction=fraction)
+    assert spec.seen(*shape) == seen
+    image = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    top, left, rows, columns = seen
+    middle = np.ascontiguousarray(image[top : top + rows, left : left + columns])
+    np.testing.assert_array_equal(resize(image, spec), resize(middle, PreprocessSpec(16, 16)))
+
+
+def test_where_sides_divide_it_is_tensorflow_s_central_crop():
+    image = RNG.integers(0, 256, (128, 64, 3), dtype=np.uint8)
+    theirs = tf.image.central_crop(image, 0.875).numpy()
+    spec = PreprocessSpec(*theirs.shape[:2], central_fraction=0.875)
+    np.testing.assert_array_equal(resize(image, spec), theirs)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.01, float("nan")])
+def test_no_other_fraction_is_taken(fraction):
+    with pytest.raises(ConfigError, match=r"central fraction \S+ is out of range"):
+        PreprocessSpec(16, 16, central_fraction=fraction)
 
 
 def test_a_sliver_is_cropped_to_at_least_a_pixel():

@@ -31,8 +31,9 @@ async function start() {
     $("unverified").firstChild.textContent = model.warning;
   }
   $("notes").replaceChildren(...model.notes.map((note) => element("li", "", note)));
-  const { width, height, fit } = model.input;
-  const cut = fit === "crop" ? "the largest centred square of an image" : "the whole image";
+  const { width, height, fit, central_fraction: fraction } = model.input;
+  const all = fit === "crop" ? "the largest centred square of an image" : "the whole image";
+  const cut = fraction === 1 ? all : `the middle ${percent(fraction)} of each side of ${all}`;
   $("facts").textContent =
     `It sees ${cut}, resized to ${width} × ${height} pixels.${promise()} sha256 ${model.sha256.slice(0, 12)}…`;
   $("check").hidden = !model.self_test;

@@ -36,7 +36,8 @@ fun main(words: Array<String>) {
     for (line in File(list).readLines()) {
         val (decoded, h, w, resized, input) = line.split("\\t")
         val image = Pixels(w.toInt(), h.toInt(), File(decoded).readBytes())
-        val small = Preprocess.resize(image, width.toInt(), height.toInt(), crop == "crop")
+        val fraction = words[7].toDouble()
+        val small = Preprocess.resize(image, width.toInt(), height.toInt(), crop == "crop", fraction)
         val expected = File(resized).readBytes()
         if (!small.data.contentEquals(expected)) faults["resize"] = faults["resize"]!! + 1
         val right = Pixels(width.toInt(), height.toInt(), expected)
@@ -77,6 +78,7 @@ def stages(bundle: Path, scratch: Path) -> str:
     size, entry = card["preprocessing"]["resize"], card["input"]
     words = [size["height"], size["width"], card["preprocessing"]["fit"]["mode"]]
     words += [entry["dtype"], entry["multiply"], entry["add"]]
+    words.append(card["preprocessing"]["fit"].get("central_fraction", 1.0))
     library = Path(os.path.realpath(KOTLINC)).parents[1] / "lib" / "kotlin-stdlib.jar"
     order = [
         "java",
@@ -93,15 +95,18 @@ def stages(bundle: Path, scratch: Path) -> str:
 
 @needs_kotlin
 @pytest.mark.parametrize(
-    ("precision", "input_type", "fit"),
+    ("precision", "input_type", "fit", "fraction"),
     [
-        ("int8", None, "crop"),
-        pytest.param("int8", "int8", "stretch", marks=pytest.mark.slow),
-        pytest.param("float16", None, "stretch", marks=pytest.mark.slow),
+        ("int8", None, "crop", 0.8),
+        pytest.param("int8", None, "crop", 1.0, marks=pytest.mark.slow),
+        pytest.param("int8", "int8", "stretch", 1.0, marks=pytest.mark.slow),
+        pytest.param("float16", None, "stretch", 0.875, marks=pytest.mark.slow),
     ],
 )
-def test_the_golden_pixels_come_out(tmp_path, precision, input_type, fit):
-    bundle = make_bundle(tmp_path / "toy", ["android"], precision, input_type, fit=fit)
+def test_the_golden_pixels_come_out(tmp_path, precision, input_type, fit, fraction):
+    bundle = make_bundle(
+        tmp_path / "toy", ["android"], precision, input_type, fit=fit, fraction=fraction
+    )
     assert stages(bundle, tmp_path) == "PASS"
 
 
@@ -151,7 +156,8 @@ def test_the_assets_are_the_bundle_s(tmp_path):
 def test_every_key_it_reads_is_there(tmp_path):
     """A name in Kotlin that model.json or golden.json does not have would only fail on a device."""
     labels = {"thresholds": [0.2] * 4, "scaling": {"slopes": [1.0] * 4, "offsets": [0.0] * 4}}
-    bundle = make_bundle(tmp_path / "toy", ["android"], decision={"labels": labels})
+    decision = {"labels": labels}
+    bundle = make_bundle(tmp_path / "toy", ["android"], fraction=0.875, decision=decision)
     known: set[str] = set()
 
     def collect(node: object) -> None:

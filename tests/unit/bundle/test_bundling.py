@@ -69,6 +69,25 @@ def test_a_target_whose_runtime_does_not_take_the_file(tmp_path, precision, inpu
         assert not (tmp_path / "run" / "bundle" / f"toy-{name}").exists()
 
 
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        ("crop", "Cut out the middle 0.875 of each side of the largest centred square and resize"),
+        ("stretch", "Cut out the middle 0.875 of each side of it and resize that, ignoring the"),
+    ],
+)
+def test_what_the_model_sees_of_an_image_arrives(tmp_path, fit, said):
+    """From the run's config over model.json to the sample, and to people."""
+    file = make_run(tmp_path / "run", toys.converted("int8"), fit=fit, fraction=0.875)
+    made = bundled(file, "python")
+    card = json.loads((made.folder / "model.json").read_text())
+    assert card["preprocessing"]["fit"] == {"mode": fit, "central_fraction": 0.875}
+    assert f"2. {said}" in (made.folder / "README.md").read_text()
+    assert "the middle 0.875 of each side" in (made.folder / "MODEL_CARD.md").read_text()
+    done = sample(made.folder, "--self-test")
+    assert (done.returncode, done.stdout[:12]) == (0, "PASS decode,")
+
+
 def test_several_labels_arrive(tmp_path):
     """From the run over model.json to the words of the sample, which are those of the file's numbers."""
     data = toys_labels.converted("int8")

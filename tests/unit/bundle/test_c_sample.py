@@ -73,17 +73,19 @@ def cell(folder: Path) -> tuple[str, str, str]:
 
 
 @pytest.mark.parametrize(
-    ("precision", "input_type", "fit"),
+    ("precision", "input_type", "fit", "fraction"),
     [
-        ("int8", None, "stretch"),
-        ("int8", "int8", "crop"),
-        ("int8", "float32", "stretch"),
-        ("int16x8", "int16", "stretch"),
-        ("float16", None, "crop"),
+        ("int8", None, "stretch", 1.0),
+        ("int8", "int8", "crop", 0.8),
+        ("int8", "float32", "stretch", 0.875),
+        ("int16x8", "int16", "stretch", 1.0),
+        ("float16", None, "crop", 1.0),
     ],
 )
-def test_it_passes_whatever_the_precision(tmp_path, precision, input_type, fit):
-    bundle = make_bundle(tmp_path / "toy", ["c"], precision, input_type, fit=fit)
+def test_it_passes_whatever_the_precision(tmp_path, precision, input_type, fit, fraction):
+    bundle = make_bundle(
+        tmp_path / "toy", ["c"], precision, input_type, fit=fit, fraction=fraction
+    )
     done = run(bundle)
     assert (done.returncode, done.stdout) == (0, "PASS resize, scale, inference: 32 images\n")
 

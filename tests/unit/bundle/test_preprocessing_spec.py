@@ -113,13 +113,14 @@ ODD = {
 TARGETS = [(32, 48), (48, 32), (40, 40)]
 
 
+@pytest.mark.parametrize("fraction", [1.0, 0.875])
 @pytest.mark.parametrize("fit", ["stretch", "crop"])
 @pytest.mark.parametrize("kind", ODD)
-def test_the_spec_gives_the_training_s_bytes(kind, fit, tmp_path):
+def test_the_spec_gives_the_training_s_bytes(kind, fit, fraction, tmp_path):
     path = ODD[kind](tmp_path)
     trained = decode_file(path)
     for target in TARGETS:
-        spec = PreprocessSpec(*target, fit)
+        spec = PreprocessSpec(*target, fit, central_fraction=fraction)
         decoded, resized, entry = by_the_spec.preprocess(path, model(spec))
         np.testing.assert_array_equal(decoded, trained)
         np.testing.assert_array_equal(resized, resize(trained, spec))
@@ -131,11 +132,12 @@ def test_the_spec_gives_the_training_s_bytes(kind, fit, tmp_path):
     shape=st.tuples(st.integers(1, 200), st.integers(1, 200)),
     target=st.tuples(st.integers(8, 60), st.integers(8, 60)),
     fit=st.sampled_from(["stretch", "crop"]),
+    fraction=st.sampled_from([1.0, 0.1, 0.5]) | st.floats(0.1, 1.0),
     seed=st.integers(0, 1000),
 )
-def test_the_resize_is_stated_to_the_byte(shape, target, fit, seed):
+def test_the_resize_is_stated_to_the_byte(shape, target, fit, fraction, seed):
     image = np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    spec = PreprocessSpec(*target, fit)
+    spec = PreprocessSpec(*target, fit, central_fraction=fraction)
     rules = model(spec)["preprocessing"]
     stated = by_the_spec.resize(by_the_spec.fit(image, rules), rules["resize"])
     np.testing.assert_array_equal(stated, resize(image, spec))

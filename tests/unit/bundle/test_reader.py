@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import toy_bundle
 import toys
 from asked import ABSTAIN_BELOW, SET_FROM, TEMPERATURE, make_bundle
 
@@ -50,6 +51,15 @@ def test_folder_and_zip_are_the_same(made: Path):
     assert (one.spec.height, one.spec.fit) == (toys.SIZE, "stretch")
 
 
+def test_a_bundle_that_cuts_is_of_the_second_version(tmp_path: Path):
+    """A program that knows the first one only would show the model too much of every image."""
+    one = open_bundle(toy_bundle.make_bundle(tmp_path / "cuts", [], fraction=0.875))
+    assert (one.card["schema_version"], one.spec.central_fraction) == (2, 0.875)
+    other = open_bundle(toy_bundle.make_bundle(tmp_path / "whole", []))
+    assert (other.card["schema_version"], other.spec.central_fraction) == (1, 1.0)
+    assert "central_fraction" not in other.card["preprocessing"]["fit"]
+
+
 @pytest.mark.parametrize("name", ["model.tflite", "golden/00.png"])
 def test_an_altered_file_is_refused(bundle: Path, name: str):
     path = bundle / name
@@ -64,7 +74,7 @@ def test_an_altered_file_is_refused(bundle: Path, name: str):
     ("change", "said"),
     [
         (lambda c: c.update(schema="x"), "no bundle's"),
-        (lambda c: c.update(schema_version=2), "format 2"),
+        (lambda c: c.update(schema_version=3), "format 3"),
         (lambda c: c["labels"].pop(), "3 labels for an output"),
         (lambda c: c["labels"].__setitem__(0, 7), "TypeError: labels"),
         (lambda c: c.pop("decision"), "'decision'"),
@@ -78,6 +88,10 @@ def test_an_altered_file_is_refused(bundle: Path, name: str):
         (lambda c: c["model"].update(file="../model.tflite"), "no file of the bundle"),
         (lambda c: c["model"].update(file="/etc/hostname"), "no file of the bundle"),
         (lambda c: c["preprocessing"]["fit"].update(mode="pad"), "not known to this edgecell"),
+        (lambda c: c["preprocessing"]["fit"].update(central_fraction=0), "central fraction 0 "),
+        (lambda c: c["preprocessing"]["fit"].update(central_fraction="1"), "TypeError"),
+        (lambda c: c["preprocessing"]["resize"].update(height=4), "image size 4"),
+        (lambda c: c["preprocessing"]["fit"].update(top=3), "fit.top"),
         (lambda c: c["preprocessing"]["resize"].update(kernel="cubic"), "resize.kernel"),
         (lambda c: c["preprocessing"].update(colour={"gamma": 2}), "colour.gamma"),
         (lambda c: c["task"].update(name="detection"), "'detection'"),

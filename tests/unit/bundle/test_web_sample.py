@@ -113,9 +113,12 @@ def expected(photograph: Path) -> np.ndarray:
 pytestmark = [needs_chromium, needs_node]
 
 
-@pytest.mark.parametrize(("precision", "fit"), [("int8", "crop"), ("float16", "stretch")])
-def test_the_self_test_passes(tab, tmp_path, litertjs, precision, fit):
-    bundle = make_bundle(tmp_path / "toy", ["web"], precision, fit=fit)
+@pytest.mark.parametrize(
+    ("precision", "fit", "fraction"),
+    [("int8", "crop", 1.0), ("int8", "crop", 0.8), ("float16", "stretch", 0.875)],
+)
+def test_the_self_test_passes(tab, tmp_path, litertjs, precision, fit, fraction):
+    bundle = make_bundle(tmp_path / "toy", ["web"], precision, fit=fit, fraction=fraction)
     (bundle / "samples" / "web" / "node_modules").symlink_to(litertjs)
     with opened(tab, bundle):
         assert verdict(tab) == ["PASS decode, resize, scale, inference: 32 images"]

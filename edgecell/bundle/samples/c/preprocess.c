@@ -68,7 +68,8 @@ static int fitted(double side, int most)
 int preprocess_resize(const uint8_t *rgb, int height, int width, uint8_t *out)
 {
     const size_t row = (size_t)width * 3, out_row = (size_t)MODEL_WIDTH * 3;
-    int h = height, w = width, done = 0;
+    double high = height, wide = width;
+    int h, w, done = 0;
     uint8_t *between;
     double *share;
     int32_t *weight;
@@ -77,10 +78,12 @@ int preprocess_resize(const uint8_t *rgb, int height, int width, uint8_t *out)
         const double by_height = (double)height / MODEL_HEIGHT;
         const double by_width = (double)width / MODEL_WIDTH;
         const double side = by_height < by_width ? by_height : by_width;
-        h = fitted(side * MODEL_HEIGHT, height);
-        w = fitted(side * MODEL_WIDTH, width);
-        rgb += (size_t)((height - h) / 2) * row + (size_t)((width - w) / 2) * 3;
+        high = side * MODEL_HEIGHT;
+        wide = side * MODEL_WIDTH;
     }
+    h = fitted(high * MODEL_CENTRAL_FRACTION, height);
+    w = fitted(wide * MODEL_CENTRAL_FRACTION, width);
+    rgb += (size_t)((height - h) / 2) * row + (size_t)((width - w) / 2) * 3;
     between = malloc((size_t)h * out_row);
     share = malloc(((size_t)h + (size_t)w + 4) * sizeof *share);
     weight = malloc(((size_t)h + (size_t)w + 4) * sizeof *weight);

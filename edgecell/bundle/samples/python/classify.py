@@ -42,12 +42,15 @@ def resize(image: np.ndarray, preprocessing: dict) -> np.ndarray:
     """uint8 (h, w, 3) → the model's size. Pillow's bilinear is the filter that model.json states."""
     height, width = preprocessing["resize"]["height"], preprocessing["resize"]["width"]
     h, w = image.shape[:2]
-    if preprocessing["fit"]["mode"] == "crop":
+    fit, high, wide = preprocessing["fit"], float(h), float(w)
+    if fit["mode"] == "crop":
         side = min(h / height, w / width)
-        crop_h = min(h, max(1, round(side * height)))
-        crop_w = min(w, max(1, round(side * width)))
-        top, left = (h - crop_h) // 2, (w - crop_w) // 2
-        image = image[top : top + crop_h, left : left + crop_w]
+        high, wide = side * height, side * width
+    fraction = fit.get("central_fraction", 1.0)
+    crop_h = min(h, max(1, round(high * fraction)))
+    crop_w = min(w, max(1, round(wide * fraction)))
+    top, left = (h - crop_h) // 2, (w - crop_w) // 2
+    image = image[top : top + crop_h, left : left + crop_w]
     picture = Image.fromarray(np.ascontiguousarray(image))
     # One pass at a time, horizontal first: left to itself, Pillow 13 sometimes turns the order round.
     for size in ((width, picture.height), (width, height)):

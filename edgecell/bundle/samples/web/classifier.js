@@ -10,7 +10,7 @@ export class Classifier {
   /** The model of the bundle at `bundle`, a URL that ends with a slash. */
   static async open(bundle) {
     const card = await (await get(new URL("model.json", bundle))).json();
-    if (card.schema !== "edgecell/bundle" || card.schema_version > 1) {
+    if (card.schema !== "edgecell/bundle" || card.schema_version > 2) {
       throw new Error("model.json is of a newer kind than this page knows.");
     }
     for (const [side, { dtype }] of [["input", card.input], ["output", card.output]]) {

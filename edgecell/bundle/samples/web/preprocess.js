@@ -27,7 +27,7 @@ export async function decode(blob, rules) {
 
 /** Decoded pixels → pixels of the model's size. */
 export function resize(image, { fit, resize: { height, width } }) {
-  const cut = fit.mode === "crop" ? centre(image, height, width) : image;
+  const cut = centre(image, seen(image, fit, height, width));
   const columns = { count: width, step: 3, lines: cut.height, lineStep: width * 3 };
   const narrow = pass(
     cut.data,
@@ -52,11 +52,20 @@ export function scale({ data }, { dtype, multiply, add }) {
   return ARRAYS[dtype].from(data, (u) => levels[u]);
 }
 
-/** The largest centred rectangle of the model's shape. */
-function centre({ width: w, height: h, data }, height, width) {
+/** How much the model sees: all, or the largest rectangle of its shape; of either the middle. */
+function seen({ width: w, height: h }, { mode, central_fraction: fraction = 1 }, height, width) {
   const side = Math.min(h / height, w / width);
-  const cutHeight = Math.min(h, Math.max(1, halfEven(side * height)));
-  const cutWidth = Math.min(w, Math.max(1, halfEven(side * width)));
+  const [high, wide] = mode === "crop" ? [side * height, side * width] : [h, w];
+  return {
+    cutHeight: Math.min(h, Math.max(1, halfEven(high * fraction))),
+    cutWidth: Math.min(w, Math.max(1, halfEven(wide * fraction))),
+  };
+}
+
+/** The centre of an image. */
+function centre(image, { cutHeight, cutWidth }) {
+  const { width: w, height: h, data } = image;
+  if (cutHeight === h && cutWidth === w) return image;
   const top = Math.floor((h - cutHeight) / 2);
   const left = Math.floor((w - cutWidth) / 2);
   const cut = new Uint8Array(cutHeight * cutWidth * 3);

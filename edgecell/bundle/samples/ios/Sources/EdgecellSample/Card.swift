@@ -27,6 +27,7 @@ public struct Card: Decodable {
 
         public struct Fit: Decodable {
             public let mode: String
+            public let central_fraction: Double?
         }
 
         public struct Resize: Decodable {

@@ -23,7 +23,8 @@ public final class Classifier {
         let steps = card.preprocessing
         let decoded = try Decode.pixels(encoded, maxPixels: steps.decode.max_pixels)
         let resized = Preprocess.resize(
-            decoded, width: steps.resize.width, height: steps.resize.height, crop: steps.fit.mode == "crop")
+            decoded, width: steps.resize.width, height: steps.resize.height, crop: steps.fit.mode == "crop",
+            fraction: steps.fit.central_fraction ?? 1)
         return card.probabilities(try card.values(try infer(try Preprocess.scale(resized, card.input))))
     }
 

@@ -18,9 +18,12 @@ public struct Pixels: Equatable {
 public enum Preprocess {
     private static let weightBits = 22
 
-    /// The image in the model's size; `crop` cuts out its centre, else all of it is squeezed.
-    public static func resize(_ image: Pixels, width: Int, height: Int, crop: Bool) -> Pixels {
-        let cut = crop ? centre(image, width: width, height: height) : image
+    /// The image in the model's size; `crop` takes the largest centre of the model's shape, else all of it is
+    /// squeezed. Of either the middle `fraction` of each side is seen.
+    public static func resize(
+        _ image: Pixels, width: Int, height: Int, crop: Bool, fraction: Double
+    ) -> Pixels {
+        let cut = centre(image, width: width, height: height, crop: crop, fraction: fraction)
         let narrow = pass(
             cut.data, lines: cut.height, from: cut.width, to: width,
             lineStep: cut.width * 3, step: 3, newLineStep: width * 3, newStep: 3)
@@ -49,10 +52,15 @@ public enum Preprocess {
         numbers.withUnsafeBufferPointer { Data(buffer: $0) }
     }
 
-    private static func centre(_ image: Pixels, width: Int, height: Int) -> Pixels {
+    private static func centre(
+        _ image: Pixels, width: Int, height: Int, crop: Bool, fraction: Double
+    ) -> Pixels {
         let side = min(Double(image.height) / Double(height), Double(image.width) / Double(width))
-        let cutHeight = min(image.height, max(1, Int((side * Double(height)).rounded(.toNearestOrEven))))
-        let cutWidth = min(image.width, max(1, Int((side * Double(width)).rounded(.toNearestOrEven))))
+        let high = crop ? side * Double(height) : Double(image.height)
+        let wide = crop ? side * Double(width) : Double(image.width)
+        let cutHeight = min(image.height, max(1, Int((high * fraction).rounded(.toNearestOrEven))))
+        let cutWidth = min(image.width, max(1, Int((wide * fraction).rounded(.toNearestOrEven))))
+        if cutHeight == image.height && cutWidth == image.width { return image }
         let top = (image.height - cutHeight) / 2
         let left = (image.width - cutWidth) / 2
         var data: [UInt8] = []

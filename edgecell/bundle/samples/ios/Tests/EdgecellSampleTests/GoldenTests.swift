@@ -73,7 +73,7 @@ final class GoldenTests: XCTestCase {
             guard sha256(Data(image.data)) == test.decoded.sha256 else { continue } // a fault of decoding
             let found = Preprocess.resize(
                 image, width: steps.resize.width, height: steps.resize.height,
-                crop: steps.fit.mode == "crop")
+                crop: steps.fit.mode == "crop", fraction: steps.fit.central_fraction ?? 1)
             XCTAssertEqual(Data(found.data), try read(test.resized), "resize: \(test.image)")
         }
     }

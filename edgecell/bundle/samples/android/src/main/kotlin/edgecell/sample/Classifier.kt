@@ -57,7 +57,8 @@ class Classifier(assets: AssetManager) : Closeable {
         image,
         size.getInt("width"),
         size.getInt("height"),
-        steps.getJSONObject("fit").getString("mode") == "crop"
+        steps.getJSONObject("fit").getString("mode") == "crop",
+        steps.getJSONObject("fit").optDouble("central_fraction", 1.0)
     )
 
     fun scale(image: Pixels): ByteBuffer = Preprocess.scale(

@@ -16,9 +16,12 @@ class Pixels(val width: Int, val height: Int, val data: ByteArray)
 object Preprocess {
     private const val WEIGHT_BITS = 22
 
-    /** The image in the model's size; [crop] cuts out its centre, else all of it is squeezed. */
-    fun resize(image: Pixels, width: Int, height: Int, crop: Boolean): Pixels {
-        val cut = if (crop) centre(image, width, height) else image
+    /**
+     * The image in the model's size; [crop] takes the largest centre of the model's shape, else all of it
+     * is squeezed. Of either the middle [fraction] of each side is seen.
+     */
+    fun resize(image: Pixels, width: Int, height: Int, crop: Boolean, fraction: Double): Pixels {
+        val cut = centre(image, width, height, crop, fraction)
         val rows = Strip(cut.data, cut.height, cut.width, cut.width * 3, 3)
         val narrow = Strip(ByteArray(cut.height * width * 3), cut.height, width, width * 3, 3)
         pass(rows, narrow)
@@ -54,10 +57,13 @@ object Preprocess {
         val data: ByteArray, val lines: Int, val count: Int, val lineStep: Int, val step: Int
     )
 
-    private fun centre(image: Pixels, width: Int, height: Int): Pixels {
+    private fun centre(image: Pixels, width: Int, height: Int, crop: Boolean, fraction: Double): Pixels {
         val side = min(image.height.toDouble() / height, image.width.toDouble() / width)
-        val cutHeight = Math.rint(side * height).toInt().coerceIn(1, image.height)
-        val cutWidth = Math.rint(side * width).toInt().coerceIn(1, image.width)
+        val high = if (crop) side * height else image.height.toDouble()
+        val wide = if (crop) side * width else image.width.toDouble()
+        val cutHeight = Math.rint(high * fraction).toInt().coerceIn(1, image.height)
+        val cutWidth = Math.rint(wide * fraction).toInt().coerceIn(1, image.width)
+        if (cutHeight == image.height && cutWidth == image.width) return image
         val top = (image.height - cutHeight) / 2
         val left = (image.width - cutWidth) / 2
         val data = ByteArray(cutHeight * cutWidth * 3)
