@@ -22,7 +22,9 @@ def of_size(rows: int, columns: int) -> Dataset:
 
 @pytest.mark.parametrize(("fit", "size"), [("stretch", (20, 24)), ("crop", (20, 20))])
 def test_images_that_are_seen_whole_are_taken(fit, size):
-    assert source_size(of_size(*size), Config(model=ModelConfig(fit=fit)), (32, 32), Silent()) == size
+    assert (
+        source_size(of_size(*size), Config(model=ModelConfig(fit=fit)), (32, 32), Silent()) == size
+    )
 
 
 @pytest.mark.parametrize(

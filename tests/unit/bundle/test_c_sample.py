@@ -83,9 +83,7 @@ def cell(folder: Path) -> tuple[str, str, str]:
     ],
 )
 def test_it_passes_whatever_the_precision(tmp_path, precision, input_type, fit, fraction):
-    bundle = make_bundle(
-        tmp_path / "toy", ["c"], precision, input_type, fit=fit, fraction=fraction
-    )
+    bundle = make_bundle(tmp_path / "toy", ["c"], precision, input_type, fit=fit, fraction=fraction)
     done = run(bundle)
     assert (done.returncode, done.stdout) == (0, "PASS resize, scale, inference: 32 images\n")
 
