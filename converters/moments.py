@@ -67,7 +67,8 @@ class _Sums:
         mean = self.first / self.rows
         if self.second is None:
             return Moments(mean, None, self.rows)
-        # float32 sums of squares: 1e-7 relative, four decades below the damping of the rounding.
+        # Sums of squares in float32: errors of 1e-6 of the squared mean, which the damping of the rounding
+        # covers where inputs vary. Where they hardly do it takes what is below zero for zero.
         second = self.second.astype(np.float64) / self.rows
         return Moments(mean, second - mean[:, :, None] * mean[:, None, :], self.rows)
 

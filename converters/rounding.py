@@ -60,8 +60,26 @@ def compensated(
 ) -> NDArray[np.float64]:
     """Whole numbers (B, O, K) of steps, −127…127, for weights (B, O, K) and scales (B, O, 1).
 
-    Inputs of the largest variance are rounded first, while most others are free to compensate.
+    Inputs of the largest variance are rounded first, while most others are free to compensate. What
+    ``covariance`` (B, K, K) has below zero, beyond the damping, is an error of its sums and taken for zero.
     """
+    try:
+        return _compensated(weights, scales, covariance)
+    except np.linalg.LinAlgError:  # of inputs that hardly vary about a large mean little else is left
+        return _compensated(weights, scales, _positive(covariance))
+
+
+def _positive(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The nearest matrices (B, K, K) without negative eigenvalues (Higham 1988), a millionth above zero."""
+    values, vectors = np.linalg.eigh(covariance)
+    least = 1e-6 * np.abs(values).max(axis=1, keepdims=True)
+    raised = np.maximum(values, least)[:, None, :]
+    return np.asarray((vectors * raised) @ vectors.transpose(0, 2, 1))
+
+
+def _compensated(
+    weights: NDArray[np.float64], scales: NDArray[np.float64], covariance: NDArray[np.float64]
+) -> NDArray[np.float64]:
     variance = np.einsum("bkk->bk", covariance)
     damping = DAMPING * variance.mean(axis=1) + np.finfo(np.float64).tiny ** 0.5
     order = np.argsort(-variance, axis=1, kind="stable")

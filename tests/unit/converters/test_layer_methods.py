@@ -11,7 +11,7 @@ from converters.bias_correction import correct_biases
 from converters.constants import replace_constants
 from converters.equalize import equalize, groups
 from converters.lowering import calibrate, quantize_int8
-from converters.moments import input_moments
+from converters.moments import _Sums, input_moments
 from converters.rounding import compensated, round_weights
 from converters.weighted import patches, weighted_layers
 from edgecell.errors import ConvertError
@@ -140,6 +140,26 @@ def test_inputs_that_move_alone_are_rounded_to_the_nearest():
     weights = random.normal(size=(1, 4, 9))
     scales = np.abs(weights).max(axis=2, keepdims=True) / 127
     assert np.array_equal(compensated(weights, scales, covariance), np.rint(weights / scales))
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-3, 0.0])
+def test_inputs_that_hardly_vary_about_a_large_mean_are_no_error(spread):
+    """Of such inputs the sums in float32 leave a covariance with negative eigenvalues."""
+    random = np.random.default_rng(2)
+    mean, mixing = random.uniform(1, 8, 64), random.normal(size=(8, 64))
+    seen = (mean + spread * random.normal(size=(4096, 8)) @ mixing).astype(np.float32)
+    sums = _Sums(1, 64)
+    for part in np.split(seen, 64):
+        sums.add(part[:, None, :])
+    found = sums.moments().covariance
+    assert np.linalg.eigvalsh(found)[0, 0] < -0.01 * np.diagonal(found[0]).mean()
+    weights = random.normal(size=(1, 5, 64))
+    scales = np.abs(weights).max(axis=2, keepdims=True) / 127
+    nearest, steps = np.rint(weights / scales), compensated(weights, scales, found)
+    assert np.array_equal(steps, np.rint(steps)) and np.abs(steps - nearest).max() <= 2
+    true = np.cov(seen.astype(np.float64).T, bias=True)[None]
+    lost = _error(weights, steps, scales, true)
+    assert lost <= 0.5 * _error(weights, nearest, scales, true)
 
 
 def test_rounding_a_file_keeps_everything_but_the_weights(calibrated, moments):
