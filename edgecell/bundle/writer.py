@@ -37,12 +37,9 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
             yield scratch
             if folder.exists():
                 folder.rename(old)
-            try:
-                scratch.rename(folder)
-            except OSError:
-                old.rename(folder)
-                raise
+            scratch.rename(folder)
         finally:
+            _restore(old, folder)  # where an error or an interrupt came between the two
             for leftover in (scratch, old):
                 with suppress(FileNotFoundError):
                     shutil.rmtree(leftover)
@@ -50,6 +47,12 @@ def fresh_folder(folder: Path) -> Iterator[Path]:
         raise ArtifactError(
             f"cannot write {folder}: {error.strerror or error}; choose another folder with --output"
         ) from error
+
+
+def _restore(old: Path, folder: Path) -> None:
+    """Put the older bundle back, where there was one and nothing has taken its place."""
+    if old.exists() and not folder.exists():
+        old.rename(folder)
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -66,6 +69,8 @@ def _refuse_foreign(folder: Path) -> None:
 def _remove_leftovers(folder: Path) -> None:
     """What a killed process left half-written."""
     for leftover in folder.parent.glob(f".{escape(folder.name)}.*{TEMPORARY}"):
+        if leftover.name.startswith(f".{folder.name}.old"):
+            _restore(leftover, folder)  # killed between the two renames
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -42,6 +42,39 @@ def test_an_interruption_leaves_the_older_one(tmp_path, error):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.parametrize("kind", ["old", "new"])
+@pytest.mark.parametrize("after", [False, True])
+def test_nor_does_one_between_the_two_renames(tmp_path, monkeypatch, kind, after):
+    """``kind`` becomes its new name, or would have, when the interrupt comes."""
+    fill(tmp_path / "a", "old")
+    rename = Path.rename
+
+    def interrupted(self: Path, to: Path) -> Path:
+        if f".{kind}" not in (to.name if kind == "old" else self.name):
+            return rename(self, to)
+        monkeypatch.setattr(Path, "rename", rename)
+        if after:
+            rename(self, to)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "a", "new")
+    expected = "new" if (kind, after) == ("new", True) else "old"
+    assert (tmp_path / "a" / "golden" / "00.png").read_text() == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_was_killed_between_them_comes_back(tmp_path):
+    fill(tmp_path / "a", "old")
+    (tmp_path / "a").rename(tmp_path / ".a.old0123.tmp")
+    (tmp_path / ".a.new0123.tmp").mkdir()
+    with pytest.raises(ConfigError), fresh_folder(tmp_path / "a"):
+        raise ConfigError("stop")
+    assert (tmp_path / "a" / "golden" / "00.png").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_what_a_killed_process_left_is_removed(tmp_path):
     (tmp_path / ".a.new0123.tmp" / "golden").mkdir(parents=True)
     (tmp_path / ".ab.new0123.tmp").mkdir()  # of another bundle, which may be at work
