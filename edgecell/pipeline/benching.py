@@ -22,8 +22,9 @@ from edgecell.errors import ArtifactError, ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
-from edgecell.pipeline.lookup import passing_hashes
+from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.plausible import doubts
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
@@ -36,7 +37,7 @@ from edgecell.pipeline.targets import (
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.bench_page import write_bench_page
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import RunDir
 from edgecell.tasks import task_named
 
 STEPS = 100
@@ -72,7 +73,10 @@ def bench_models(
                 f"{target.model} is no .tflite file; bench takes converted models,"
                 " make them with 'edgecell quantize'"
             )
-    verdicts = {str(target.model): _verdict(target) for target in targets}
+    read = ReadFiles([target.model for target in targets])
+    verdicts = {
+        str(target.model): verdict_on(target.run, read.digests[target.model]) for target in targets
+    }
     _refuse_unverified(verdicts, allow_unverified)
     first = targets[0]
     run = where_to_write(first, output)
@@ -82,7 +86,7 @@ def bench_models(
         against.check_images(images_id(dataset, "test"))
     settings = adjust(first.config)
     record = bench_in(
-        run, first, settings, paths, verdicts, dataset, progress, opened, against=against
+        run, first, settings, read, verdicts, dataset, progress, opened, against=against
     )
     if first.run is not None and output is None:
         write_report(first.run)
@@ -93,7 +97,7 @@ def bench_in(
     run: RunDir,
     target: Target,
     config: Config,
-    paths: list[Path],
+    read: ReadFiles,
     verdicts: dict[str, str],
     dataset: Dataset,
     progress: Progress,
@@ -104,7 +108,11 @@ def bench_in(
     """Measure, write bench.json, bench.md, bench.html and the plots, and record it all in ``run``.
 
     The host's results are the stage "bench", those of another device "bench/KIND-NAME".
+
+    Raises:
+        ArtifactError: a file was replaced meanwhile; nothing is written.
     """
+    paths = read.paths
     kind = HOST if device is None else device.kind
     with claimed(run.path, "bench" if kind == HOST else f"bench/{kind}"):
         run.remove_leftovers("bench")
@@ -133,6 +141,7 @@ def bench_in(
         progress.advance(STEPS)
         result.warnings.extend(warnings)
         verb = _verb(result.device)
+        read.require_same("bench")
         for entry, path in zip(result.models, paths, strict=True):
             entry["verify"] = verdicts[str(path)]
             entry["images"] = images_id(dataset, "test")
@@ -175,16 +184,6 @@ def _verb(device: dict[str, str]) -> str:
         if device["kind"] in ADDRESSED
         else f"bench/{device['kind']}"
     )
-
-
-def _verdict(target: Target) -> str:
-    if target.run is None:
-        return "not verified"
-    hashes = passing_hashes(target.run)
-    digest = sha256_file(target.model)
-    if digest not in hashes:
-        return "not verified"
-    return "passed" if hashes[digest] else "failed"
 
 
 def _failing(verdicts: dict[str, str]) -> list[str]:

@@ -15,13 +15,13 @@ from edgecell.report.records import read_records
 from edgecell.rundir import RunDir, sha256_bytes, sha256_file
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import task_named
-from edgecell.tflite_file import read_bytes
 
 STAGES = ("train", "evaluate", "quantize", "verify", "calibrate", "robustness", "bench")
 
 
 def subject_of(
     target: Target,
+    source: bytes,
     verdict: manifest.Verdict,
     dataset: Dataset | None,
     *,
@@ -30,11 +30,12 @@ def subject_of(
 ) -> manifest.Subject:
     """The file with the records of its run; labels are the training's, else those of ``dataset``.
 
+    ``source`` is its content, which ``verdict`` is about.
+
     Raises:
         ConfigError: no labels known. DataError: a data set of other classes. ArtifactError: a damaged
         file, or one with another number of outputs than there are labels.
     """
-    source = read_bytes(target.model)
     predictor = TFLitePredictor(source, name=target.model.name)
     if dataset is not None:
         check_classes(target, predictor.class_count, dataset)

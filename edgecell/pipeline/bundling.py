@@ -37,6 +37,7 @@ from edgecell.rundir import (
     write_record,
 )
 from edgecell.runtime import TFLitePredictor
+from edgecell.tflite_file import read_bytes
 from edgecell.tflite_metadata import attach
 
 
@@ -82,13 +83,14 @@ def bundle_model(
             " such as RUN/quantize/X-int8.tflite"
         )
     key = None if wishes.sign is None else signing.private_key(wishes.sign)
-    verdict = verdict_on(target.run, sha256_file(target.model))
+    source = read_bytes(target.model)
+    verdict = verdict_on(target.run, sha256_bytes(source))
     _refuse(target, verdict, wishes.unverified)
     dataset = None
     if wishes.images == "val":
         dataset = _images(target, data, progress)
     subject = subject_of(
-        target, verdict, dataset, licence=wishes.licence, intended_use=wishes.intended_use
+        target, source, verdict, dataset, licence=wishes.licence, intended_use=wishes.intended_use
     )
     model = manifest.model_json(subject, golden.COUNT)
     samples = chosen(wishes.target, model)

@@ -20,7 +20,8 @@ class ReadFiles:
     """
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self.digests = {path: sha256_file(path) for path in paths}
+        self.paths = list(paths)
+        self.digests = {path: sha256_file(path) for path in self.paths}
 
     def require_same(self, verb: str) -> None:
         """ArtifactError where one of them is another file now; ``verb`` then writes no record."""

@@ -12,6 +12,7 @@ from edgecell.errors import ParityError
 from edgecell.pipeline import evaluation, training
 from edgecell.pipeline.benching import bench_in
 from edgecell.pipeline.conversion import quantize_in
+from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.quantize_settings import (
     check_settings,
     hashes_of,
@@ -58,7 +59,7 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
     records["quantize"] = quantize_anew(run, target, config, dataset, progress)
     files = files_of(run)
     records["verify"], failure = _verify(run, target, config, files, dataset, progress)
-    records["bench"] = _bench(run, target, config, files, dataset, records["verify"], progress)
+    records["bench"] = _bench(run, target, config, files, dataset, progress)
     write_report(run)
     return Outcome(run, records, failure)
 
@@ -129,14 +130,11 @@ def _bench(
     config: Config,
     files: list[dict[str, Any]],
     dataset: Dataset,
-    verify_record: dict[str, Any],
     progress: Progress,
 ) -> dict[str, Any]:
     paths = [entry["path"] for entry in files]
-    verdicts = {
-        str(run.stage("quantize") / entry["file"]): "passed" if entry["passed"] else "failed"
-        for entry in verify_record["results"]["models"]
-    }
+    read = ReadFiles(paths)
+    verdicts = {str(path): verdict_on(run, digest) for path, digest in read.digests.items()}
     failing = [Path(path).name for path, verdict in verdicts.items() if verdict != "passed"]
     if run.is_current(
         "bench",
@@ -146,4 +144,4 @@ def _bench(
     ):
         progress.say("bench: unchanged, skipped")
         return run.read_record("bench")
-    return bench_in(run, target, config, paths, verdicts, dataset, progress)
+    return bench_in(run, target, config, read, verdicts, dataset, progress)

@@ -20,6 +20,7 @@ from edgecell.config import Config
 from edgecell.data import Dataset, materialize
 from edgecell.models.registry import MODELS
 from edgecell.pipeline.benching import HOST, STEPS, pace_of
+from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.sweep_cells import answers_of
 from edgecell.pipeline.targets import data_hash
 from edgecell.preprocess import PreprocessSpec
@@ -197,6 +198,7 @@ def time_cells(
         resamples=100,  # the cells' own record has the intervals
         reference=reference,
     )
+    read = ReadFiles(paths)
     result = bench(
         paths,
         images,
@@ -208,6 +210,7 @@ def time_cells(
         data_name=f"'{dataset.name}'",
     )
     progress.advance(STEPS)
+    read.require_same("sweep")
     folder = run.stage(LATENCY)
     results = result.to_json() | {"split": "val", "reference": here[reference]["name"]}
     rundir.atomic_write_json(folder / "bench.json", results)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgecell.config import Config
+from edgecell.config import BenchConfig, Config
 from edgecell.errors import ArtifactError, BusyError
 from edgecell.lock import claimed
+from edgecell.pipeline.benching import bench_models
 from edgecell.pipeline.confidence import calibrate_target
 from edgecell.pipeline.conversion import analyze_target, quantize_target
 from edgecell.pipeline.embedding import Wish as Embed
@@ -36,6 +38,14 @@ CALLS: dict[str, Callable[[Path, Silent], object]] = {
     ),
     "explain/model-val": lambda run, told: explain_target(run, Explain(), None, None, told),
     "embed/model-val": lambda run, told: embed_target(run, Embed(), None, None, told),
+    "bench": lambda run, told: bench_models(
+        [next((run / "quantize").glob("*-float32.tflite"))],
+        lambda config: replace(config, bench=BenchConfig(runs=10, seconds=0.0, warmup_runs=1)),
+        None,
+        None,
+        told,
+        allow_unverified=True,
+    ),
     "analyze": lambda run, told: analyze_target(run, same, None, None, told),
     "quantize": lambda run, told: quantize_target(run, same, None, None, told),
 }
@@ -72,7 +82,7 @@ class Replacing(Silent):
         other.replace(self.path)
 
 
-@pytest.mark.parametrize("verb", ["verify", "calibrate", "robustness"])
+@pytest.mark.parametrize("verb", ["verify", "calibrate", "robustness", "bench"])
 def test_nothing_is_recorded_of_a_file_that_was_replaced_meanwhile(run, verb):
     path = next((run / "quantize").glob("*-float32.tflite"))
     with pytest.raises(

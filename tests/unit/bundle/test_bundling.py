@@ -16,8 +16,10 @@ from PIL import Image
 
 from edgecell.bundle.targets import TARGETS
 from edgecell.errors import ConvertError
+from edgecell.pipeline import bundling
 from edgecell.pipeline.bundling import Bundled, Wishes, bundle_model
 from edgecell.progress import Silent
+from edgecell.rundir import sha256_bytes
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL, ORDINAL
 
@@ -86,6 +88,21 @@ def test_what_the_model_sees_of_an_image_arrives(tmp_path, fit, said):
     assert "the middle 0.875 of each side" in (made.folder / "MODEL_CARD.md").read_text()
     done = sample(made.folder, "--self-test")
     assert (done.returncode, done.stdout[:12]) == (0, "PASS decode,")
+
+
+def test_the_verdict_is_on_the_bytes_that_are_shipped(tmp_path, monkeypatch):
+    """Another process converts anew while the images are read: its file was verified by nobody."""
+    file = make_run(tmp_path / "run", toys.converted("int8"))
+    verified = file.read_bytes()
+
+    def replaced(*_: object) -> None:
+        file.write_bytes(toys.converted("int8", "int8"))
+
+    monkeypatch.setattr(bundling, "_images", replaced)
+    made = bundle_model(file, Wishes("python"), None, None, Silent())
+    card = json.loads((made.folder / "model.json").read_text())
+    assert card["verified"]["status"] == "passed"
+    assert card["model"]["verified_sha256"] == sha256_bytes(verified)
 
 
 def test_several_labels_arrive(tmp_path):
