@@ -79,7 +79,9 @@ def _reference(path: Path, target: Target, named: Path | None, output: Path | No
     if named is None:
         if own is None:
             raise ConfigError(f"{path} belongs to no run; name the Keras model with --reference")
-        return own
+        if output is None:
+            return own
+        named = own
     digest = sha256_file(named)
     judged = [RunDir(output)] if output is not None else []
     if target.run is not None and (output is None or target.model.suffix != ".tflite"):

@@ -98,6 +98,16 @@ def test_another_model_judges_a_single_file_elsewhere_only(toy_copy, weak, tmp_p
     assert not RunDir(toy_copy).has("verify")
 
 
+def test_what_one_run_found_is_not_written_into_another(toy, toy_copy, weak):
+    model = Path(shutil.copy(weak, toy_copy / "train/model.keras"))
+    run = RunDir(toy_copy)
+    results = run.read_record("train")["results"]
+    run.write_record("train", inputs=[], outputs=[model], config={}, results=results)
+    with pytest.raises(ConfigError, match=f"is not the model that {toy_copy} trained"):
+        verify(toy, output=toy_copy)
+    assert not run.has("verify")
+
+
 def test_a_copy_of_the_run_s_model_is_the_run_s_model(toy_copy, tmp_path):
     copy = Path(shutil.copy(toy_copy / "train/model.keras", tmp_path / "copy.keras"))
     record, failure = verify(toy_copy, copy)
