@@ -22,6 +22,7 @@ BROKEN: tuple[Kind, ...] = ("altered", "missing", "stale")
 RECORD, CONFIG, MANIFEST = former.RECORD, "config.toml", "model.json"
 # Made from records at any time, or the inner state of a study: nothing is read from them again.
 _DERIVED = ("report.html", "report.xlsx", "MODEL_CARD.md", "MODEL_CARD.html", "trial.json")
+_TRAINED = "train/model.keras"
 _STUDY = re.compile(r"study\.(db|journal)([.-].*)?")
 _SERVICE = re.compile(r"\.(.*\.)?lock|\.folder")
 
@@ -107,6 +108,7 @@ def audit_run(top: Path) -> Custody:
         _check_inputs(top, stage, outputs, bad, found)
     for home in sorted({stage.home for stage in stages}):
         _check_settings(top, home, stages, found)
+        _check_reference(home, stages, found)
     _account_for(paths, stages, outputs, found)
     found.bundles = _bundles(paths)
     return found
@@ -264,6 +266,18 @@ def _check_settings(top: Path, home: str, stages: list[_Stage], found: Custody) 
             if base in seen and seen[base] != digest:
                 said = f"'{stage.verb}' saw other images of {base[5:]} than the training"
                 found.add("stale", f"{stage.folder}/{RECORD}", said)
+
+
+def _check_reference(home: str, stages: list[_Stage], found: Custody) -> None:
+    """Is what verify compared with, which may be a file from elsewhere, the model that was trained?"""
+    mine = {stage.verb: stage for stage in stages if stage.home == home}
+    if not mine.keys() >= {"train", "verify"}:
+        return
+    trained, verified = mine["train"].data["outputs"].get(_TRAINED), mine["verify"]
+    inputs = verified.data["inputs"]
+    if trained is not None and _TRAINED not in inputs and trained not in inputs.values():
+        said = f"'verify' compared with another model than {_TRAINED}; run 'edgecell verify' again"
+        found.add("stale", f"{verified.folder}/{RECORD}", said)
 
 
 def _plain(value: Any) -> Any:

@@ -195,6 +195,7 @@ def quantize(
     --prune and --cluster make files that are smaller once they are packed (zip, gzip, an app's package).
     A .tflite as TARGET takes --resize-in-graph: for a client whose own resize is not the training's.
     """
+    from edgecell.cli import next_verify
     from edgecell.pipeline import conversion
 
     precisions = opt.take_precisions(parameters)
@@ -221,7 +222,7 @@ def quantize(
             if record["config"]["search"]:
                 found = RunDir(folder.parent)
                 show_quantization.searched(found.read_record("search"), found.stage("search"))
-            show.quantized(record, folder)
+            show.quantized(record, folder, next_verify.words(target, folder, data))
             show_quantization.slimmed(record)
             show_quantization.mixed(record)
     if as_json:
@@ -230,9 +231,7 @@ def quantize(
 
 @click.command(short_help="Prove that .tflite files do what their model does.")
 @click.argument("target", type=PATH)
-@click.option(
-    "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
-)
+@click.option("--reference", type=PATH, help="The Keras model that files of no run came from.")
 @opt.flags(opt.VERIFY, opt.VERIFY_SPLIT, opt.DATA)
 @opt.output_option
 @opt.json_option
@@ -241,8 +240,9 @@ def verify(
 ) -> None:
     """Prove that converted files do what their reference does, on the val split, class by class.
 
-    TARGET is a run (all its files) or one .tflite file. Each file is found equivalent, worse, or
-    these images cannot tell. Exit code 5 where a file is worse or breaks a budget.
+    TARGET is a run or a folder of 'quantize --output' (all its files), or one .tflite file. Each file
+    is found equivalent, worse, or these images cannot tell. Exit code 5 where a file is worse or
+    breaks a budget.
     """
     from edgecell.pipeline import verification
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,10 @@ def spread(figure: Any, seeds: list[str], folder: Path) -> None:
     print_line(f"mean {figure.mean:.4f}{apart}")
 
 
-def quantized(record: dict[str, Any], folder: Path) -> None:
-    """One row per file."""
+def quantized(
+    record: dict[str, Any], folder: Path, to_verify: Sequence[str | Path] | None = None
+) -> None:
+    """One row per file; ``to_verify`` is what verify takes next, where that is not the run alone."""
     rows = []
     for entry in record["results"]["models"]:
         audit = entry["audit"]
@@ -66,7 +69,7 @@ def quantized(record: dict[str, Any], folder: Path) -> None:
             f"calibrated on {calibration['count']} images of {calibration['split']},"
             f" seed {calibration['seed']}: {folder / 'calibration.json'}"
         )
-    print_next("verify", folder.parent)
+    print_next("verify", *(to_verify or [folder.parent]))
 
 
 def verified(record: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from edgecell.naming import listed
 from edgecell.tasks import task_of_record
 
 _REFERENCE = click.option(
-    "--reference", type=PATH, help="The Keras model that a single .tflite TARGET came from."
+    "--reference", type=PATH, help="The Keras model that files of no run came from."
 )
 
 

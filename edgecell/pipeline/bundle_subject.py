@@ -7,9 +7,9 @@ from typing import Any
 from edgecell.bundle import manifest
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.pipeline.lookup import entry_of, trained_labels
+from edgecell.pipeline.lookup import entry_of, trained_labels, verified_against_own
+from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.targets import Target, check_classes
-from edgecell.pipeline.verification import files_of
 from edgecell.preprocess import PreprocessSpec
 from edgecell.report.records import read_records
 from edgecell.rundir import RunDir, sha256_bytes, sha256_file
@@ -68,8 +68,9 @@ def _records(run: RunDir | None) -> tuple[dict[str, dict[str, Any]], dict[str, s
     """Stage name → record, and → sha256 of its file."""
     if run is None:
         return {}, {}
-    found = read_records(run, STAGES)
-    records = {name: record for stages in found.values() for name, record in stages}
+    stages = [s for s in STAGES if s != "verify" or verified_against_own(run) is not None]
+    found = read_records(run, stages)
+    records = {name: record for each in found.values() for name, record in each}
     return records, {name: sha256_file(run.stage(name) / "record.json") for name in records}
 
 

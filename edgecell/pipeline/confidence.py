@@ -18,11 +18,12 @@ from edgecell.pipeline import label_confidence
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.measured import Seen, mean_of, share_of
+from edgecell.pipeline.pairing import Pair, find_pair
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.retained import write_beside
 from edgecell.pipeline.targets import check_classes, load_data
-from edgecell.pipeline.verification import Pair, find_pair, shown_to, verify_images
+from edgecell.pipeline.verification import shown_to, verify_images
 from edgecell.progress import Progress
 from edgecell.record import Measurement
 from edgecell.runtime import KerasPredictor, TFLitePredictor
@@ -46,7 +47,7 @@ def calibrate_target(
     ``split`` "test" also reports on test what the fitted numbers hold there; nothing is fitted on it.
 
     Raises:
-        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
+        ConfigError, DataError, ArtifactError: as in :func:`pairing.find_pair` and ``load_data``;
         DataError too where val has fewer than 20 images; BusyError: another process calibrates there.
     """
     pair = find_pair(path, reference, output)

@@ -18,10 +18,10 @@ from edgecell.data.types import SPLITS
 from edgecell.errors import ConvertError, DataError
 from edgecell.lock import claimed
 from edgecell.pipeline import quantize_record
+from edgecell.pipeline.pairing import entry_of_file, source_size_of
 from edgecell.pipeline.quantize_settings import CALIBRATED
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, load_data, where_to_write
-from edgecell.pipeline.verification import entry_of_file, source_size_of
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.runtime import TFLitePredictor

@@ -5,15 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir
+from edgecell.rundir import RunDir, sha256_file
 from edgecell.tasks import MULTI_CLASS, TASKS
+
+TRAINED = "train/model.keras"
+"""How a run's records name the model that it trained."""
+
+
+def trained_hash(run: RunDir) -> str | None:
+    """sha256 of the model that ``run`` trained, by its record or without one by the file; None of no model."""
+    if run.has("train"):
+        with of_our_form(f"{run.path}: the record of train"):
+            return str(run.read_record("train")["outputs"][TRAINED])
+    model = run.path / TRAINED
+    return sha256_file(model) if model.is_file() else None
+
+
+def verified_against_own(run: RunDir) -> dict[str, Any] | None:
+    """The record of verify where its reference is the model that ``run`` trained; None without one.
+
+    What another reference said, or the model of a training before, is no verdict on the run's files.
+    """
+    if not run.has("verify"):
+        return None
+    record, trained = run.read_record("verify"), trained_hash(run)
+    # By its hash: of a reference from elsewhere, the same bytes, the record holds the bare name.
+    return record if trained in (None, *record["inputs"].values()) else None
 
 
 def passing_hashes(run: RunDir) -> dict[str, bool]:
     """sha256 of each verified file → whether it passed; empty when nothing was verified."""
-    if not run.has("verify"):
+    record = verified_against_own(run)
+    if record is None:
         return {}
-    record = run.read_record("verify")
     with of_our_form(f"{run.path}: the record of verify"):
         return {entry["sha256"]: bool(entry["passed"]) for entry in record["results"]["models"]}
 

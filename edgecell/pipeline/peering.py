@@ -23,10 +23,10 @@ from edgecell.lock import claimed
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.lookup import verdict_on
+from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, check_classes, data_hash, load_data, resolve
-from edgecell.pipeline.verification import files_of
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.peers import write_peers_page

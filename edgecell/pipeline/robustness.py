@@ -18,10 +18,11 @@ from edgecell.errors import ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.last_layer import check_last_layer
+from edgecell.pipeline.pairing import Pair, find_pair, source_size_of
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import check_classes, drawn, load_data
-from edgecell.pipeline.verification import Pair, find_pair, source_size_of, verify_images
+from edgecell.pipeline.verification import verify_images
 from edgecell.progress import Progress
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 from edgecell.tasks import task_named
@@ -41,7 +42,7 @@ def robustness_target(
     """Run a run's files, or one .tflite file, and their reference on corrupted images; the record.
 
     Raises:
-        ConfigError, DataError, ArtifactError: as in :func:`verification.find_pair` and ``load_data``;
+        ConfigError, DataError, ArtifactError: as in :func:`pairing.find_pair` and ``load_data``;
         DataError too for models that do not answer in the form of the labels, and where no label can
         be ranked; BusyError: another process is at it there.
     """

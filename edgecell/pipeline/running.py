@@ -13,6 +13,7 @@ from edgecell.pipeline import evaluation, training
 from edgecell.pipeline.benching import bench_in
 from edgecell.pipeline.conversion import quantize_in
 from edgecell.pipeline.lookup import verdict_on
+from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.quantize_settings import (
     check_settings,
     hashes_of,
@@ -22,7 +23,7 @@ from edgecell.pipeline.quantize_settings import (
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, data_hash
-from edgecell.pipeline.verification import files_of, verify_in
+from edgecell.pipeline.verification import verify_in
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import load_predictor

@@ -17,10 +17,11 @@ from edgecell.data import Dataset
 from edgecell.errors import ArtifactError
 from edgecell.evaluate import evaluate
 from edgecell.pipeline.evaluation import split_images
+from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.running import is_verified, quantize_anew
 from edgecell.pipeline.targets import Target, data_hash
 from edgecell.pipeline.training import train_run
-from edgecell.pipeline.verification import files_of, verify_in
+from edgecell.pipeline.verification import verify_in
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import TFLitePredictor

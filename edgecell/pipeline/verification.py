@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from converters import audit
-from converters.scaling import EDGECELL, InputScaling
+from converters.scaling import InputScaling
 from converters.verify import VerifyBudget, VerifyReport, require, verify
 from edgecell import plots
 from edgecell.config import Config, DataConfig, VerifyConfig
 from edgecell.data import Dataset
 from edgecell.data.duplicates import refuse_overlap
-from edgecell.errors import ArtifactError, ConfigError, ParityError
-from edgecell.graph import enlarging_operators
+from edgecell.errors import ParityError
 from edgecell.lock import claimed
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.last_layer import check_last_layer
+from edgecell.pipeline.pairing import find_pair, source_size_of
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.retained import write_beside
-from edgecell.pipeline.targets import (
-    Adjust,
-    Target,
-    data_hash,
-    find_run,
-    load_data,
-    resolve,
-    where_to_write,
-)
-from edgecell.pipeline.vouching import admit
+from edgecell.pipeline.targets import Adjust, Target, data_hash, load_data
 from edgecell.progress import Progress
-from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 from edgecell.tasks import task_named
@@ -55,7 +45,7 @@ def verify_target(
     The record is written whatever the verdict: that a file failed is a result too.
 
     Raises:
-        ConfigError: a single file without a reference. DataError, ArtifactError: unusable input.
+        ConfigError: as in :func:`pairing.find_pair`. DataError, ArtifactError: unusable input.
     """
     pair = find_pair(path, reference, output)
     dataset = load_data(pair.subject, data, progress=True)
@@ -66,60 +56,6 @@ def verify_target(
     if pair.subject.run is not None and output is None:
         write_report(pair.subject.run)
     return record, failure
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A reference (``subject.model``), the files made from it, and the run to write to.
-
-    ``files`` are the quantize record's entries, each with its ``path``.
-    """
-
-    subject: Target
-    files: list[dict[str, Any]]
-    run: RunDir
-
-
-def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
-    """What to compare: a run's files with its model, or one .tflite file with its reference.
-
-    Raises:
-        ConfigError: a single file without a reference, or nowhere to write.
-        ArtifactError: nothing there, nothing quantized yet, or a file that was altered since.
-    """
-    target = resolve(path)
-    if target.model.suffix == ".tflite":
-        files = [entry_of_file(target)]
-        model = reference or (target.run.stage("train") / "model.keras" if target.run else None)
-        if model is None:
-            raise ConfigError(f"{path} belongs to no run; name the Keras model with --reference")
-    else:
-        if target.run is None:
-            raise ConfigError(f"{path} is a Keras model; give a run, or a .tflite with --reference")
-        files = files_of(target.run)
-        model = reference or target.model
-    if reference is not None and reference.exists():
-        admit(reference, find_run(reference))
-    run = where_to_write(target, output)
-    return Pair(Target(model, target.run, target.config), files, run)
-
-
-def files_of(run: RunDir) -> list[dict[str, Any]]:
-    """The quantize record's entries, each with its ``path``.
-
-    Raises:
-        ArtifactError: nothing quantized yet, or a file that was altered since.
-    """
-    record = run.check_outputs("quantize")
-    with of_our_form(f"{run.path}: the record of quantize"):
-        found = [
-            entry | {"path": run.stage("quantize") / entry["file"]}
-            for entry in record["results"]["models"]
-        ]
-        unknown = [e["file"] for e in found if f"quantize/{e['file']}" not in record["outputs"]]
-        if unknown:
-            raise ValueError(f"no hash of {unknown[0]}")
-        return found
 
 
 def verify_in(
@@ -237,12 +173,6 @@ def verify_images(
     return np.concatenate(images), np.concatenate(labels)
 
 
-def source_size_of(entry: dict[str, Any]) -> tuple[int, int] | None:
-    """Height and width of the images that a file enlarges by itself; None of one that does not."""
-    found = entry.get("source_size")
-    return None if found is None else (int(found[0]), int(found[1]))
-
-
 def shown_to(
     converted: Predictor,
     entry: dict[str, Any],
@@ -303,29 +233,3 @@ def _drops(report: VerifyReport, stem: Path) -> Path:
     ]
     figure = plots.score_drops(rows, score=score, allowed=allowed)
     return plots.save(figure, stem.with_name(f"{stem.name}-{key}-drop.png"))
-
-
-def entry_of_file(target: Target) -> dict[str, Any]:
-    """The quantize entry of one file: from its run's record, else from what its name says."""
-    path = target.model
-    if target.run is not None and target.run.has("quantize"):
-        for entry in files_of(target.run):
-            if entry["path"].resolve() == path.resolve():
-                return entry
-    named = [p for p in ("float32", "float16", "dynamic", "int16x8", "int8") if p in path.stem]
-    if not named:
-        raise ArtifactError(
-            f"{path.name} is in no quantize record and its name holds no precision; name it like"
-            " 'x-int8.tflite'"
-        )
-    predictor = TFLitePredictor(path)
-    entry = {
-        "file": path.name,
-        "path": path,
-        "precision": named[0],
-        "input_type": predictor.input_dtype.name,
-        "scaling": EDGECELL.to_json(),
-    }
-    if enlarging_operators(predictor.file):
-        entry["source_size"] = list(predictor.image_size)
-    return entry

@@ -17,8 +17,8 @@ from PIL import Image
 from edgecell.config import DataConfig, from_toml, load_config, to_toml
 from edgecell.data import load_dataset
 from edgecell.pipeline.lookup import entry_of, passing_hashes, trained_labels
+from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.verification import files_of
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir, sha256_file
 
