@@ -203,6 +203,8 @@ def with_batch_size(config: Config, dataset: Dataset, progress: Progress) -> Con
         return config
     from edgecell import autobatch
 
+    # Measured as it will be trained: on a GPU in mixed precision, its memory taken as needed.
+    configure(config.train.seed, config.train.deterministic)
     size = autobatch.choose(config, len(dataset.class_names), len(dataset.train), progress)
     return replace(config, train=replace(config.train, batch_size=size))
 
