@@ -98,7 +98,8 @@ def tune_run(
         dataset = load_noted(config, progress)
     if "train.batch_size" not in plan.space:
         config = with_batch_size(settled(config, run), dataset, progress)
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    if not (run.path / "config.toml").is_file():  # other processes know the folder by it
+        rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     storage = Storage(
         plan.storage or f"sqlite:///{run.path.resolve()}/study.db", plan.heartbeat_seconds
     )
@@ -118,6 +119,7 @@ def tune_run(
         make_pruner(plan.pruner, epochs),
         first=values_in(config, plan.space),
     )
+    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     judge = _Judge(task_named(dataset.task), len(dataset.val))
     worker = _Worker(config, run, dataset, search, judge, progress)
     search.run(worker.train, plan.trials, plan.timeout, progress, after=worker.note_trials)
