@@ -1,4 +1,4 @@
-"""``edgecell tune`` as a whole, its trainings left out: who may join."""
+"""``edgecell tune`` as a whole, its trainings left out: who may join, teachers, where trials start."""
 
 from __future__ import annotations
 
@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import separable
 
-from edgecell.config import Config, DataConfig, ModelConfig, TrainConfig, load_config
-from edgecell.errors import ConfigError
+from edgecell.cli.tuning import tune
+from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
+from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline import tuning
 from edgecell.progress import Silent
 from edgecell.tuning.space import parse_space
 from edgecell.tuning.study import PrunedError
 
 RATES = '"train.learning_rate" = [2e-3, 5e-3]'
+SHARES = '"teacher.distillation" = {low = 0.1, high = 0.9}'
 
 
 def plan(line: str = RATES, trials: int = 1) -> tuning.Plan:
@@ -66,3 +69,52 @@ def test_who_may_not_join_leaves_the_settings_of_the_search_alone(
     # What the study does not depend on is that of whoever joined last.
     tuning.tune_run(replace(config, name="renamed"), plan(), folder, Silent())
     assert load_config(folder / "config.toml").name == "renamed"
+
+
+def test_trials_learn_from_a_teacher_as_much_as_the_space_says(
+    config: Config, tmp_path: Path, trained: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = tmp_path / "teacher.keras"
+    teacher.write_bytes(b"a model")
+    monkeypatch.setattr(tuning, "teacher_files", lambda _: [teacher])  # not looked into here
+    taught = replace(config, teacher=TeacherConfig(runs=(str(teacher),)))
+    tuning.tune_run(taught, plan(SHARES, trials=3), tmp_path / "search", Silent())
+    assert [each.teacher.runs for each in trained] == [(str(teacher),)] * 3
+    assert len({each.teacher.distillation for each in trained}) == 3
+
+
+def test_a_teacher_s_settings_are_not_searched_without_a_teacher(
+    config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tuning.tune_run(config, plan(SHARES), tmp_path / "search", Silent())
+    assert str(caught.value) == (
+        "the space searches 'teacher.distillation', and there is no teacher, without which it does"
+        " nothing; name one with --teacher RUN, or take it out of the space"
+    )
+    assert not (tmp_path / "search").exists()
+
+
+def test_the_verb_takes_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[TeacherConfig] = []
+
+    def see(config: Config, *_: Any) -> None:
+        seen.append(config.teacher)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(tuning, "tune_run", see)
+    flags = ["--teacher", "runs/a", "--teacher", "runs/b", "--distillation", "0.4", "--teacher-tta"]
+    done = CliRunner().invoke(tune, [*flags, "--temperature", "3"])
+    assert seen == [TeacherConfig(("runs/a", "runs/b"), 0.4, 3.0, True)], done.output
+
+
+def test_trials_may_start_from_a_run(config: Config, tmp_path: Path, trained: list[Config]) -> None:
+    run = tmp_path / "before"
+    (run / "train").mkdir(parents=True)
+    line = f'"model.weights" = ["none", "{run}"]'
+    with pytest.raises(ArtifactError, match=f"no weights file at {run}/train/model.keras, which"):
+        tuning.tune_run(config, plan(line), tmp_path / "search", Silent())
+    assert not (tmp_path / "search").exists()
+    (run / "train" / "model.keras").write_bytes(b"a model")
+    tuning.tune_run(config, plan(line, trials=6), tmp_path / "search", Silent())
+    assert {each.model.weights for each in trained} == {"none", str(run)}
