@@ -85,6 +85,10 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def is_there(self) -> bool:
+        """Whether an epoch was saved."""
+        return (self.folder / "state.json").is_file()
+
     def save(
         self,
         progression: Progression,

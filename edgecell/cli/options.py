@@ -125,8 +125,18 @@ MODEL = (
     ),
 )
 TRAIN = (
-    Flag("--head-epochs", "train.head_epochs", "Epochs with a frozen backbone.", int),
-    Flag("--epochs", "train.epochs", "Epochs of fine-tuning.", int),
+    Flag(
+        "--head-epochs",
+        "train.head_epochs",
+        "Epochs with a frozen backbone; with --weights none they are added to --epochs.",
+        int,
+    ),
+    Flag(
+        "--epochs",
+        "train.epochs",
+        "Epochs of fine-tuning, with --weights none beside those of --head-epochs.",
+        int,
+    ),
     Flag(
         "--fine-tune-layers",
         "train.fine_tune_layers",

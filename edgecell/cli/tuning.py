@@ -22,7 +22,7 @@ _MOST_TRIALS = 10
 @click.option(
     "--recipe", help="Recipe that the trials start from: a name or a .toml file [default: none]."
 )
-@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN)
+@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
 @click.option(
     "--trials",
     type=click.IntRange(min=1),

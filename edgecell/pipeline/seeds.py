@@ -50,7 +50,8 @@ def train_seeds(
 ) -> tuple[Path, list[int], Spread]:
     """Train ``count`` runs whose seeds follow ``config.train.seed``; folder, seeds, val's spread.
 
-    Called again with the same ``output``, finished seeds are kept and a killed one goes on.
+    Called again with the same ``output``, finished seeds are kept and a killed one goes on. A batch
+    size that is "auto" is measured once: seeds with different ones would not differ by chance alone.
 
     Raises:
         ConfigError: ``output`` is a single run, or holds seeds of other settings.
@@ -60,15 +61,17 @@ def train_seeds(
         raise ConfigError(f"{output} is a single run; choose a new folder for the seeds")
     folder = output or RunDir.create(f"{config.name}-seeds", training.RUNS).path
     seeds = list(range(config.train.seed, config.train.seed + count))
+    config = _settled(config, folder)
     figures, dataset = [], None
     for position, seed in enumerate(seeds, start=1):
         progress.say(f"seed {seed} ({position} of {count})")
         seeded = replace(config, train=replace(config.train, seed=seed))
         run = training.start_run(seeded, folder / f"seed-{seed}")
-        seeded = training.settled(seeded, run)
         if dataset is None:
             with run.not_left_empty():
                 dataset = training.load_noted(seeded, progress)
+                config = training.with_batch_size(config, dataset, progress)
+            seeded = replace(seeded, train=replace(config.train, seed=seed))
         figures.append(primary(training.train_run(seeded, run, progress, dataset)))
     spread = Spread(figures[0][0], tuple(value for _, value in figures))
     rundir.atomic_write_json(
@@ -81,6 +84,13 @@ def train_seeds(
         },
     )
     return folder, seeds, spread
+
+
+def _settled(config: Config, folder: Path) -> Config:
+    """``config`` with the batch size that "auto" was found to be for the seeds in ``folder``."""
+    for written in sorted(folder.glob("seed-*/config.toml")):
+        return training.settled(config, RunDir(written.parent))
+    return config
 
 
 def runs_of(folder: Path) -> dict[str, Path] | None:

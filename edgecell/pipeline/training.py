@@ -34,27 +34,35 @@ FIGURES = {"auc": "fraction", "accuracy": "fraction", "kappa": "1", "loss": "nat
 """What a record says of val in the epoch that was kept, where the task has it; with its unit."""
 RATES = ("learning_rate", "head_learning_rate")
 """What may be set otherwise when a training is taken up again: after it diverged, say."""
+_ELSEWHERE = (("data", "source"), ("data", "root"), ("data", "strict_splits"))
+"""What changes neither the images nor what is done with them."""
 
 
 def start_run(config: Config, output: Path | None) -> RunDir:
     """The run folder for a new training: ``output``, or a new one under ``artifacts/runs``.
 
     Raises:
-        ConfigError: ``output`` is a run with another configuration, or no run at all; a model that
-            is unknown or does not take its settings.
+        ConfigError: ``output`` is a run with another configuration, finished or stopped, or no run at
+            all; a model that is unknown or does not take its settings.
     """
     architecture_of(config.model)
     if output is None:
         return RunDir.create(config.name, RUNS)
     run = RunDir.at(output)
     existing = run.path / "config.toml"
-    if (
-        existing.is_file()
-        and run.has("train")
-        and not _same_training(load_config(existing), settled(config, run))
-    ):
+    stopped = Checkpoint(_state(run)).is_there()
+    if not existing.is_file() or not (run.has("train") or stopped):
+        return run
+    old, new = load_config(existing), settled(config, run)
+    if run.has("train") and settings_of(old) != settings_of(new):
         raise ConfigError(
             f"{output} holds a run with other settings; choose a new folder with --output"
+        )
+    other = _first_difference(old, new)
+    if stopped and other:
+        raise ConfigError(
+            f"{output} holds a stopped training with other settings ({other}); go on with it by"
+            f" 'edgecell train --resume {output}', or choose a new folder with --output"
         )
     return run
 
@@ -74,13 +82,13 @@ def train_run(
     Of several workers this is the chief's part; the others call :func:`assist_run`.
 
     Raises:
-        ArtifactError: no saved state to go on from with other rates.
+        ArtifactError: a saved state of other settings or images, or none to go on from with other rates.
     """
-    if dataset is None:
-        with run.not_left_empty():
+    with run.not_left_empty():
+        if dataset is None:
             dataset = load_noted(config, progress)
-    with claimed(run.path, "train"):
-        return _train(config, run, progress, dataset, after_epoch, before)
+        with claimed(run.path, "train"):
+            return _train(config, run, progress, dataset, after_epoch, before)
 
 
 def _train(
@@ -94,23 +102,25 @@ def _train(
     admit_weights(weights_file(config))
     config = with_batch_size(settled(config, run), dataset, progress)
     run.remove_leftovers("train")
-    folder = run.stage("train")
-    if before is not None and rates_of(before) != rates_of(config):
-        # Before config.toml changes: killed in between, the same command finds the state its own.
-        known = load_teachers(config, dataset, progress)
-        _adopt(folder, settled(before, run), config, dataset, known)
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    state = Checkpoint(_state(run))
     if _is_finished(config, run, dataset):
+        _write_config(config, run)
         progress.say("train: unchanged, skipped")
-        _remove_state(folder)
+        state.clear()
         write_report(run)
         return run.read_record("train")
     devices = start_devices(config, progress)
     teachers = load_teachers(config, dataset, progress, devices)
     models = [teacher.model for teacher in teachers]
-    trained = train(config, dataset, folder / "state", progress, after_epoch, models, devices)
+    # The state is asked before config.toml changes: refused, it can still be resumed by what stands
+    # there, and killed after its adoption the same command finds it its own.
+    if before is not None and rates_of(before) != rates_of(config):
+        _adopt(state, settled(before, run), config, dataset, models)
+    state.load(state_key(config, dataset, models))
+    _write_config(config, run)
+    trained = train(config, dataset, state.folder, progress, after_epoch, models, devices)
     record = _write(config, run, dataset, trained, teachers)
-    _remove_state(folder)
+    state.clear()
     write_report(run)
     return record
 
@@ -142,7 +152,7 @@ def assist_run(config: Config, run: RunDir, progress: Progress) -> None:
     devices = start_devices(config, progress)
     teachers = load_teachers(config, dataset, progress, devices)
     models = [teacher.model for teacher in teachers]
-    assist(config, dataset, run.stage("train") / "state", progress, models, devices)
+    assist(config, dataset, _state(run), progress, models, devices)
 
 
 def start_devices(config: Config, progress: Progress) -> Devices:
@@ -193,6 +203,8 @@ def with_batch_size(config: Config, dataset: Dataset, progress: Progress) -> Con
         return config
     from edgecell import autobatch
 
+    # Measured as it will be trained: on a GPU in mixed precision, its memory taken as needed.
+    configure(config.train.seed, config.train.deterministic)
     size = autobatch.choose(config, len(dataset.class_names), len(dataset.train), progress)
     return replace(config, train=replace(config.train, batch_size=size))
 
@@ -234,13 +246,12 @@ def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
 
 
 def _adopt(
-    folder: Path, before: Config, config: Config, dataset: Dataset, teachers: list[Loaded]
+    state: Checkpoint, before: Config, config: Config, dataset: Dataset, teachers: list[Any]
 ) -> None:
-    models = [teacher.model for teacher in teachers]
     was, now = rates_of(before), rates_of(config)
     change = {key: [was[key], now[key]] for key in RATES if was[key] != now[key]}
-    old, new = (state_key(each, dataset, models) for each in (before, config))
-    Checkpoint(folder / "state").adopt(old, new, change)
+    old, new = (state_key(each, dataset, teachers) for each in (before, config))
+    state.adopt(old, new, change)
 
 
 def resume_config(path: Path) -> tuple[Config, RunDir]:
@@ -358,9 +369,22 @@ def weights_file(config: Config) -> list[Path]:
     return [] if named else [trained_file(config.model.weights) or Path(config.model.weights)]
 
 
-def _same_training(old: Config, new: Config) -> bool:
-    return settings_of(old) == settings_of(new)
+def _first_difference(old: Config, new: Config) -> str:
+    """The first setting in which a stopped training is another, with both values; empty for none.
+
+    Where its images lie may be typed otherwise: the saved state knows them by their hash.
+    """
+    was, now = settings_of(old), settings_of(new)
+    for part in PARTS:
+        for key, value in was[part].items():
+            if value != now[part][key] and (part, key) not in _ELSEWHERE:
+                return f"{part}.{key} was {value!r}, now {now[part][key]!r}"
+    return ""
 
 
-def _remove_state(folder: Path) -> None:
-    Checkpoint(folder / "state").clear()
+def _state(run: RunDir) -> Path:
+    return run.stage("train") / "state"
+
+
+def _write_config(config: Config, run: RunDir) -> None:
+    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))

@@ -21,6 +21,7 @@ from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, DivergedError
 from edgecell.metrics import wilson_interval
 from edgecell.models.registry import MODELS, architecture_of
+from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.teaching import teacher_files
 from edgecell.pipeline.training import (
@@ -86,7 +87,7 @@ def tune_run(
         ConfigError: a space or settings that cannot be, or a study with other ones.
         DataError, ArtifactError: from the data, the weights and the storage.
     """
-    _check_space(plan.space)
+    _check_space(config, plan.space)
     only_alone(config, "a search")
     study = plan.study or default_name(config)
     run = RunDir.at(output or FOLDER / study)
@@ -98,7 +99,8 @@ def tune_run(
         dataset = load_noted(config, progress)
     if "train.batch_size" not in plan.space:
         config = with_batch_size(settled(config, run), dataset, progress)
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    if not (run.path / "config.toml").is_file():  # other processes know the folder by it
+        rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     storage = Storage(
         plan.storage or f"sqlite:///{run.path.resolve()}/study.db", plan.heartbeat_seconds
     )
@@ -118,6 +120,7 @@ def tune_run(
         make_pruner(plan.pruner, epochs),
         first=values_in(config, plan.space),
     )
+    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     judge = _Judge(task_named(dataset.task), len(dataset.val))
     worker = _Worker(config, run, dataset, search, judge, progress)
     search.run(worker.train, plan.trials, plan.timeout, progress, after=worker.note_trials)
@@ -239,15 +242,24 @@ class _Worker:
         return self._run.path / "trials" / f"{number:04d}"
 
 
-def _check_space(space: Space) -> None:
-    """What the configuration cannot know: which networks there are, and which weights files."""
+def _check_space(config: Config, space: Space) -> None:
+    """What a space alone cannot know: which networks there are, which weights files, a teacher."""
     found = describe(space)
+    of_teacher = [key for key in found if key.startswith("teacher.")]
+    if of_teacher and not config.teacher.runs:
+        raise ConfigError(
+            f"the space searches '{of_teacher[0]}', and there is no teacher, without which it does"
+            " nothing; name one with --teacher RUN, or take it out of the space"
+        )
     for name in found.get("model.name", {}).get("choices", []):
         if name not in MODELS:
             raise ConfigError(f"unknown model '{name}' in the space; allowed: {', '.join(MODELS)}")
     for weights in found.get("model.weights", {}).get("choices", []):
-        if weights not in ("imagenet", "none") and not Path(weights).is_file():
-            raise ArtifactError(f"no weights file at {weights}, which the space names")
+        if weights in ("imagenet", "none"):
+            continue
+        file = trained_file(weights) or Path(weights)
+        if not file.is_file():
+            raise ArtifactError(f"no weights file at {file}, which the space names")
 
 
 def _definition(config: Config, plan: Plan, dataset: Dataset) -> dict[str, Any]:

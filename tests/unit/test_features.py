@@ -11,6 +11,7 @@ from edgecell import autobatch, features
 from edgecell import stage as stage_module
 from edgecell.autobatch import pick
 from edgecell.config import AugmentConfig, Config, ModelConfig, TrainConfig
+from edgecell.pipeline.training import with_batch_size
 from edgecell.progress import Silent
 from edgecell.train import train
 
@@ -104,6 +105,32 @@ def test_rates_are_measured_until_memory_ends(monkeypatch):
     monkeypatch.setattr(autobatch, "images_per_second", measure)
     assert autobatch.choose(Config(), 3, 10_000, Silent()) == 64
     assert seen == [32, 64, 128]
+
+
+def test_it_is_measured_as_it_will_be_trained(monkeypatch, tiny_dataset):
+    """On a GPU in mixed precision, and with its memory not taken as a whole before."""
+    import tensorflow as tf
+    import tf_keras as keras
+
+    seen = []
+
+    def choose(*_):
+        seen.append(keras.mixed_precision.global_policy().name)
+        return 8
+
+    monkeypatch.setattr(autobatch, "choose", choose)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda _: ["a GPU"])
+    monkeypatch.setattr(
+        tf.config.experimental, "set_memory_growth", lambda gpu, on: seen.append((gpu, on))
+    )
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: {})
+    settings = replace(Config(), train=replace(Config().train, batch_size=0))
+    try:
+        chosen = with_batch_size(settings, tiny_dataset, Silent())
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert chosen.train.batch_size == 8
+    assert seen == [("a GPU", True), "mixed_float16"]
 
 
 def test_a_real_rate_is_positive_and_leaves_no_learning(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,16 @@ import pytest
 from conftest import separable
 
 from edgecell import stepping
-from edgecell.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainConfig, load_config
-from edgecell.errors import ArtifactError, DivergedError
+from edgecell.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    load_config,
+    to_toml,
+)
+from edgecell.errors import ArtifactError, ConfigError, DivergedError
 from edgecell.pipeline import training
 from edgecell.progress import Silent
 from edgecell.rundir import RunDir
@@ -95,9 +104,62 @@ def test_other_settings_without_saying_so_are_still_refused(
 ) -> None:
     run = RunDir.at(tmp_path / "run")
     diverge(config, run, monkeypatch)
+    written = (run.path / "config.toml").read_bytes()
     lower = training.with_rates(config, {"learning_rate": 0.001})
     with pytest.raises(ArtifactError, match="other settings"):
         training.train_run(lower, run, Silent())
+    assert (run.path / "config.toml").read_bytes() == written
+    assert training.train_run(config, run, Silent())["results"]["epochs"] == 3
+
+
+def test_a_stopped_training_is_no_place_for_other_settings(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir.at(tmp_path / "run")
+    diverge(config, run, monkeypatch)
+    written = (run.path / "config.toml").read_bytes()
+    lower = training.with_rates(config, {"learning_rate": 0.002})
+    with pytest.raises(ConfigError) as caught:
+        training.start_run(lower, run.path)
+    assert str(caught.value) == (
+        f"{run.path} holds a stopped training with other settings (train.learning_rate was 0.01, now"
+        f" 0.002); go on with it by 'edgecell train --resume {run.path}', or choose a new folder with"
+        " --output"
+    )
+    for changes in ({"limit": 30}, {"class_names": "a,b,c"}):
+        with pytest.raises(ConfigError, match=f"data.{next(iter(changes))} was"):
+            training.start_run(replace(config, data=replace(config.data, **changes)), run.path)
+    assert (run.path / "config.toml").read_bytes() == written
+    resumed, folder = training.resume_config(run.path)
+    assert training.train_run(resumed, folder, Silent())["results"]["epochs"] == 3
+
+
+def test_its_images_may_have_moved_but_not_changed(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDir.at(tmp_path / "run")
+    diverge(config, run, monkeypatch)
+    written = (run.path / "config.toml").read_bytes()
+    images, labels = separable(48, 9)
+    arrays = dict(np.load(config.data.source)) | {"train_images": images, "train_labels": labels}
+    np.savez(tmp_path / "others.npz", **arrays)
+    others = replace(config, data=DataConfig(source=str(tmp_path / "others.npz")))
+    training.start_run(others, run.path)
+    with pytest.raises(ArtifactError, match="other settings"):
+        training.train_run(others, run, Silent())
+    assert (run.path / "config.toml").read_bytes() == written
+    moved = Path(config.data.source).rename(tmp_path / "moved.npz")
+    elsewhere = replace(config, data=DataConfig(source=str(moved)))
+    again = training.start_run(elsewhere, run.path)
+    assert training.train_run(elsewhere, again, Silent())["results"]["epochs"] == 3
+
+
+def test_what_was_stopped_before_its_first_epoch_may_begin_otherwise(
+    config: Config, tmp_path: Path
+) -> None:
+    run = RunDir.at(tmp_path / "run")
+    (run.path / "config.toml").write_text(to_toml(config))
+    training.start_run(training.with_rates(config, {"learning_rate": 0.002}), run.path)
 
 
 def test_without_a_kept_epoch_there_is_nothing_to_go_on_from(

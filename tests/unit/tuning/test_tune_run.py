@@ -1,0 +1,120 @@
+"""``edgecell tune`` as a whole, its trainings left out: who may join, teachers, where trials start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import separable
+
+from edgecell.cli.tuning import tune
+from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
+from edgecell.errors import ArtifactError, ConfigError
+from edgecell.pipeline import tuning
+from edgecell.progress import Silent
+from edgecell.tuning.space import parse_space
+from edgecell.tuning.study import PrunedError
+
+RATES = '"train.learning_rate" = [2e-3, 5e-3]'
+SHARES = '"teacher.distillation" = {low = 0.1, high = 0.9}'
+
+
+def plan(line: str = RATES, trials: int = 1) -> tuning.Plan:
+    return tuning.Plan(parse_space(f"[space]\n{line}\n", "s.toml"), trials=trials)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    arrays = {}
+    for seed, (name, count) in enumerate((("train", 48), ("val", 15), ("test", 15))):
+        arrays[f"{name}_images"], arrays[f"{name}_labels"] = separable(count, seed)
+    np.savez(tmp_path / "colours.npz", **arrays)
+    return Config(
+        name="toy",
+        data=DataConfig(source=str(tmp_path / "colours.npz")),
+        model=ModelConfig(alpha=0.35, image_size=32, weights="none"),
+        train=TrainConfig(head_epochs=0, epochs=1, batch_size=24),
+    )
+
+
+@pytest.fixture(autouse=True)
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """What the trials would be trained with; each is given up instead, and no report is written."""
+    seen: list[Config] = []
+
+    def give_up(config: Config, *_: Any) -> None:
+        seen.append(config)
+        raise PrunedError("not in this test")
+
+    monkeypatch.setattr(tuning, "train_run", give_up)
+    monkeypatch.setattr(tuning, "_write", lambda *_: {})
+    monkeypatch.setattr(tuning, "write_report", lambda _: None)
+    return seen
+
+
+def test_who_may_not_join_leaves_the_settings_of_the_search_alone(
+    config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "search"
+    tuning.tune_run(config, plan(), folder, Silent())
+    written = (folder / "config.toml").read_bytes()
+    other = replace(config, train=replace(config.train, epochs=5))
+    with pytest.raises(ConfigError, match="was begun with another recipe"):
+        tuning.tune_run(other, plan(trials=2), folder, Silent())
+    assert (folder / "config.toml").read_bytes() == written
+    # What the study does not depend on is that of whoever joined last.
+    tuning.tune_run(replace(config, name="renamed"), plan(), folder, Silent())
+    assert load_config(folder / "config.toml").name == "renamed"
+
+
+def test_trials_learn_from_a_teacher_as_much_as_the_space_says(
+    config: Config, tmp_path: Path, trained: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = tmp_path / "teacher.keras"
+    teacher.write_bytes(b"a model")
+    monkeypatch.setattr(tuning, "teacher_files", lambda _: [teacher])  # not looked into here
+    taught = replace(config, teacher=TeacherConfig(runs=(str(teacher),)))
+    tuning.tune_run(taught, plan(SHARES, trials=3), tmp_path / "search", Silent())
+    assert [each.teacher.runs for each in trained] == [(str(teacher),)] * 3
+    assert len({each.teacher.distillation for each in trained}) == 3
+
+
+def test_a_teacher_s_settings_are_not_searched_without_a_teacher(
+    config: Config, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tuning.tune_run(config, plan(SHARES), tmp_path / "search", Silent())
+    assert str(caught.value) == (
+        "the space searches 'teacher.distillation', and there is no teacher, without which it does"
+        " nothing; name one with --teacher RUN, or take it out of the space"
+    )
+    assert not (tmp_path / "search").exists()
+
+
+def test_the_verb_takes_a_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[TeacherConfig] = []
+
+    def see(config: Config, *_: Any) -> None:
+        seen.append(config.teacher)
+        raise ConfigError("seen")
+
+    monkeypatch.setattr(tuning, "tune_run", see)
+    flags = ["--teacher", "runs/a", "--teacher", "runs/b", "--distillation", "0.4", "--teacher-tta"]
+    done = CliRunner().invoke(tune, [*flags, "--temperature", "3"])
+    assert seen == [TeacherConfig(("runs/a", "runs/b"), 0.4, 3.0, True)], done.output
+
+
+def test_trials_may_start_from_a_run(config: Config, tmp_path: Path, trained: list[Config]) -> None:
+    run = tmp_path / "before"
+    (run / "train").mkdir(parents=True)
+    line = f'"model.weights" = ["none", "{run}"]'
+    with pytest.raises(ArtifactError, match=f"no weights file at {run}/train/model.keras, which"):
+        tuning.tune_run(config, plan(line), tmp_path / "search", Silent())
+    assert not (tmp_path / "search").exists()
+    (run / "train" / "model.keras").write_bytes(b"a model")
+    tuning.tune_run(config, plan(line, trials=6), tmp_path / "search", Silent())
+    assert {each.model.weights for each in trained} == {"none", str(run)}
