@@ -164,7 +164,13 @@ def several_labels(labels: ArrayLike) -> bool:
 
 
 def check_form(
-    model: str, decides_labels: bool, *, several: bool, count: int, images: str = "this data set"
+    model: str,
+    decides_labels: bool,
+    *,
+    several: bool,
+    count: int,
+    images: str = "this data set",
+    instead: str = "",
 ) -> None:
     """Refuse a softmax for ``several`` labels to an image, and a sigmoid for one.
 
@@ -173,6 +179,7 @@ def check_form(
     Args:
         model: its name; decides_labels: whether it ends in a sigmoid.
         count: classes or labels; images: how the data set is called.
+        instead: what to do where it is the model that has to go, not the data set.
 
     Raises:
         DataError: ``model`` answers in the other form.
@@ -184,10 +191,8 @@ def check_form(
     if several:
         said = f"a softmax and finds one class, an image of {images} can have several of {count} labels"
         wanted = "one class to an image, (N,)"
-    raise DataError(
-        f"{model} ends in {said}; allowed: a data set with {wanted}; name the one it was trained on with"
-        " --data"
-    )
+    known = f"allowed: a data set with {wanted}; name the one it was trained on with --data"
+    raise DataError(f"{model} ends in {said}; {instead or known}")
 
 
 def one_label(class_names: tuple[str, ...]) -> str:

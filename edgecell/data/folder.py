@@ -15,10 +15,12 @@ import numpy as np
 
 from edgecell.config import DataConfig
 from edgecell.data.listing import EXTENSIONS, SPLIT_WORDS, Listing, natural, to_dataset
+from edgecell.data.nesting import repeated_below, wrapping
 from edgecell.data.sources import FileSource
 from edgecell.data.splits import require_two
 from edgecell.data.types import Dataset, Split
 from edgecell.errors import DataError
+from edgecell.naming import listed
 
 
 @dataclass
@@ -56,8 +58,8 @@ def list_folder(path: Path) -> Listing:
 
     Split folders may be in any case and be called training, valid, validation or testing; without
     any, all images are train. Class names are those of train, in natural order; other splits are
-    matched to them regardless of case. Images may lie deeper inside their class folder. Links to
-    folders are followed, but not back up.
+    matched to them regardless of case. Images may lie deeper inside their class folder; a note says
+    where that looks as if the classes lay deeper. Links to folders are followed, but not back up.
 
     Raises:
         DataError: no images, no train folder, one class, a class that train lacks, an unreadable file.
@@ -75,14 +77,17 @@ def list_folder(path: Path) -> Listing:
     class_names = tuple(sorted(found["train"], key=natural))
     if len(class_names) < 2 and _wrapped(path):
         raise DataError(_nothing_found(path, path))
+    if len(class_names) < 2 and not split_folders:
+        _refuse_wrapping(path, class_names[0], found["train"][class_names[0]])
     require_two(str(split_folders.get("train", path)), class_names)
+    nested = repeated_below(found["train"], depth=1 if split_folders else 0)
     return Listing(
         kind="folder",
         name=path.resolve().name,
         root=path,
         class_names=class_names,
         splits={name: _split(path, name, classes, class_names) for name, classes in found.items()},
-        notes=ignored.notes(),
+        notes=[*ignored.notes(), *filter(None, [nested])],
     )
 
 
@@ -235,6 +240,17 @@ def _wrapped(path: Path) -> list[Path]:
         for p in _subfolders(path)
         if any(q.name.casefold() in SPLIT_WORDS for q in _subfolders(p))
     ]
+
+
+def _refuse_wrapping(path: Path, only: str, images: list[str]) -> None:
+    """Refuse a folder around all classes, taken for the one class there is."""
+    around = wrapping(images)
+    if around is not None:
+        inner, folders = around
+        raise DataError(
+            f"{path} has one class only ('{only}'), a classifier needs at least 2; below it are the"
+            f" folders {listed(folders)}; did you mean {path / inner}?"
+        )
 
 
 def _nothing_found(path: Path, folder: Path) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 
 from edgecell.config import DataConfig
 from edgecell.data.class_names import named
+from edgecell.data.joined import joined_labels
 from edgecell.data.listing import EXTENSIONS, SPLIT_WORDS, Listing, natural, to_dataset
 from edgecell.data.sources import FileSource
 from edgecell.data.splits import require_two
@@ -89,7 +90,8 @@ def list_table(path: Path, config: DataConfig) -> Listing:
 
     Columns are known by their names (ROLES) or by ``config.columns``, ``path=FILE,label=CLASS``; an
     empty name (``group=``) leaves a column away. Labels that differ in case only are one class, in
-    its most frequent spelling. A row that repeats another one is left out and noted.
+    its most frequent spelling. A row that repeats another one is left out and noted; labels that join
+    several are classes of their own, which a note says.
 
     Raises:
         DataError: no table; no such column, or several for one role; a cell that is empty or not a
@@ -103,6 +105,7 @@ def list_table(path: Path, config: DataConfig) -> Listing:
     rows = _without_repeats(table, notes)
     files = _find_files(path, [row.cells["path"] for row in rows], [row.line for row in rows])
     labels = _one_spelling([row.cells["label"] for row in rows], notes)
+    notes += filter(None, [joined_labels(labels)])
     splits = [_split_of(path, row) for row in rows] if "split" in table.columns else None
     if splits is not None and "train" not in splits:
         raise DataError(

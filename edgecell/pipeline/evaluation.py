@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgecell.data.duplicates import refuse_overlap
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
 from edgecell.lock import claimed
+from edgecell.pipeline.companions import check_member
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.read_files import ReadFiles
@@ -78,14 +79,15 @@ def evaluate_target(
         DataError, ArtifactError: images or model that cannot be used.
     """
     target = resolve(path)
-    team = Team(tta, tuple(resolve(other).model for other in others))
-    read = ReadFiles([target.model, *team.others])
-    members = [load_predictor(model, threads=threads) for model in (target.model, *team.others)]
+    team = Team(tta, tuple(resolve(other) for other in others))
+    read = ReadFiles([target.model, *team.models])
+    members = [load_predictor(model, threads=threads) for model in (target.model, *team.models)]
     predictor: Predictor = AveragedPredictor(members, tta=tta) if team else members[0]
     dataset = load_data(target, data, progress=True)
     check_classes(target, predictor.class_count, dataset)
-    for model, member in zip((target.model, *team.others), members, strict=True):
-        check_last_layer(replace(target, model=model), member, dataset)
+    check_last_layer(target, members[0], dataset)
+    for other, member in zip(team.others, members[1:], strict=True):
+        check_member(target, other, member, dataset)
     refuse_overlap(dataset, split)
     run = where_to_write(target, output)
     record = evaluate_in(run, read, predictor, target, dataset, split, progress, exports, team)
@@ -99,10 +101,15 @@ class Team:
     """What is averaged beyond one model's answer to one view; false where nothing is."""
 
     tta: bool = False
-    others: tuple[Path, ...] = ()
+    others: tuple[Target, ...] = ()
 
     def __bool__(self) -> bool:
         return self.tta or bool(self.others)
+
+    @property
+    def models(self) -> list[Path]:
+        """The model files of the others."""
+        return [other.model for other in self.others]
 
     @property
     def suffix(self) -> str:
@@ -162,7 +169,7 @@ def evaluate_in(
         read.require_same("evaluate")
         return run.write_record(
             verb,
-            inputs=[target.model, *team.others],
+            inputs=[target.model, *team.models],
             input_hashes=data_hash(dataset, split),
             outputs=sorted(written),
             config=settings_of(target, split, team),

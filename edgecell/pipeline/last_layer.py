@@ -16,11 +16,15 @@ def check_last_layer(target: Target, predictor: Predictor, dataset: Dataset) -> 
     Raises:
         DataError: ``predictor``, the model of ``target``, answers in the other form.
     """
+    decides = ends_in_sigmoid(predictor)
+    if decides is not None:
+        check_task(target, decides, dataset)
+
+
+def ends_in_sigmoid(predictor: Predictor) -> bool | None:
+    """Whether a model decides each label by itself; None where a file does not tell."""
     if isinstance(predictor, KerasPredictor):
         from edgecell import anatomy
 
-        check_task(target, anatomy.decides_labels(predictor.model), dataset)
-    elif isinstance(predictor, TFLitePredictor):
-        decides = decides_labels(predictor.file)
-        if decides is not None:
-            check_task(target, decides, dataset)
+        return anatomy.decides_labels(predictor.model)
+    return decides_labels(predictor.file) if isinstance(predictor, TFLitePredictor) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,25 +165,39 @@ def check_names(target: Target, dataset: Dataset) -> None:
 
     Classes that are numbers only have no names that could differ.
     """
-    if target.run is None or not target.run.has("train"):
+    known, given = trained_names(target), dataset.class_names
+    strange = strangers(known, given)
+    if strange is None:
         return
-    known = tuple(target.run.read_record("train")["results"]["class_names"])
-    given = dataset.class_names
-    ours, theirs = ([name.casefold() for name in names] for names in (known, given))
-    numbers = [str(number) for number in range(len(ours))]
-    if len(ours) != len(theirs) or ours == theirs or numbers in (ours, theirs):
-        return
-    if sorted(ours) == sorted(theirs):
+    if not strange:
         raise DataError(
             f"'{dataset.name}' has the run's classes in another order ({listed(given)}), so its labels"
             f" mean others; put them in the run's with --class-names '{','.join(known)}'"
         )
-    strange = [name for name, folded in zip(given, theirs, strict=True) if folded not in ours]
     raise DataError(
         f"'{dataset.name}' is another data set: {len(strange)} of its {len(given)} classes"
         f" ({listed(strange)}) are none of the run's ({listed(known)}); name the data set it was"
         " trained on with --data, or give the classes their names in the run if they are the same"
     )
+
+
+def trained_names(target: Target) -> tuple[str, ...]:
+    """The classes that the run of ``target`` was trained on, in their order; none without a run."""
+    if target.run is None or not target.run.has("train"):
+        return ()
+    return tuple(target.run.read_record("train")["results"]["class_names"])
+
+
+def strangers(known: Sequence[str], given: Sequence[str]) -> list[str] | None:
+    """Those of the ``given`` classes that are none of ``known``: empty where only the order differs.
+
+    None where they are the same, and where nothing can be said: another number, or numbers for names.
+    """
+    ours, theirs = ([name.casefold() for name in names] for names in (known, given))
+    numbers = [str(number) for number in range(len(ours))]
+    if len(ours) != len(theirs) or ours == theirs or numbers in (ours, theirs):
+        return None
+    return [name for name, folded in zip(given, theirs, strict=True) if folded not in ours]
 
 
 def drawn(count: int, wanted: int, seed: int) -> NDArray[np.int64]:

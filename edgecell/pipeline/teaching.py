@@ -11,6 +11,7 @@ from edgecell.data import Dataset
 from edgecell.distribution import ONE, Devices
 from edgecell.errors import ConfigError, DataError
 from edgecell.keras_file import load_keras
+from edgecell.pipeline.companions import TEACHER, check_ending, check_record, other_view
 from edgecell.pipeline.targets import KERAS_SUFFIXES, Target, resolve
 from edgecell.progress import Progress
 from edgecell.rundir import sha256_file
@@ -31,10 +32,13 @@ def load_teachers(
 
     Raises:
         ArtifactError: no such run or model. ConfigError: a file that is not a Keras model.
-        DataError: it has other classes than ``dataset``.
+        DataError: it has other classes than ``dataset``, or in another order, or another form of answer.
     """
+    from edgecell import anatomy
+
     loaded = []
     for target in _targets(config):
+        check_record(TEACHER, target, dataset)
         with devices.scope():
             model = load_keras(target.model)
         classes = int(model.output_shape[-1])
@@ -42,6 +46,13 @@ def load_teachers(
             raise DataError(
                 f"the teacher {target.model} knows {classes} classes, '{dataset.name}' has"
                 f" {len(dataset.class_names)}; give a teacher trained on these classes"
+            )
+        check_ending(TEACHER, target, anatomy.decides_labels(model), dataset)
+        view = other_view(target, config.model)
+        if view:
+            progress.say(
+                f"note: the teacher {target.model} was trained with {view}; it is shown the student's"
+                " pixels"
             )
         facts: dict[str, Any] = {"sha256": sha256_file(target.model)}
         if target.run is not None and target.run.has("train"):

@@ -153,6 +153,17 @@ def example() -> str:
     return found
 
 
+def test_the_app_gets_the_file_that_was_calibrated_and_tested() -> None:
+    """From the threshold on it is one file: what is bundled, run by hand and compared is the same."""
+    text = (DOCS / "tutorial.md").read_text(encoding="utf-8")
+    step = text.split("## 12. Into the app")[1]
+    named = set(re.findall(r"[\w/-]+-int8[\w-]*\.tflite", step))
+    assert named == {"runs/cells/quantize/cells-int8-search.tflite"}
+    assert any(f"edgecell bundle {next(iter(named))}" in line for line in command_lines(step))
+    for title in ("## 9. ", "## 11. "):
+        assert "cells-int8-search.tflite" in text.split(title)[1].split("\n## ")[0]
+
+
 @pytest.fixture
 def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs a program on a photograph, beside a run of the toy; what it prints, and edgecell's own answer."""
@@ -164,7 +175,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     Path("runs/cells/quantize").mkdir(parents=True)
     Path("runs/cells/train").mkdir()
-    file = Path("runs/cells/quantize/cells-int8.tflite")
+    file = Path("runs/cells/quantize/cells-int8-search.tflite")
     file.write_bytes(toys.converted("int8"))
     record = {"results": {"class_names": list(toys.CLASSES)}}
     Path("runs/cells/train/record.json").write_text(json.dumps(record))

@@ -116,6 +116,13 @@ def test_what_is_passed_over_is_noted(make_folder):
         ({"valid/a": 4, "val/b": 4, "train/a": 1}, "two folders for val"),
         ({"train/a": 4, "train/A": 4}, "differ in case only"),
         ({"inner/train/a": 4, "inner/train/b": 4}, "did you mean .*inner?"),
+        (
+            {"data/b": 4, "data/a": 4},
+            r"one class only \('data'\), .* the folders a, b; did you mean .*pictures/data\?$",
+        ),
+        ({"x/y/a": 4, "x/y/b/left": 4}, r"folders a, b; did you mean .*/x/y\?$"),
+        ({"x/y/train/a": 4, "x/y/test/a": 4}, r"folders test, train; did you mean .*/x/y\?$"),
+        ({"a/left": 4, "a": 4}, r"one class only \('a'\); a classifier needs at least 2$"),
     ],
 )
 def test_an_unsuitable_folder_is_refused_in_one_line(make_folder, tmp_path, counts, message):
@@ -124,6 +131,44 @@ def test_an_unsuitable_folder_is_refused_in_one_line(make_folder, tmp_path, coun
     with pytest.raises(DataError, match=message) as caught:
         load(root)
     assert "\n" not in str(caught.value)
+
+
+PATIENTS = {f"patient{p}/{c}": 3 for p in range(4) for c in "ab"}
+TAKEN = (
+    "taken for classes: patient0, patient1, patient2, patient3; each of these 4 folders has the"
+    " sub-folders a, b: if those are the classes, list the images in a CSV"
+)
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_the_same_folders_below_every_class_are_noted(make_folder, above):
+    dataset = load(make_folder({above + name: count for name, count in PATIENTS.items()}))
+    assert dataset.class_names == ("patient0", "patient1", "patient2", "patient3")
+    [note] = [note for note in dataset.notes if note.startswith(TAKEN)]
+    assert note.endswith("and give it to --data")
+
+
+def test_splits_below_every_class_are_noted(make_folder):
+    dataset = load(make_folder({f"{c}/{s}": 4 for c in "ab" for s in ("train", "Test")}))
+    assert dataset.class_names == ("a", "b")
+    assert any(
+        "if those are the splits" in note and "label and split" in note for note in dataset.notes
+    )
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"a": 6, "b": 6},
+        {"a/left": 3, "a/right": 3, "b": 6},
+        {"a/left": 3, "a/right": 3, "b/left": 6},
+        {"a/images": 6, "b/images": 6},
+        {"a/x": 3, "a/y": 3, "b/x": 3, "b/z": 3},
+        {"a/deep/x": 3, "a/deep/y": 3, "b/deep/x": 3, "b/deep/y": 3},
+    ],
+)
+def test_images_may_lie_deeper_without_a_note(make_folder, counts):
+    assert not any("taken for classes" in note for note in load(make_folder(counts)).notes)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])

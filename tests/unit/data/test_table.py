@@ -270,3 +270,18 @@ def test_a_missing_table_is_a_missing_file():
 def test_columns_of_what_is_no_table_are_refused(make_folder):
     with pytest.raises(ConfigError, match="--columns is for a CSV; .* is none"):
         load(make_folder({"a": 5, "b": 5}), columns="label=x")
+
+
+def test_labels_that_join_others_are_noted_and_read_as_ever(write):
+    words = ["Mass", "mass | Effusion", "Effusion", "Mass|Hernia"]
+    dataset = load(write("path,label", *(f"img/{i}.png,{words[i % 4]}" for i in range(40))))
+    assert dataset.class_names == ("Effusion", "Mass", "mass | Effusion", "Mass|Hernia")
+    [note] = [note for note in dataset.notes if "joins several" in note]
+    assert "20 of 40 (for example 'mass | Effusion')" in note
+    assert "one label to an image" in note and ".npz" in note
+
+
+def test_a_stroke_in_a_name_joins_nothing(write):
+    dataset = load(write("path,label", *(f"img/{i}.png,{'ab'[i % 2]}|c" for i in range(40))))
+    assert dataset.class_names == ("a|c", "b|c")
+    assert not any("joins several" in note for note in dataset.notes)
