@@ -171,7 +171,8 @@ def test_a_bundle_says_nothing_of_what_another_reference_said(toy_copy, weak):
 
     def records() -> dict:
         target = resolve(int8(toy_copy))
-        return subject_of(target, "not verified", None, licence=None, intended_use=None).records
+        source, none = target.model.read_bytes(), {"licence": None, "intended_use": None}
+        return subject_of(target, source, "not verified", None, **none).records
 
     verify(toy_copy)
     assert "verify" in records()
