@@ -19,11 +19,11 @@ from converters.verify import verify
 from edgecell import plots, rundir
 from edgecell.errors import ConvertError
 from edgecell.lock import claimed
+from edgecell.pipeline.quantize_settings import AUTO
 from edgecell.pipeline.searching import Material
 from edgecell.pipeline.verification import budget_of
 from edgecell.runtime import Predictor, TFLitePredictor
 
-AUTO = "auto"
 MOST_IMAGES = 2000
 """Val images for the layers; a stratified sample of larger splits keeps it to minutes."""
 

@@ -8,9 +8,12 @@ from typing import Any
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
+from edgecell.pipeline.verification import budget_of
 
 CALIBRATED = ("int8", "int16x8", "mixed")
 """Precisions with ranges that images give them."""
+AUTO = "auto"
+"""As many layers in float as verify's budgets ask for."""
 
 
 def slim_name(config: Config) -> str:
@@ -74,4 +77,6 @@ def settings_of(config: Config) -> dict[str, Any]:
     ):
         if used:
             settings[name] = asdict(table)
+    if settings["keep_float"] == AUTO:  # how many layers stay in float is decided by the budgets
+        settings["verify"] = asdict(budget_of(config.verify))
     return settings
