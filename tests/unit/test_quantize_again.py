@@ -11,7 +11,9 @@ import pytest
 import toy_run
 
 from edgecell.config import Config, QuantizeConfig, VerifyConfig
+from edgecell.custody import audit_run
 from edgecell.data import load_dataset
+from edgecell.errors import ConvertError
 from edgecell.pipeline.quantize_settings import settings_of
 from edgecell.pipeline.running import quantize_anew
 from edgecell.pipeline.targets import resolve
@@ -42,6 +44,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(made: Path, tmp_path: Path) -> Path:
     """A run with a float32 and an int8 file that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """What is in the folder of the files."""
+    return {path.name: path.read_bytes() for path in (run / "quantize").iterdir()}
 
 
 def anew(run: Path, **tables: Any) -> list[str]:
@@ -77,3 +84,18 @@ def test_where_budgets_decide_nothing_files_stay_current(run: Path, keep_float: 
     assert "verify" not in settings
     if keep_float == "none":
         assert anew(run, verify=LENIENT) == [SKIPPED]
+
+
+def test_what_fails_last_leaves_the_files_as_they_were(run: Path) -> None:
+    before = files(run)
+    strict = VerifyConfig(require_equivalence=True, margin=0.0001)  # which 32 images cannot show
+    said = (
+        r"no number of float layers from 0 to \d passes verify on val; the best, .* in float, is"
+        r" refused by 'equivalence of accuracy': .*, allowed .*; try --qat or a larger budget"
+    )
+    quantize = QuantizeConfig(("float16", "int8"), calibration_images=20, keep_float="auto")
+    with pytest.raises(ConvertError, match=said):
+        anew(run, quantize=quantize, verify=strict)
+    assert files(run) == before
+    audit = audit_run(run)
+    assert not [each for each in audit.findings if "quantize" in each.path]
