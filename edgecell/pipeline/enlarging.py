@@ -17,7 +17,7 @@ from edgecell.data import Dataset
 from edgecell.data.types import SPLITS
 from edgecell.errors import ConvertError, DataError
 from edgecell.lock import claimed
-from edgecell.pipeline import quantize_record
+from edgecell.pipeline import manifests, quantize_record
 from edgecell.pipeline.quantize_settings import CALIBRATED
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, load_data, where_to_write
@@ -30,7 +30,10 @@ _SOME = 128
 """Images whose sizes are looked at before all are."""
 
 # What is true of a file and of the same file with a resize in front.
-_SHARED = ("precision", "input_type", "scaling", "calibrated", "method", "slim", "float_layers")
+_SHARED = (
+    *("precision", "input_type", "scaling", "calibrated", "calibration"),
+    *("method", "slim", "float_layers"),
+)
 
 
 def source_size(dataset: Dataset, config: Config, full: Sequence[int], progress: Progress) -> Size:
@@ -142,6 +145,8 @@ def resize_target(
             f"{target.model.name} resizes its input already; give the file it was made from"
         )
     entry.setdefault("calibrated", entry["precision"] in CALIBRATED)
+    if target.run is not None and target.run.has("quantize"):
+        entry = manifests.named(entry, target.run.read_record("quantize"))
     dataset = load_data(target, data, progress=True)
     full = TFLitePredictor(target.model).image_size
     size = source_size(dataset, config, full, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
@@ -39,6 +40,27 @@ def hashes_of(config: Config, dataset: Dataset) -> dict[str, str]:
     chosen = config.quantize.search or config.quantize.keep_float != "none" or trained
     splits = ("train", "val") if chosen else ("train",)
     return {f"data:{dataset.name}:{split}": dataset.fingerprint for split in splits}
+
+
+def hashes_behind(entries: Iterable[dict[str, Any]], record: dict[str, Any]) -> dict[str, str]:
+    """The data behind ``entries`` of ``record``, as its inputs name them.
+
+    Calibration and training read train; each file that a method is named of was chosen on val.
+    """
+    splits = {
+        split
+        for entry in entries
+        for split, read in (
+            ("train", entry["calibrated"] or "method" in entry),
+            ("val", "method" in entry),
+        )
+        if read
+    }
+    return {
+        name: digest
+        for name, digest in record["inputs"].items()
+        if name.startswith("data:") and name.rpartition(":")[2] in splits
+    }
 
 
 def check_settings(config: Config) -> None:

@@ -14,6 +14,8 @@ from edgecell.config import Config, QuantizeConfig, VerifyConfig
 from edgecell.custody import audit_run
 from edgecell.data import load_dataset
 from edgecell.errors import ConvertError
+from edgecell.pipeline import analysing
+from edgecell.pipeline.peering import calibration_images
 from edgecell.pipeline.quantize_settings import settings_of
 from edgecell.pipeline.running import quantize_anew
 from edgecell.pipeline.targets import resolve
@@ -99,3 +101,43 @@ def test_what_fails_last_leaves_the_files_as_they_were(run: Path) -> None:
     assert files(run) == before
     audit = audit_run(run)
     assert not [each for each in audit.findings if "quantize" in each.path]
+
+
+def test_what_files_that_stay_were_made_of_stays_in_the_record(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mixed file was chosen on val; a later call for a float file alone reads no image at all."""
+    judged = analysing._judge
+
+    def loses(*arguments: Any) -> Any:
+        candidate, report = judged(*arguments)
+        return replace(candidate, accuracy_drop=0.0625 if arguments[-1] else 0.0), report
+
+    monkeypatch.setattr(analysing, "_judge", loses)
+    first = (run / "quantize" / "calibration.json").read_bytes()
+    mixed = QuantizeConfig(("int16x8",), calibration_images=20, seed=7, keep_float="1")
+    assert any(
+        "float the accuracy drop on val is +0.0625" in line for line in anew(run, quantize=mixed)
+    )
+    plain = QuantizeConfig(("float16",))
+    anew(run, quantize=plain)
+    record = RunDir(run).check_outputs("quantize")
+    assert {name for name in record["inputs"] if ":" in name} == {"data:toy:train", "data:toy:val"}
+    assert anew(run, quantize=plain) == [SKIPPED]
+    (aside,) = (run / "quantize").glob("calibration-*.json")
+    assert aside.read_bytes() == first
+    named = {e["precision"]: e.get("calibration") for e in record["results"]["models"]}
+    assert named["float32"] is None and named["float16"] is None
+    assert (named["int8"]["manifest"], named["int8"]["count"]) == (aside.name, 32)
+    for precision in ("int16x8", "mixed"):
+        facts = named[precision]
+        assert (facts["manifest"], facts["count"], facts["seed"]) == ("calibration.json", 20, 7)
+    # Other runtimes get the images of the int8 file, not those of the newest call.
+    target = resolve(run)
+    dataset = load_dataset(target.config.data)
+    assert len(calibration_images(target, target.config, dataset)) == toy_run.CALIBRATED_ON
+    # Without the file that was chosen on val the record does not claim that any was.
+    next((run / "quantize").glob("*-mixed.tflite")).unlink()
+    anew(run, quantize=QuantizeConfig(("float32",)))
+    assert "data:toy:val" not in RunDir(run).read_record("quantize")["inputs"]
+    assert "data:toy:train" in RunDir(run).read_record("quantize")["inputs"]
