@@ -146,9 +146,14 @@ def require(report: VerifyReport) -> None:
     if report.passed:
         return
     failed = next(check for check in report.checks if check.passed is False)
-    raise ParityError(
-        f"{report.converted} is refused by '{failed.name}': {failed.measured},"
-        f" allowed {failed.allowed}{_where(report)}; {_next_step(failed.name)}"
+    raise ParityError(f"{report.converted} is {refusal(report)}; {_next_step(failed.name)}")
+
+
+def refusal(report: VerifyReport) -> str:
+    """What refused the file of a report that did not pass: check, measured, allowed, worst class."""
+    failed = next(check for check in report.checks if check.passed is False)
+    return (
+        f"refused by '{failed.name}': {failed.measured}, allowed {failed.allowed}{_where(report)}"
     )
 
 

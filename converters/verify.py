@@ -11,12 +11,20 @@ from numpy.typing import NDArray
 
 from converters import verify_classes, verify_labels
 from converters.audit import AuditReport
-from converters.verdict import Check, ClassRow, Compared, VerifyBudget, VerifyReport, require
+from converters.verdict import (
+    Check,
+    ClassRow,
+    Compared,
+    VerifyBudget,
+    VerifyReport,
+    refusal,
+    require,
+)
 from edgecell.errors import DataError
 from edgecell.runtime import Predictor
 from edgecell.tasks import several_labels
 
-__all__ = ["Check", "ClassRow", "VerifyBudget", "VerifyReport", "require", "verify"]
+__all__ = ["Check", "ClassRow", "VerifyBudget", "VerifyReport", "refusal", "require", "verify"]
 
 
 def verify(

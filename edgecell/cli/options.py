@@ -497,8 +497,8 @@ def configure_conversion(
 ) -> Config:
     """``base`` with flags and precisions; what only ``base`` asks for yields where it does not fit them.
 
-    A recipe's search and training are for its own int8 file: they are no reason to refuse other
-    precisions, or a pruned model, that the command line asks for. Removes the flags from ``parameters``.
+    A recipe's search, training and layers in float are for its own int8 file: they are no reason to
+    refuse other precisions, or a pruned model, that the command line asks for. Removes the flags from ``parameters``.
 
     Raises:
         ConfigError: a value that is not allowed, or split channels where nothing is searched.
@@ -515,7 +515,7 @@ def configure_conversion(
         raise ConfigError(
             "--split-channels is one of the methods that --search tries; add --search"
         )
-    if "set_quantize__keep_float" not in said and slim:
+    if "set_quantize__keep_float" not in said and (slim or (precisions and not integers)):
         quantize = replace(quantize, keep_float="none")
     if "set_qat__enabled" not in said and not integers:
         qat = replace(qat, enabled=False)

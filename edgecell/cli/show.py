@@ -63,13 +63,28 @@ def quantized(
         )
     columns = ["file", "precision", "bytes", "packed", "input", "scale, zero point", "operators"]
     print_table(f"in {folder}", columns, rows, numeric_from=2)
-    if "calibration" in record["results"]:
-        calibration = record["results"]["calibration"]
-        print_line(
-            f"calibrated on {calibration['count']} images of {calibration['split']},"
-            f" seed {calibration['seed']}: {folder / 'calibration.json'}"
-        )
+    for line in _calibrated(record["results"], folder):
+        print_line(line)
     print_next("verify", *(to_verify or [folder.parent]))
+
+
+def _calibrated(results: dict[str, Any], folder: Path) -> list[str]:
+    """What the files were calibrated on; which of them, where it is not the same for all."""
+    newest, lines = results.get("calibration"), []
+    if newest is not None:
+        lines.append(
+            f"calibrated on {newest['count']} images of {newest['split']}, seed {newest['seed']}:"
+            f" {folder / 'calibration.json'}"
+        )
+    for entry in results["models"]:
+        facts = entry.get("calibration")
+        if facts and (newest is None or facts["images_sha256"] != newest["images_sha256"]):
+            where = f": {folder / facts['manifest']}" if "manifest" in facts else ""
+            lines.append(
+                f"{entry['file']}: calibrated on {facts['count']} images of train, seed"
+                f" {facts['seed']}{where}"
+            )
+    return lines
 
 
 def verified(record: dict[str, Any]) -> None:

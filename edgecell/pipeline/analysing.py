@@ -15,15 +15,15 @@ from converters.calibration import choose
 from converters.scoring import scoring_of
 from converters.search import METHODS, PLAIN, Candidate, build, judge
 from converters.sensitivity import LayerCost, analyze, quantizable, worst_nodes
-from converters.verify import verify
+from converters.verify import VerifyReport, refusal, verify
 from edgecell import plots, rundir
 from edgecell.errors import ConvertError
 from edgecell.lock import claimed
+from edgecell.pipeline.quantize_settings import AUTO
 from edgecell.pipeline.searching import Material
 from edgecell.pipeline.verification import budget_of
 from edgecell.runtime import Predictor, TFLitePredictor
 
-AUTO = "auto"
 MOST_IMAGES = 2000
 """Val images for the layers; a stratified sample of larger splits keeps it to minutes."""
 
@@ -129,7 +129,7 @@ def keep_float(material: Material, method: str = PLAIN) -> Mixed:
     counts = [0, *range(1, limit)] if wanted == AUTO else [0, int(wanted)]
     expected = material.reference.predict(material.val_images)
     known = _known(material.reference, expected)
-    rows, files = [], []
+    rows, files, reports = [], [], []
     material.progress.begin("leaving layers in float", len(counts))
     for count in counts:
         nodes = worst_nodes(costs, count) if count else frozenset()
@@ -139,27 +139,61 @@ def keep_float(material: Material, method: str = PLAIN) -> Mixed:
             material.config.quantize.input_type,
             float_nodes=nodes,
         )
-        candidate, passed = _judge(material, known, data, count)
-        rows.append(_row(candidate, count, passed))
+        candidate, report = _judge(material, known, data, count)
+        rows.append(_row(candidate, count, report.passed))
         key, what = _judged_by(rows[0])
         files.append(data)
+        reports.append(report)
         material.progress.advance(
-            len(rows), f"{count} layers in float: {what} drop {rows[-1][key]:+.4f}"
+            len(rows), f"{_in_float(count)}: {what} drop {rows[-1][key]:+.4f}"
         )
-        if wanted == AUTO and passed:
+        if wanted == AUTO and report.passed:
             break
-    if wanted == AUTO and not rows[-1]["passed"]:
-        key, what = _judged_by(rows[0])
-        raise ConvertError(
-            f"no number of float layers from 0 to {limit - 1} passes verify on val; best {what} drop"
-            f" {min(row[key] for row in rows):+.4f}; try --qat or a larger budget"
-        )
+    if wanted != AUTO:
+        _say_what_more_is_lost(material, rows)
+    elif not reports[-1].passed:
+        raise ConvertError(_none_passes(rows, reports))
     chosen = rows[-1]["float_layers"]
     if chosen:
         _time(rows[0], rows[-1], files[0], files[-1], material.val_images[:_TIMED_IMAGES])
     labels = [cost.label for cost in costs if chosen and cost.node in worst_nodes(costs, chosen)]
     trade = {"wanted": wanted, "chosen": chosen, "method": method, "rows": rows}
     return Mixed(files[-1] if chosen else None, labels, trade)
+
+
+def _none_passes(rows: list[dict[str, Any]], reports: list[VerifyReport]) -> str:
+    """Why no number of layers is enough: what refuses the file that fails least, and what to do."""
+
+    def badness(place: int) -> tuple[int, float]:
+        row, report = rows[place], reports[place]
+        worst = report.worst_class()
+        lost = 0.0 if worst is None else worst.f1_drop if worst.auc_drop is None else worst.auc_drop
+        failed = sum(check.passed is False for check in report.checks)
+        return failed, lost + row[_judged_by(row)[0]]
+
+    best = min(range(len(rows)), key=badness)
+    dead = reports[best].checks[0].passed is False
+    advice = "train it longer with 'edgecell train'" if dead else "try --qat or a larger budget"
+    return (
+        f"no number of float layers from 0 to {rows[-1]['float_layers']} passes verify on val; the best,"
+        f" {reports[best].converted}, is {refusal(reports[best])}; {advice}"
+    )
+
+
+def _say_what_more_is_lost(material: Material, rows: list[dict[str, Any]]) -> None:
+    """A note where a file with layers in float loses more than the one without."""
+    without, mixed = rows[0], rows[-1]
+    key, what = _judged_by(without)
+    if round(mixed[key], 4) > round(without[key], 4):
+        material.progress.say(
+            f"note: with {_in_float(mixed['float_layers'])} the {what} drop on val is"
+            f" {mixed[key]:+.4f}, with none {without[key]:+.4f}; --keep-float auto takes the fewest that"
+            " pass verify"
+        )
+
+
+def _in_float(count: int) -> str:
+    return f"{count} layer{'' if count == 1 else 's'} in float"
 
 
 def _known(reference: Predictor, expected: NDArray[np.float32]) -> Known:
@@ -172,11 +206,13 @@ def _known(reference: Predictor, expected: NDArray[np.float32]) -> Known:
     )
 
 
-def _judge(material: Material, known: Known, data: bytes, count: int) -> tuple[Candidate, bool]:
+def _judge(
+    material: Material, known: Known, data: bytes, count: int
+) -> tuple[Candidate, VerifyReport]:
     labels, names = material.dataset.val.labels, material.dataset.class_names
     config = material.config
     precision = "mixed" if count else "int8"
-    name = f"{precision} with {count} layers in float"
+    name = f"{precision} with {_in_float(count)}"
     structure = audit.audit(
         data,
         precision,
@@ -190,7 +226,7 @@ def _judge(material: Material, known: Known, data: bytes, count: int) -> tuple[C
     report = verify(
         known, answered, material.val_images, labels, names, budget_of(config.verify), structure
     )
-    return judge(name, data, known.answers, found, labels, names, 0.0), report.passed
+    return judge(name, data, known.answers, found, labels, names, 0.0), report
 
 
 def _row(candidate: Candidate, count: int, passed: bool) -> dict[str, Any]:

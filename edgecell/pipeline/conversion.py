@@ -1,4 +1,4 @@
-"""``edgecell quantize``: a Keras model → RUN/quantize/*.tflite, each audited after it is written."""
+"""``edgecell quantize``: a Keras model → RUN/quantize/*.tflite, each audited before it is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgecell.errors import ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline import qat, quantize_record, slimming
 from edgecell.pipeline.analysing import analyze_in, keep_float
-from edgecell.pipeline.enlarging import resize_target, resized_entry, source_size
+from edgecell.pipeline.enlarging import resize_target, source_size, with_resize
 from edgecell.pipeline.quantize_settings import CALIBRATED, check_settings, needs_images
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
@@ -115,6 +115,8 @@ def _quantize(
         size = source_size(dataset, config, model.input_shape[1:3], progress)
     # A run's own model must scale as edgecell does; a model from elsewhere as it does itself.
     scaling = EDGECELL if target.run is not None else strip_scaling(model)[1]
+    # Nothing is written before all is made: what fails last must not leave files without a record.
+    written: dict[Path, bytes] = {}
     entries = []
     started = time.monotonic()
     for made in _files(config, model, material, progress):
@@ -122,7 +124,7 @@ def _quantize(
         input_type = tflite.input_type_for(made.precision, settings.input_type)
         report = audit.audit(made.data, made.precision, input_type, scaling=scaling, name=path.name)
         audit.require(report, path.name)
-        rundir.atomic_write_bytes(path, made.data)
+        written[path] = made.data
         entry = {
             "file": path.name,
             "precision": made.precision,
@@ -140,10 +142,14 @@ def _quantize(
         entries.append(entry)
         progress.advance(1, f"{path.name} {len(made.data):,} bytes")
         if size is not None:
-            entries.append(resized_entry(path, entry, size, folder, progress))
+            resized, data = with_resize(made.data, entry, size, progress)
+            written[folder / resized["file"]] = data
+            entries.append(resized)
         started = time.monotonic()
     chosen = material.chosen if material else None
     read.require_same("quantize")
+    for path, data in written.items():
+        rundir.atomic_write_bytes(path, data)
     return quantize_record.write(run, target, config, entries, chosen, dataset)
 
 

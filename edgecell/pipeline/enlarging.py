@@ -17,7 +17,7 @@ from edgecell.data import Dataset
 from edgecell.data.types import SPLITS
 from edgecell.errors import ConvertError, DataError
 from edgecell.lock import claimed
-from edgecell.pipeline import quantize_record
+from edgecell.pipeline import manifests, quantize_record
 from edgecell.pipeline.pairing import entry_of_file, source_size_of
 from edgecell.pipeline.quantize_settings import CALIBRATED
 from edgecell.pipeline.reporting import write_report
@@ -30,7 +30,10 @@ _SOME = 128
 """Images whose sizes are looked at before all are."""
 
 # What is true of a file and of the same file with a resize in front.
-_SHARED = ("precision", "input_type", "scaling", "calibrated", "method", "slim", "float_layers")
+_SHARED = (
+    *("precision", "input_type", "scaling", "calibrated", "calibration"),
+    *("method", "slim", "float_layers"),
+)
 
 
 def source_size(dataset: Dataset, config: Config, full: Sequence[int], progress: Progress) -> Size:
@@ -83,43 +86,43 @@ def _one_size(
     return known[0]
 
 
-def resized_entry(
-    path: Path, source: dict[str, Any], size: Size, folder: Path, progress: Progress
-) -> dict[str, Any]:
-    """Write the file at ``path`` with a resize from ``size`` in front; its entry of the record.
+def with_resize(
+    file: bytes, source: dict[str, Any], size: Size, progress: Progress
+) -> tuple[dict[str, Any], bytes]:
+    """``file`` with a resize from ``size`` in front: its entry of the record, and its bytes.
 
-    ``source`` is the entry of the file at ``path``.
+    ``source`` is the entry of the file.
 
     Raises:
         ConvertError: a file that takes no resize, or that is not what it claims with it.
     """
     started = time.monotonic()
     progress.begin("adding the resize", 1)
-    data = enlarged(path.read_bytes(), size)
+    data = enlarged(file, size)
     side = f"{size[0]}" if size[0] == size[1] else f"{size[0]}x{size[1]}"
-    made = folder / f"{path.stem}-{side}px.tflite"
+    name = f"{Path(source['file']).stem}-{side}px.tflite"
     report = audit.audit(
         data,
         source["precision"],
         source["input_type"],
         scaling=InputScaling(**source["scaling"]),
         source_size=size,
-        name=made.name,
+        name=name,
     )
-    audit.require(report, made.name)
-    TFLitePredictor(data, name=made.name)  # it can be allocated
-    rundir.atomic_write_bytes(made, data)
-    progress.advance(1, f"{made.name} {len(data):,} bytes")
-    return {
-        "file": made.name,
+    audit.require(report, name)
+    TFLitePredictor(data, name=name)  # it can be allocated
+    progress.advance(1, f"{name} {len(data):,} bytes")
+    entry = {
+        "file": name,
         "size_bytes": len(data),
         "packed_bytes": packing.deflated_bytes(data),
         "seconds": round(time.monotonic() - started, 1),
         **{key: source[key] for key in _SHARED if key in source},
         "source_size": list(size),
-        "made_from": {"file": path.name, "sha256": rundir.sha256_file(path)},
+        "made_from": {"file": source["file"], "sha256": rundir.sha256_bytes(file)},
         "audit": report.to_json(),
     }
+    return entry, data
 
 
 def resize_target(
@@ -133,7 +136,7 @@ def resize_target(
 
     Raises:
         ConfigError: a file without a run, and no ``data`` or ``output``. DataError, ConvertError: as in
-            :func:`source_size` and :func:`resized_entry`.
+            :func:`source_size` and :func:`with_resize`.
     """
     run = where_to_write(target, output)
     entry = entry_of_file(target)
@@ -142,6 +145,8 @@ def resize_target(
             f"{target.model.name} resizes its input already; give the file it was made from"
         )
     entry.setdefault("calibrated", entry["precision"] in CALIBRATED)
+    if target.run is not None and target.run.has("quantize"):
+        entry = manifests.named(entry, target.run.read_record("quantize"))
     dataset = load_data(target, data, progress=True)
     full = TFLitePredictor(target.model).image_size
     size = source_size(dataset, config, full, progress)
@@ -151,7 +156,8 @@ def resize_target(
         reference = replace(target, model=target.run.stage("train") / "model.keras")
     with claimed(run.path, "quantize"):
         run.remove_leftovers("quantize")
-        made = resized_entry(target.model, entry, size, folder, progress)
+        made, resized = with_resize(target.model.read_bytes(), entry, size, progress)
+        rundir.atomic_write_bytes(folder / made["file"], resized)
         record = quantize_record.write(run, reference, config, [made], None, dataset)
     if target.run is not None and output is None:
         write_report(target.run)

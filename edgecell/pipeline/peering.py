@@ -20,6 +20,7 @@ from edgecell.data import Dataset
 from edgecell.data.types import read_into
 from edgecell.errors import ConfigError, DataError
 from edgecell.lock import claimed
+from edgecell.pipeline import manifests
 from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.lookup import verdict_on
@@ -138,7 +139,11 @@ def calibration_images(target: Target, config: Config, dataset: Dataset) -> NDAr
     height, width = KerasPredictor(target.model).image_size
     spec = PreprocessSpec.of(config.model, height, width)
     assert target.run is not None
-    manifest = target.run.stage("quantize") / "calibration.json"
+    name = manifests.NEWEST
+    if target.run.has("quantize"):
+        entries = target.run.read_record("quantize")["results"]["models"]
+        name = manifests.manifest_of(entries, "int8")
+    manifest = target.run.stage("quantize") / name
     if not manifest.is_file():
         settings = config.quantize
         return calibration_set(
@@ -151,16 +156,16 @@ def calibration_images(target: Target, config: Config, dataset: Dataset) -> NDAr
     told = read_json(manifest)
     indices = np.array(told["indices"], np.int64)
     if len(indices) and indices.max() >= len(dataset.train):
-        raise DataError(_CHANGED)
+        raise DataError(_CHANGED.format(manifest=name))
     images = np.empty((len(indices), height, width, 3), np.uint8)
     read_into(images, dataset.train.source, indices, spec)
     if sha256_bytes(images.tobytes()) != told["images_sha256"]:
-        raise DataError(_CHANGED)
+        raise DataError(_CHANGED.format(manifest=name))
     return images
 
 
 _CHANGED = (
-    "the training images are not those that this run's int8 was calibrated on (calibration.json), so"
+    "the training images are not those that this run's int8 was calibrated on ({manifest}), so"
     " the peers' int8 would be made of others; run 'edgecell quantize' again"
 )
 

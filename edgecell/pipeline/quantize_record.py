@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from converters.calibration import CalibrationSet
 from edgecell import packing, plots, rundir
 from edgecell.config import PRECISIONS, Config
 from edgecell.data import Dataset
-from edgecell.pipeline.quantize_settings import hashes_of, settings_of
+from edgecell.pipeline import manifests
+from edgecell.pipeline.quantize_settings import hashes_behind, hashes_of, settings_of
 from edgecell.pipeline.targets import Target
 from edgecell.rundir import RunDir
 
@@ -20,7 +22,7 @@ def write(
     target: Target,
     config: Config,
     entries: list[dict[str, Any]],
-    chosen: Any,
+    chosen: CalibrationSet | None,
     dataset: Dataset | None,
 ) -> dict[str, Any]:
     """Write the record of ``entries`` and of what is kept, with the picture of all sizes.
@@ -28,13 +30,19 @@ def write(
     ``chosen`` is the calibration set, None where no images were needed.
     """
     folder = run.stage("quantize")
-    kept = [_completed(entry, folder, target) for entry in _still_valid(run, entries, target)]
+    before = run.read_record("quantize") if run.has("quantize") else None
+    valid = [] if before is None else _still_valid(run, before, entries, target)
+    read = {} if before is None else hashes_behind(valid, before)
+    kept = [_completed(entry, folder, target) for entry in valid]
+    settled = manifests.settle(run, before, kept, entries, chosen)
     results: dict[str, Any] = {
         "models": sorted(
-            kept + entries,
+            settled.entries,
             key=lambda entry: (_ORDER.index(entry["precision"]), Path(entry["file"]).stem),
         )
     }
+    if settled.newest is not None:
+        results["calibration"] = settled.newest
     made_with = [name for entry in results["models"] for name in entry.get("made_with", ())]
     names = [*(entry["file"] for entry in results["models"]), *made_with]
     drawn = [
@@ -43,36 +51,24 @@ def write(
     ]
     outputs = [folder / name for name in dict.fromkeys(names)]
     outputs.append(plots.save(plots.file_sizes(drawn), folder / "sizes.png"))
-    manifest = folder / "calibration.json"
-    if chosen is None and any(entry["calibrated"] for entry in kept):
-        before = run.read_record("quantize")["results"]
-        results |= {key: before[key] for key in ("calibration",) if key in before}
-    if chosen is not None:
-        rundir.atomic_write_json(manifest, chosen.manifest)
-        results["calibration"] = {k: v for k, v in chosen.manifest.items() if k != "indices"}
-    if manifest.is_file() and any(entry["calibrated"] for entry in results["models"]):
-        outputs.append(manifest)
     return run.write_record(
         "quantize",
         inputs=[target.model],
-        input_hashes=hashes_of(config, dataset) if dataset else None,
-        outputs=outputs,
+        input_hashes=read | (hashes_of(config, dataset) if dataset else {}),
+        outputs=[*outputs, *settled.paths],
         config=settings_of(config),
         results=results,
     )
 
 
 def _still_valid(
-    run: RunDir, entries: list[dict[str, Any]], target: Target
+    run: RunDir, record: dict[str, Any], entries: list[dict[str, Any]], target: Target
 ) -> list[dict[str, Any]]:
-    """Entries of an earlier call for files that are still there and came from the same model.
+    """Entries of ``record``, of an earlier call, for files that are still there and came from the same model.
 
     A file of a pruning of which there is another now, with other settings, is not among them: the
     model it came from was replaced. Nor is one with a resize inside whose source is another file now.
     """
-    if not run.has("quantize"):
-        return []
-    record = run.read_record("quantize")
     if record["inputs"].get(run.relative(target.model)) != rundir.sha256_file(target.model):
         return []
     replaced = {entry["file"] for entry in entries}
@@ -87,7 +83,7 @@ def _still_valid(
         return slim.get(made.get("name"), made.get("key")) == made.get("key")
 
     return [
-        entry
+        manifests.named(entry, record)
         for entry in record["results"]["models"]
         if entry["file"] not in replaced
         and current(entry)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
+from edgecell.pipeline.verification import budget_of
 
 CALIBRATED = ("int8", "int16x8", "mixed")
 """Precisions with ranges that images give them."""
+AUTO = "auto"
+"""As many layers in float as verify's budgets ask for."""
 
 
 def slim_name(config: Config) -> str:
@@ -36,6 +40,27 @@ def hashes_of(config: Config, dataset: Dataset) -> dict[str, str]:
     chosen = config.quantize.search or config.quantize.keep_float != "none" or trained
     splits = ("train", "val") if chosen else ("train",)
     return {f"data:{dataset.name}:{split}": dataset.fingerprint for split in splits}
+
+
+def hashes_behind(entries: Iterable[dict[str, Any]], record: dict[str, Any]) -> dict[str, str]:
+    """The data behind ``entries`` of ``record``, as its inputs name them.
+
+    Calibration and training read train; each file that a method is named of was chosen on val.
+    """
+    splits = {
+        split
+        for entry in entries
+        for split, read in (
+            ("train", entry["calibrated"] or "method" in entry),
+            ("val", "method" in entry),
+        )
+        if read
+    }
+    return {
+        name: digest
+        for name, digest in record["inputs"].items()
+        if name.startswith("data:") and name.rpartition(":")[2] in splits
+    }
 
 
 def check_settings(config: Config) -> None:
@@ -74,4 +99,6 @@ def settings_of(config: Config) -> dict[str, Any]:
     ):
         if used:
             settings[name] = asdict(table)
+    if settings["keep_float"] == AUTO:  # how many layers stay in float is decided by the budgets
+        settings["verify"] = asdict(budget_of(config.verify))
     return settings

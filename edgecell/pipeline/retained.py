@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ def write_beside(
     theirs = _pictures(run, before, entries, others)
     outputs = list(dict.fromkeys([*pictures, *theirs]))
     read.require_same(verb)
-    _remove_given_up(run, verb, before, outputs)
+    remove_given_up(run, verb, before["outputs"], outputs)
     return run.write_record(
         verb,
         inputs=[*read.digests, *(run.stage("quantize") / entry["file"] for entry in others)],
@@ -103,15 +103,18 @@ def _pictures(
     return [path for path in drawn if owner_of(path.stem, known) in kept and path.is_file()]
 
 
-def _remove_given_up(
-    run: RunDir, verb: str, before: dict[str, Any], outputs: Iterable[Path]
+def remove_given_up(
+    run: RunDir, verb: str, recorded: Mapping[str, str], outputs: Iterable[Path]
 ) -> None:
-    """Remove what the record that is there names and the next one, of ``outputs``, will not.
+    """Remove what the record that is there names, ``recorded``, and the next one, of ``outputs``, will not.
 
     What was altered since, and what no record names, is somebody's own and stays.
+
+    Raises:
+        ArtifactError: the folder cannot be written.
     """
     kept = {run.relative(path) for path in outputs}
-    for name, digest in before["outputs"].items():
+    for name, digest in recorded.items():
         path = run.path / name
         if name in kept or not is_inside(name) or path.parent != run.stage(verb):
             continue

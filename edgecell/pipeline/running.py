@@ -16,6 +16,7 @@ from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.quantize_settings import (
     check_settings,
+    hashes_behind,
     hashes_of,
     needs_images,
     settings_of,
@@ -25,6 +26,7 @@ from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import Target, data_hash
 from edgecell.pipeline.verification import verify_in
 from edgecell.progress import Progress
+from edgecell.record import of_our_form
 from edgecell.rundir import RunDir
 from edgecell.runtime import load_predictor
 
@@ -88,12 +90,22 @@ def quantize_anew(
 ) -> dict[str, Any]:
     """The record of the converted files; files that are there and current are kept."""
     hashes = hashes_of(config, dataset) if needs_images(config) else None
+    # Files of earlier calls stay, and the record holds what they were made of too.
+    behind = _hashes_behind_files(run) | (hashes or {})
     if run.is_current(
-        "quantize", inputs=[target.model], config=settings_of(config), input_hashes=hashes
+        "quantize", inputs=[target.model], config=settings_of(config), input_hashes=behind
     ):
         progress.say("quantize: unchanged, skipped")
         return run.read_record("quantize")
     return quantize_in(run, target, config, dataset if hashes else None, progress)
+
+
+def _hashes_behind_files(run: RunDir) -> dict[str, str]:
+    if not run.has("quantize"):
+        return {}
+    record = run.read_record("quantize")
+    with of_our_form(f"{run.path}: the record of quantize"):
+        return hashes_behind(record["results"]["models"], record)
 
 
 def is_verified(

@@ -254,6 +254,7 @@ def _definition(config: Config, dataset: Dataset) -> dict[str, Any]:
     settings["teacher"]["runs"] = [rundir.sha256_file(path) for path in teacher_files(config)]
     files = quantize_settings.settings_of(config)
     del files["precisions"]
+    files.pop("verify", None)  # stands below, whole
     definition = {
         "recipe": settings,
         "conversion": files,

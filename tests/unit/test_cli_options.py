@@ -236,8 +236,9 @@ FULL = dataclasses.replace(
     [
         ("", True, True, "2", True),
         ("--int8 --float16", True, True, "2", True),
-        ("--float16", False, True, "2", False),
-        ("--float16 --search", True, True, "2", False),
+        ("--float16", False, True, "none", False),
+        ("--int16x8 --keep-float auto", False, True, "auto", False),
+        ("--float16 --search", True, True, "none", False),
         ("--no-search", False, True, "2", True),
         ("--no-split-channels", True, False, "2", True),
         ("--no-search --no-split-channels", False, False, "2", True),
@@ -254,6 +255,13 @@ def test_what_a_recipe_asks_for_yields_to_the_command_line(
     quantize = config.quantize
     seen = (quantize.search, quantize.split_channels, quantize.keep_float, config.qat.enabled)
     assert seen == (search, split, keep_float, trained)
+
+
+def test_layers_in_float_beside_a_recipe_s_own_float_files_stay():
+    quantize = dataclasses.replace(Config().quantize, precisions=("float16",), keep_float="auto")
+    base = dataclasses.replace(Config(), quantize=quantize)
+    assert conversion(base=base).quantize == quantize
+    assert conversion("--float32", base=base).quantize.keep_float == "none"
 
 
 @pytest.mark.parametrize("flags", ["--no-search", "--float16", "--prune 0.5"])
