@@ -13,10 +13,11 @@ TRAINED = "train/model.keras"
 
 
 def trained_hash(run: RunDir) -> str | None:
-    """sha256 of the model that ``run`` trained, by its record or without one by the file; None of no model."""
+    """sha256 of the model that ``run`` trained: as its record names it, else of the file; None of no model."""
     if run.has("train"):
-        with of_our_form(f"{run.path}: the record of train"):
-            return str(run.read_record("train")["outputs"][TRAINED])
+        recorded = run.read_record("train")["outputs"].get(TRAINED)
+        if recorded is not None:
+            return str(recorded)
     model = run.path / TRAINED
     return sha256_file(model) if model.is_file() else None
 
