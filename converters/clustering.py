@@ -18,7 +18,7 @@ import tf_keras as keras
 from numpy.typing import NDArray
 
 from converters.fine_tuning import Judge, Lesson, Title, predictor, tune
-from converters.kept import wrapped
+from converters.kept import Pattern, wrapped
 from converters.pruning import Slimmed
 from edgecell.checkpoint import Checkpoint
 from edgecell.config import ClusterConfig
@@ -31,9 +31,13 @@ _tfmot: Any = tfmot.clustering.keras  # made at import time, mypy sees nothing i
 
 @dataclass
 class Clustered:
-    """The student of clustering: TFMOT's wrappers around the kernels, pixels in, probabilities out."""
+    """The student of clustering: TFMOT's wrappers around the kernels, pixels in, probabilities out.
+
+    ``kept``: what layers without a wrapper keep, by their name.
+    """
 
     model: keras.Model
+    kept: dict[str, Pattern]
     title = Title("cluster", "weight clustering", "--cluster-learning-rate")
 
     def enter(self, pixels: tf.Tensor) -> tf.Tensor:
@@ -41,7 +45,9 @@ class Clustered:
         return pixels
 
     def settle(self, frozen: bool) -> None:
-        """The wrappers give weights their values in the forward pass; nothing is left to do."""
+        """The wrappers give weights their values in the forward pass; the other kernels keep their zeros."""
+        for name, pattern in self.kept.items():
+            pattern.restore(self.model.get_layer(name).kernel)
 
     def measure(self, judge: Judge) -> dict[str, float]:
         """Figures of the clustered float model."""
@@ -73,9 +79,14 @@ def cluster(
         Otherwise as :func:`converters.fine_tuning.tune`.
     """
 
+    left: dict[str, Pattern] = {}
+
     def wrap(layer: keras.layers.Layer) -> keras.layers.Layer:
         kernel = layer.kernel.numpy()
-        if np.count_nonzero(kernel) <= settings.clusters:
+        zero = keep_zeros and np.count_nonzero(kernel) < kernel.size
+        if np.count_nonzero(kernel) + zero <= settings.clusters:
+            if keep_zeros:
+                left[layer.name] = Pattern.of(kernel, clustered=False)
             return layer
         made = _tfmot.cluster_weights(
             layer,
@@ -91,7 +102,7 @@ def cluster(
             drawn = layer.cluster_centroids["kernel"]
             kernel = layer.original_clusterable_weights["kernel"].numpy()
             drawn.assign(k_means(kernel, drawn.numpy(), keep_zero=keep_zeros))
-    student = Clustered(model)
+    student = Clustered(model, left)
     progression, facts = tune(student, reference, lesson, settings, checkpoint, key, progress)
     slim = keras.models.clone_model(reference)
     slim.set_weights(_tfmot.strip_clustering(model).get_weights())

@@ -78,6 +78,16 @@ class ModelConfig:
         _between("model.image_size", self.image_size, 28, 512)
         _between("model.dropout", self.dropout, 0.0, 0.9)
 
+    def settings(self) -> dict[str, Any]:
+        """What records and saved states compare: ``central_fraction`` only where it cuts.
+
+        So those that were made before there was one are still of the same settings.
+        """
+        found = asdict(self)
+        if self.central_fraction == 1.0:
+            del found["central_fraction"]
+        return found
+
 
 @dataclass(frozen=True)
 class AugmentConfig:

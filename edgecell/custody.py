@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from edgecell import former
-from edgecell.config import load_config
+from edgecell.config import Config, load_config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, is_inside, seal
 from edgecell.rundir import TEMPORARY, VERBS, read_json, sha256_file
@@ -233,6 +233,8 @@ def _check_inputs(
                 found.add("missing", path, f"is missing; '{stage.verb}' read it")
             elif there != digest:
                 found.add("altered", path, _differs(there, digest, stage.verb))
+            else:
+                continue  # another stage may have read another content
             bad[path] = there
 
 
@@ -248,16 +250,18 @@ def _check_settings(top: Path, home: str, stages: list[_Stage], found: Custody) 
     except (ConfigError, ArtifactError) as error:
         found.add("altered", path, f"cannot be read ({error})")
     else:
-        known = asdict(config)
+        known, usual = asdict(config), asdict(Config())
         for part, recorded in trained.data["config"].items():
             if not isinstance(recorded, dict):
                 said = f"was altered: its settings of {part!r} are no table"
                 found.add("altered", f"{trained.folder}/{RECORD}", said)
                 continue
             ours = known.get(part, {})
-            for key, value in recorded.items() if isinstance(ours, dict) else ():
-                if key in ours and _plain(ours[key]) != value:
-                    said = f"says {part}.{key} = {ours[key]!r}, the training had {value!r}"
+            for key, value in ours.items() if isinstance(ours, dict) else ():
+                # What a record does not name was as it is without being asked for.
+                had = recorded.get(key, usual[part][key])
+                if (part, key) != ("train", "strategy") and _plain(value) != _plain(had):
+                    said = f"says {part}.{key} = {value!r}, the training had {had!r}"
                     found.add("altered", path, said)
     seen = {n: d for n, d in trained.data["inputs"].items() if n.startswith("data:")}
     for stage in mine:

@@ -243,7 +243,7 @@ def state_key(config: Config, dataset: Dataset, teachers: Sequence[keras.Model] 
     del settings["strategy"]
     parts = {
         "data": dataset.fingerprint,
-        "model": asdict(config.model),
+        "model": config.model.settings(),
         "augment": asdict(config.augment),
         "train": settings,
         "teacher": asdict(config.teacher) | {"weights": [weights_sha256(t) for t in teachers]},

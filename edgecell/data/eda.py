@@ -14,7 +14,7 @@ from edgecell.data.duplicates import find_duplicates
 from edgecell.data.explore import BLANK_SD, Looks, mean_and_sd
 from edgecell.data.perceptual import BITS, SYMMETRIES, NearDuplicates, near_duplicates
 from edgecell.data.sources import digests
-from edgecell.data.types import SPLITS, Dataset
+from edgecell.data.types import SPLITS, Dataset, Split
 
 SCHEMA = "edgecell/eda"
 SCHEMA_VERSION = 1
@@ -37,7 +37,8 @@ def explore(dataset: Dataset, looks: Mapping[str, Looks], near: Near) -> dict[st
 
     ``shift``: how far val and test are from train, 0 (alike) to 1 (nothing in common), as the total
     variation distance of class shares and of the pixel values of each channel (in steps of 8).
-    ``classes_p``: how likely chance alone makes the shares differ so much (chi-squared test).
+    ``classes_p``: how likely chance alone makes the shares differ so much (chi-squared test). Of several
+    labels it is the largest difference of a label's share of the images, and Holm's p of all labels.
     """
     counts = {name: dataset.split(name).counts(len(dataset.class_names)) for name in SPLITS}
     report: dict[str, Any] = {
@@ -64,8 +65,7 @@ def explore(dataset: Dataset, looks: Mapping[str, Looks], near: Near) -> dict[st
         "contrast": {name: _spread(looks[name].contrast) for name in SPLITS},
         "shift": {
             name: {
-                "classes": _variation(counts["train"], counts[name]),
-                "classes_p": _by_chance(counts["train"], counts[name]),
+                **_class_shift(dataset.train, dataset.split(name), counts["train"], counts[name]),
                 "pixels": [
                     _variation(_coarse(one), _coarse(other))
                     for one, other in zip(
@@ -243,6 +243,24 @@ def _spread(values: NDArray[np.float32]) -> dict[str, float]:
     low, first, middle, last, high = np.quantile(values, (0, 0.01, 0.5, 0.99, 1)).tolist()
     names = ("min", "p1", "median", "p99", "max")
     return {k: round(v, 3) for k, v in zip(names, (low, first, middle, last, high), strict=True)}
+
+
+def _class_shift(
+    train: Split, other: Split, expected: NDArray[np.int64], found: NDArray[np.int64]
+) -> dict[str, float]:
+    """How far the classes of ``other`` are from those of train, and how likely chance is that far."""
+    if not train.multi_label:
+        return {"classes": _variation(expected, found), "classes_p": _by_chance(expected, found)}
+    numbers = []
+    for split, counts in ((train, expected), (other, found)):
+        having = np.append(counts, int((split.labels == 0).all(axis=1).sum()))  # the last: no label
+        numbers.append(np.stack([having, len(split) - having]))
+    shares = [pair[0] / pair.sum(axis=0) for pair in numbers]
+    chances = [_by_chance(one, two) for one, two in zip(numbers[0].T, numbers[1].T, strict=True)]
+    return {
+        "classes": round(float(np.abs(shares[0] - shares[1]).max()), 4),
+        "classes_p": min(1.0, len(chances) * min(chances)),
+    }
 
 
 def _variation(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:

@@ -24,6 +24,7 @@ from edgecell.pipeline.looking import FOLDER
 from edgecell.progress import Progress
 from edgecell.report.eda import write_page
 from edgecell.rundir import atomic_write_json, atomic_write_text
+from edgecell.tasks import task_named
 
 SAMPLES = 4
 """Images of each class and split on the sheet of samples."""
@@ -82,7 +83,7 @@ def _draw(
     names = dataset.class_names
     extremes = _extremes(report["counts"])
     drawn = [
-        plots.save(_distribution(names, report["counts"], extremes), folder / "classes.png"),
+        plots.save(_distribution(report, extremes), folder / "classes.png"),
         plots.save(_samples(dataset, report, seed), folder / "samples.png"),
         plots.save(plots.channel_histograms(report["histograms"]), folder / "histograms.png"),
     ]
@@ -136,11 +137,14 @@ def _extremes(counts: Mapping[str, Any]) -> list[int]:
     return sorted([*ranked[:half], *ranked[-half:]])
 
 
-def _distribution(names: tuple[str, ...], counts: Mapping[str, Any], kept: list[int]) -> Figure:
-    some = {split: [numbers[label] for label in kept] for split, numbers in counts.items()}
+def _distribution(report: Mapping[str, Any], kept: list[int]) -> Figure:
+    names = report["class_names"]
+    some = {split: [each[label] for label in kept] for split, each in report["counts"].items()}
     half = f"{len(kept) // 2} smallest and {len(kept) // 2} largest of {len(names):,} classes"
-    title = "" if len(kept) == len(names) else f"The {half}, shares of these"
-    return plots.class_distribution([names[label] for label in kept], some, title=title)
+    images, title = None, "" if len(kept) == len(names) else f"The {half}, shares of these"
+    if task_named(report["task"]).multi_label:
+        images, title = report["images"], f"The {half}" if title else ""
+    return plots.class_distribution([names[label] for label in kept], some, images, title=title)
 
 
 def _samples(dataset: Dataset, report: Mapping[str, Any], seed: int) -> Any:

@@ -34,7 +34,10 @@ FIGURES = {"auc": "fraction", "accuracy": "fraction", "kappa": "1", "loss": "nat
 """What a record says of val in the epoch that was kept, where the task has it; with its unit."""
 RATES = ("learning_rate", "head_learning_rate")
 """What may be set otherwise when a training is taken up again: after it diverged, say."""
-_ELSEWHERE = (("data", "source"), ("data", "root"), ("data", "strict_splits"))
+_ELSEWHERE = (
+    *(("data", "source"), ("data", "root"), ("data", "strict_splits")),
+    ("train", "strategy"),
+)
 """What changes neither the images nor what is done with them."""
 
 
@@ -329,6 +332,7 @@ def save_keras(model: Any, path: Path) -> None:
 def settings_of(config: Config) -> dict[str, Any]:
     """The settings that a trained model depends on: not on how many devices share the work."""
     settings = {part: asdict(getattr(config, part)) for part in PARTS}
+    settings["model"] = config.model.settings()
     del settings["train"]["strategy"]
     return settings
 
@@ -374,11 +378,11 @@ def _first_difference(old: Config, new: Config) -> str:
 
     Where its images lie may be typed otherwise: the saved state knows them by their hash.
     """
-    was, now = settings_of(old), settings_of(new)
     for part in PARTS:
-        for key, value in was[part].items():
-            if value != now[part][key] and (part, key) not in _ELSEWHERE:
-                return f"{part}.{key} was {value!r}, now {now[part][key]!r}"
+        was, now = (asdict(getattr(config, part)) for config in (old, new))
+        for key, value in was.items():
+            if value != now[key] and (part, key) not in _ELSEWHERE:
+                return f"{part}.{key} was {value!r}, now {now[key]!r}"
     return ""
 
 

@@ -27,11 +27,15 @@ _BINS = 64
 
 
 def class_distribution(
-    class_names: Sequence[str], counts: Mapping[str, Sequence[int]], *, title: str = ""
+    class_names: Sequence[str],
+    counts: Mapping[str, Sequence[int]],
+    images: Mapping[str, int] | None = None,
+    *,
+    title: str = "",
 ) -> Figure:
     """Images of each class, a panel per split; the share of the split at the end of each bar.
 
-    `counts`: split → images by class.
+    `counts`: split → images by class. `images`: split → images, where one can be of several classes.
     """
     many = len(class_names) > 30
     figure = new_figure(1.0 + (0.2 if many else 0.34) * len(class_names), 9.0)
@@ -39,11 +43,11 @@ def class_distribution(
     places = np.arange(len(class_names))
     size = 6.5 if many else 9
     for axes, (split, numbers) in zip(panels, counts.items(), strict=True):
-        total = max(sum(numbers), 1)
+        total = sum(numbers) if images is None else images[split]
         axes.barh(places, numbers, height=0.66, color=_SPLITS.get(split, (BLUE, "-"))[0])
         for place, number in enumerate(numbers):
             axes.annotate(
-                f"{number:,}  {number / total:.1%}",
+                f"{number:,}  {number / max(total, 1):.1%}",
                 (number, place),
                 xytext=(4, 0),
                 textcoords="offset points",
@@ -51,7 +55,7 @@ def class_distribution(
                 fontsize=6 if many else 8,
                 color=INK,
             )
-        tidy(axes, title=f"{split} ({sum(numbers):,})", grid="x")
+        tidy(axes, title=f"{split} ({total:,})", grid="x")
         axes.set_xlim(0, max(max(numbers), 1) * 1.75)
         axes.xaxis.get_major_locator().set_params(integer=True, nbins=3)
         axes.tick_params(axis="y", length=0, labelsize=size)

@@ -13,6 +13,7 @@ from edgecell.config import Config, to_toml
 from edgecell.custody import BROKEN, Custody, audit_run
 from edgecell.errors import ArtifactError
 from edgecell.pipeline.auditing import audit
+from edgecell.record import seal
 from edgecell.rundir import RunDir, atomic_write_json, read_json
 
 MODEL, INT8 = "train/model.keras", "quantize/toy-int8.tflite"
@@ -132,6 +133,19 @@ def test_a_stage_made_from_what_is_another_file_now_is_stale(run: Path) -> None:
     assert "run 'edgecell calibrate' again" in finding.said
 
 
+def test_each_stage_is_asked_what_it_read_though_none_wrote_it(run: Path) -> None:
+    """quantize's record is gone, its file another one, and a stage before calibrate read that."""
+    home = RunDir(run)
+    (run / "quantize/record.json").unlink()
+    write(run / INT8, "other integers")
+    picture = write(run / "bench/plot.png", "plot")
+    home.write_record("bench", inputs=[run / INT8], outputs=[picture], config={}, results={})
+    found = audit_run(run)
+    assert ("altered", INT8) in said(found)
+    [finding] = found.broken
+    assert "'calibrate' recorded" in finding.said
+
+
 def test_images_of_another_kind_than_the_training_s_are_stale(run: Path) -> None:
     RunDir(run).write_record(
         "verify",
@@ -154,6 +168,20 @@ def test_an_altered_setting_is_found(run: Path) -> None:
     assert {path for _, path in said(found)} == {"config.toml"}
     path.unlink()
     assert said(audit_run(run)) == [("altered", "config.toml")]
+
+
+def test_a_setting_that_no_record_names_was_as_it_is_by_itself(run: Path) -> None:
+    """A share of the image that is seen: records that were made before there was one do not name it."""
+    path, record = run / "config.toml", run / "train/record.json"
+    data = read_json(record)
+    data["config"]["model"] = Config().model.settings()
+    assert "central_fraction" not in data["config"]["model"]
+    atomic_write_json(record, data | {"seal": seal(data)})
+    assert not audit_run(run).broken
+    path.write_text(path.read_text().replace("central_fraction = 1.0", "central_fraction = 0.5"))
+    [finding] = audit_run(run).broken
+    assert finding.path == "config.toml"
+    assert finding.said == "says model.central_fraction = 0.5, the training had 1.0"
 
 
 @pytest.mark.parametrize(

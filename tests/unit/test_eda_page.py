@@ -104,6 +104,12 @@ def test_bars_are_the_counts():
     assert "30  75.0%" in said and "val (1)" in said and "0  0.0%" in said
 
 
+def test_shares_of_several_labels_are_of_the_images():
+    counts, images = {"train": [30, 10], "val": [2, 0]}, {"train": 120, "val": 4}
+    said = [text for text, _ in boxes(plots.class_distribution(["a", "b"], counts, images))]
+    assert {"30  25.0%", "10  8.3%", "2  50.0%", "train (120)", "val (4)"} <= set(said)
+
+
 def test_strips_and_lines_are_the_histograms():
     histogram = np.zeros((3, 256), int)
     histogram[0, 8:12] = 5  # one bin of four values holds all of the red
@@ -190,7 +196,9 @@ def test_of_very_many_classes_the_largest_and_the_smallest_are_drawn() -> None:
     counts = {"train": [5] * 60 + [1] * 50 + [9] * 50, "val": [1] * 160}
     kept = exploring._extremes(counts)
     assert kept == list(range(60, 160))
-    figure = exploring._distribution(tuple(f"kind {i}" for i in range(160)), counts, kept)
+    names = [f"kind {i}" for i in range(160)]
+    report = {"class_names": names, "counts": counts, "task": "multi-class"}
+    figure = exploring._distribution(report, kept)
     assert len(figure.axes[0].get_yticklabels()) == 100
     few = {"train": [5, 1, 9]}
     assert exploring._extremes(few) == [0, 1, 2]

@@ -182,6 +182,22 @@ def test_with_several_labels_an_image_counts_for_each():
     assert named == {0: "x; y", 1: "y", 2: "none", 3: "x"}
 
 
+@pytest.mark.parametrize(("emptied", "found"), [(0.9, True), (0.0, False)])
+def test_rarer_labels_are_a_finding_though_their_ratio_stays(emptied, found):
+    """In train half of the images have each label; in val the same, but for those that lost both."""
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, 2, (count, 2)) for count in (300, 200, 10)]
+    labels[1] *= rng.random((200, 1)) >= emptied
+    images = [(len(rows), noise(seed)) for seed, rows in enumerate(labels)]
+    report, _ = explored(make(images, labels, ("x", "y"), "multi-label, binary-class"))
+    shift = report["shift"]["val"]
+    shares = [np.c_[rows, ~rows.any(axis=1)].mean(axis=0) for rows in labels[:2]]
+    assert shift["classes"] == pytest.approx(np.abs(shares[0] - shares[1]).max(), abs=1e-4)
+    assert (shift["classes_p"] < 1e-3) == found
+    said = [line for line in report["findings"] if line.startswith("val has other class shares")]
+    assert bool(said) == found
+
+
 def test_broken_images_are_counted_and_the_first_is_named():
     def image(index):
         if index in (4, 40):
