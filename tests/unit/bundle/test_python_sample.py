@@ -252,3 +252,12 @@ def test_an_unverified_bundle_says_so(bundle):
     program = bundle / "samples" / "python" / "classify.py"
     done = subprocess.run([sys.executable, program, "--self-test"], capture_output=True, text=True)
     assert "WARNING: UNVERIFIED: this file FAILED verify" in done.stderr
+
+
+@pytest.mark.parametrize("change", [{"schema_version": 3}, {"schema": "other"}])
+def test_a_newer_form_of_the_card_is_refused(bundle, change):
+    """What it does not know of it might be what decides: how much of the image is seen, for one."""
+    card = json.loads((bundle / "model.json").read_text())
+    (bundle / "model.json").write_text(json.dumps(card | change))
+    with pytest.raises(ValueError, match="of a newer kind than this sample knows"):
+        sample(bundle).Classifier(bundle)

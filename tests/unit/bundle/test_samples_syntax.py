@@ -100,7 +100,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_swift_can_decode_model_json(bundle):
     known = structs((bundle / SWIFT / "Sources/EdgecellSample/Card.swift").read_text())
     assert known["Tensor"]["scale"] == "Double?"
-    assert len(known["Card"]) == 10
+    assert len(known["Card"]) == 12
     card = json.loads((bundle / "model.json").read_text())
     assert undecodable(card, "Card", known) == []
     scaling = {"slopes": [1.0, 2.0], "offsets": [0.0, 0.5]}

@@ -72,6 +72,8 @@ class Classifier:
     def __init__(self, bundle: Path) -> None:
         self.bundle = bundle
         self.card = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
+        if self.card["schema"] != "edgecell/bundle" or self.card["schema_version"] > 2:
+            raise ValueError("model.json is of a newer kind than this sample knows")
         self.data = (bundle / self.card["model"]["file"]).read_bytes()
         self.interpreter = Interpreter(model_content=self.data, num_threads=1)
         self.interpreter.allocate_tensors()

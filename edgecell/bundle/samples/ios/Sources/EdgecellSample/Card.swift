@@ -75,6 +75,8 @@ public struct Card: Decodable {
         public let file: String
     }
 
+    public let schema: String
+    public let schema_version: Int
     public let notice: String
     public let verified: Verified
     public let model: Model
@@ -89,7 +91,11 @@ public struct Card: Decodable {
     /// model.json in a folder.
     public static func read(_ folder: URL) throws -> Card {
         let data = try Data(contentsOf: folder.appendingPathComponent("model.json"))
-        return try JSONDecoder().decode(Card.self, from: data)
+        let card = try JSONDecoder().decode(Card.self, from: data)
+        guard card.schema == "edgecell/bundle", card.schema_version <= 2 else {
+            throw SampleError.unsupported("model.json of a newer kind than this sample knows")
+        }
+        return card
     }
 
     /// The output tensor's bytes → its own numbers.

@@ -20,6 +20,13 @@ import org.tensorflow.lite.Interpreter
 class Classifier(assets: AssetManager) : Closeable {
     /** model.json; show `verified.sentence` unless `verified.status` is "passed". */
     val card = JSONObject(String(assets.open("model.json").use { it.readBytes() }, Charsets.UTF_8))
+
+    init {
+        require(card.getString("schema") == "edgecell/bundle" && card.getInt("schema_version") <= 2) {
+            "model.json is of a newer kind than this sample knows"
+        }
+    }
+
     val model: ByteArray = assets.open("model.tflite").use { it.readBytes() }
     val labels: List<String> = card.getJSONArray("labels").let { list ->
         List(list.length()) { list.getString(it) }
