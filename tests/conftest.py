@@ -50,6 +50,16 @@ def separable(count: int, seed: int, side: int = 20) -> tuple[np.ndarray, np.nda
     return images, labels.astype(np.int64)
 
 
+@pytest.fixture
+def colours(tmp_path: Path) -> Path:
+    """An .npz of :func:`separable` images: 48 of train, 15 of val and of test."""
+    arrays = {}
+    for seed, (name, count) in enumerate((("train", 48), ("val", 15), ("test", 15))):
+        arrays[f"{name}_images"], arrays[f"{name}_labels"] = separable(count, seed)
+    np.savez(tmp_path / "colours.npz", **arrays)
+    return tmp_path / "colours.npz"
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real images and weights; the test is skipped where there is none."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from conftest import separable
 
 from edgecell import autobatch
 from edgecell.config import Config, DataConfig, ModelConfig, TrainConfig, load_config
@@ -17,14 +15,10 @@ from edgecell.progress import Silent
 
 
 @pytest.fixture
-def config(tmp_path: Path, toy_network: None) -> Config:
-    arrays = {}
-    for seed, (name, count) in enumerate((("train", 48), ("val", 15), ("test", 15))):
-        arrays[f"{name}_images"], arrays[f"{name}_labels"] = separable(count, seed)
-    np.savez(tmp_path / "colours.npz", **arrays)
+def config(colours: Path, toy_network: None) -> Config:
     return Config(
         name="toy",
-        data=DataConfig(source=str(tmp_path / "colours.npz")),
+        data=DataConfig(source=str(colours)),
         model=ModelConfig(alpha=0.35, image_size=32, weights="none"),
         train=TrainConfig(head_epochs=0, epochs=1, batch_size=0, seed=5),
     )

@@ -58,14 +58,10 @@ def test_a_large_loss_is_a_number() -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path, toy_network: None) -> Config:
-    arrays = {}
-    for seed, (name, count) in enumerate((("train", 48), ("val", 15), ("test", 15))):
-        arrays[f"{name}_images"], arrays[f"{name}_labels"] = separable(count, seed)
-    np.savez(tmp_path / "colours.npz", **arrays)
+def config(colours: Path, toy_network: None) -> Config:
     return Config(
         name="toy",
-        data=DataConfig(source=str(tmp_path / "colours.npz")),
+        data=DataConfig(source=str(colours)),
         model=ModelConfig(alpha=0.35, image_size=32, weights="none", dropout=0.3),
         augment=PLAIN,
         train=TRAIN,

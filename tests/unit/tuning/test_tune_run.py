@@ -6,10 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import separable
 
 from edgecell.cli.tuning import tune
 from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
@@ -28,14 +26,10 @@ def plan(line: str = RATES, trials: int = 1) -> tuning.Plan:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
-    arrays = {}
-    for seed, (name, count) in enumerate((("train", 48), ("val", 15), ("test", 15))):
-        arrays[f"{name}_images"], arrays[f"{name}_labels"] = separable(count, seed)
-    np.savez(tmp_path / "colours.npz", **arrays)
+def config(colours: Path) -> Config:
     return Config(
         name="toy",
-        data=DataConfig(source=str(tmp_path / "colours.npz")),
+        data=DataConfig(source=str(colours)),
         model=ModelConfig(alpha=0.35, image_size=32, weights="none"),
         train=TrainConfig(head_epochs=0, epochs=1, batch_size=24),
     )
