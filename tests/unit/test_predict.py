@@ -243,7 +243,7 @@ def test_unreadable_files_are_told_and_the_others_answered(file, mixed, monkeypa
     error = predicting.refuse(tally)
     assert isinstance(error, DataError) and "5 of 8 images could not be read" in str(error)
     _, notes = predicting.find_images([Path("mixed")])
-    assert len(notes) == 1 and "notes.txt" in notes[0] or ".hidden" in notes[0]
+    assert len(notes) == 1 and ("notes.txt" in notes[0] or ".hidden" in notes[0])
 
 
 def test_nothing_to_read_is_an_error(tmp_path):
