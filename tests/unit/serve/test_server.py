@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import shutil
 import socket
 import threading
@@ -164,12 +163,13 @@ def test_no_path_reaches_the_disk(client, path):
 
 def test_what_was_sent_is_not_repeated(client):
     marker = "<script>alert(1)</script>"
-    for data in (
-        client.raw(f"GET /{marker} HTTP/1.1\r\nHost: {marker}\r\n\r\n".encode()),
-        client.raw(f"{marker} / HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()),
-        client.raw(f"GET / {marker}\r\n\r\n".encode()),
+    for request, begins in (
+        (f"GET /{marker} HTTP/1.1\r\nHost: {marker}\r\n\r\n", b"HTTP/1.1 4"),
+        (f"{marker} / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"HTTP/1.1 501 "),
+        (f"GET / {marker}\r\n\r\n", b""),  # no HTTP: it may be left without a word
     ):
-        assert re.match(rb"HTTP/1.1 [45]\d\d ", data) and marker.encode() not in data
+        data = client.raw(request.encode())
+        assert data.startswith(begins) and marker.encode() not in data
 
 
 @pytest.mark.parametrize(
