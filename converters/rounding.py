@@ -65,9 +65,8 @@ def compensated(
     """
     try:
         return _compensated(weights, scales, covariance)
-    except (
-        np.linalg.LinAlgError
-    ):  # of inputs that hardly vary about a large mean little else is left
+    except np.linalg.LinAlgError:
+        # Of inputs that hardly vary about a large mean little but that error is left.
         return _compensated(weights, scales, _positive(covariance))
 
 

@@ -145,16 +145,21 @@ def require(report: VerifyReport) -> None:
     """Raise ParityError unless the report passed; its line names the worst class and the numbers."""
     if report.passed:
         return
-    failed = next(check for check in report.checks if check.passed is False)
-    raise ParityError(f"{report.converted} is {refusal(report)}; {_next_step(failed.name)}")
+    raise ParityError(
+        f"{report.converted} is {refusal(report)}; {_next_step(_failed(report).name)}"
+    )
 
 
 def refusal(report: VerifyReport) -> str:
     """What refused the file of a report that did not pass: check, measured, allowed, worst class."""
-    failed = next(check for check in report.checks if check.passed is False)
+    failed = _failed(report)
     return (
         f"refused by '{failed.name}': {failed.measured}, allowed {failed.allowed}{_where(report)}"
     )
+
+
+def _failed(report: VerifyReport) -> Check:
+    return next(check for check in report.checks if check.passed is False)
 
 
 def _where(report: VerifyReport) -> str:

@@ -13,7 +13,7 @@ from edgecell import former
 from edgecell.config import Config, load_config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, is_inside, seal
-from edgecell.rundir import TEMPORARY, VERBS, read_json, sha256_file
+from edgecell.rundir import TEMPORARY, TRAINED, VERBS, read_json, sha256_file
 
 Kind = Literal["altered", "missing", "stale", "foreign", "unfinished", "leftover", "note"]
 BROKEN: tuple[Kind, ...] = ("altered", "missing", "stale")
@@ -22,7 +22,6 @@ BROKEN: tuple[Kind, ...] = ("altered", "missing", "stale")
 RECORD, CONFIG, MANIFEST = former.RECORD, "config.toml", "model.json"
 # Made from records at any time, or the inner state of a study: nothing is read from them again.
 _DERIVED = ("report.html", "report.xlsx", "MODEL_CARD.md", "MODEL_CARD.html", "trial.json")
-_TRAINED = "train/model.keras"
 _STUDY = re.compile(r"study\.(db|journal)([.-].*)?")
 _SERVICE = re.compile(r"\.(.*\.)?lock|\.folder")
 
@@ -277,10 +276,10 @@ def _check_reference(home: str, stages: list[_Stage], found: Custody) -> None:
     mine = {stage.verb: stage for stage in stages if stage.home == home}
     if not mine.keys() >= {"train", "verify"}:
         return
-    trained, verified = mine["train"].data["outputs"].get(_TRAINED), mine["verify"]
+    trained, verified = mine["train"].data["outputs"].get(TRAINED), mine["verify"]
     inputs = verified.data["inputs"]
-    if trained is not None and _TRAINED not in inputs and trained not in inputs.values():
-        said = f"'verify' compared with another model than {_TRAINED}; run 'edgecell verify' again"
+    if trained is not None and TRAINED not in inputs and trained not in inputs.values():
+        said = f"'verify' compared with another model than {TRAINED}; run 'edgecell verify' again"
         found.add("stale", f"{verified.folder}/{RECORD}", said)
 
 

@@ -27,6 +27,8 @@ from edgecell.errors import ArtifactError, BusyError, ConfigError
 from edgecell.machine import cpu_name, package_versions
 from edgecell.record import anew, check_envelope, envelope, is_inside
 
+TRAINED = "train/model.keras"
+"""The model that a run trained, as its records name it."""
 VERBS = (
     "train",
     "evaluate",

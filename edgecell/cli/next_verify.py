@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edgecell.cli import options as opt
 from edgecell.config import DataConfig, load_config
-from edgecell.pipeline.lookup import TRAINED
 from edgecell.pipeline.vouching import find_run
+from edgecell.rundir import TRAINED
 
 
 def words(target: Path, folder: Path, data: DataConfig | None) -> list[str | Path]:

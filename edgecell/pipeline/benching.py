@@ -148,7 +148,7 @@ def bench_in(
         folder = run.stage(verb)
         outputs = write_artefacts(folder, result)
         results = result.to_json()
-        settings = asdict(config.bench) | {"unverified": _failing(verdicts)}
+        settings = asdict(config.bench) | {"unverified": unverified(verdicts)}
         if against is not None:
             results["regression"] = against.judge(results)
             settings |= against.settings()
@@ -186,12 +186,13 @@ def _verb(device: dict[str, str]) -> str:
     )
 
 
-def _failing(verdicts: dict[str, str]) -> list[str]:
+def unverified(verdicts: dict[str, str]) -> list[str]:
+    """The names of the files that did not pass verify, as a record of bench has them."""
     return [Path(path).name for path, verdict in verdicts.items() if verdict != "passed"]
 
 
 def _refuse_unverified(verdicts: dict[str, str], allowed: bool) -> None:
-    failing = _failing(verdicts)
+    failing = unverified(verdicts)
     if failing and not allowed:
         raise ArtifactError(
             f"{len(failing)} of {len(verdicts)} models have no passing verify"

@@ -84,8 +84,9 @@ def bundle_model(
         )
     key = None if wishes.sign is None else signing.private_key(wishes.sign)
     source = read_bytes(target.model)
-    verdict = verdict_on(target.run, sha256_bytes(source))
-    _refuse(target, verdict, wishes.unverified)
+    digest = sha256_bytes(source)
+    verdict = verdict_on(target.run, digest)
+    _refuse(target, digest, verdict, wishes.unverified)
     dataset = None
     if wishes.images == "val":
         dataset = _images(target, data, progress)
@@ -123,7 +124,7 @@ def _where(target: Target, output: Path | None) -> Path:
     return target.run.stage("bundle")
 
 
-def _refuse(target: Target, verdict: manifest.Verdict, allowed: bool) -> None:
+def _refuse(target: Target, digest: str, verdict: manifest.Verdict, allowed: bool) -> None:
     if verdict == "passed" or allowed:
         return
     rest = "or add --unverified, which the bundle will say in model.json, README and card"
@@ -132,7 +133,7 @@ def _refuse(target: Target, verdict: manifest.Verdict, allowed: bool) -> None:
             f"{target.model.name} failed verify against its reference; convert it again, {rest}"
         )
     raise ArtifactError(
-        f"{target.model.name} (sha256 {sha256_file(target.model)[:12]}…) is in no passing verify record;"
+        f"{target.model.name} (sha256 {digest[:12]}…) is in no passing verify record;"
         f" run 'edgecell verify' first, {rest}"
     )
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import TRAINED, RunDir, sha256_file
 from edgecell.tasks import MULTI_CLASS, TASKS
-
-TRAINED = "train/model.keras"
-"""How a run's records name the model that it trained."""
 
 
 def trained_hash(run: RunDir) -> str | None:

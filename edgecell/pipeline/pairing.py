@@ -11,11 +11,11 @@ from converters.scaling import EDGECELL, InputScaling
 from edgecell.config import Config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.graph import enlarging_operators
-from edgecell.pipeline.lookup import TRAINED, trained_hash
+from edgecell.pipeline.lookup import trained_hash
 from edgecell.pipeline.targets import Target, resolve, where_to_write
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import TRAINED, RunDir, sha256_file
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 
 # "mixed" before "int8": it is the rarer word in the name of a file that has both.

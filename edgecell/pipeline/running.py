@@ -10,7 +10,7 @@ from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ParityError
 from edgecell.pipeline import evaluation, training
-from edgecell.pipeline.benching import bench_in
+from edgecell.pipeline.benching import bench_in, unverified
 from edgecell.pipeline.conversion import quantize_in
 from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.pairing import files_of
@@ -148,11 +148,10 @@ def _bench(
     paths = [entry["path"] for entry in files]
     read = ReadFiles(paths)
     verdicts = {str(path): verdict_on(run, digest) for path, digest in read.digests.items()}
-    failing = [Path(path).name for path, verdict in verdicts.items() if verdict != "passed"]
     if run.is_current(
         "bench",
         inputs=paths,
-        config=asdict(config.bench) | {"unverified": failing},
+        config=asdict(config.bench) | {"unverified": unverified(verdicts)},
         input_hashes=data_hash(dataset, "test"),
     ):
         progress.say("bench: unchanged, skipped")
