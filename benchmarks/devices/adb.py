@@ -10,7 +10,8 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from edgecell import __version__
 _SERIAL = re.compile(r"[\w.:-]+")
 _CALL_SECONDS = 120.0  # for a file to go there, or a question
 _MARGIN_SECONDS = 120.0  # beside the measuring itself
+_HOUR = 3600.0
 _FOLDER = "/data/local/tmp"
 _NO_ANSWERS = (
     "benchmark_model feeds values of its own and returns no answers; verify them on 'qemu-arm64'"
@@ -85,24 +87,43 @@ class Adb:
         self._check()
         facts = self._facts()
         threads = list(dict.fromkeys(count or facts["cores"] for count in options.threads))
+        left: list[str] = []
+        answers = []
+        try:
+            with self._folder(left) as folder:
+                self._call("push", str(self._program), f"{folder}/benchmark_model")
+                self._shell(f"chmod 755 {folder}/benchmark_model")
+                for i, job in enumerate(jobs):
+                    model = f"{folder}/{i}.tflite"
+                    self._call("push", str(job.path), model)
+                    told: list[tool.Told | str] = []
+                    for k, count in enumerate(threads):
+                        done = (i + k / len(threads)) / len(jobs)
+                        say(f"{job.name}, {threads_text(count)}", done)
+                        told.append(self._run(folder, model, count, options))
+                    answers.append(_answer(told, threads, options))
+        except DeviceError as error:
+            raise DeviceError("; ".join([str(error), *left])) from error
+        name = " ".join(filter(None, (facts["maker"], facts["model"])))
+        return Measured(
+            name or "a phone without a name", facts, answers, notes=_NOTES, warnings=tuple(left)
+        )
+
+    @contextmanager
+    def _folder(self, left: list[str]) -> Iterator[str]:
+        """A folder of our own on the phone, gone at the end; else ``left`` gets a line that says so.
+
+        That it stays is no reason to lose what was measured, or to hide why nothing was.
+        """
         folder = f"{_FOLDER}/edgecell-{secrets.token_hex(6)}"
         self._shell(f"mkdir {folder}")
         try:
-            self._call("push", str(self._program), f"{folder}/benchmark_model")
-            self._shell(f"chmod 755 {folder}/benchmark_model")
-            answers = []
-            for i, job in enumerate(jobs):
-                model = f"{folder}/{i}.tflite"
-                self._call("push", str(job.path), model)
-                told: list[tool.Told | str] = []
-                for k, count in enumerate(threads):
-                    say(f"{job.name}, {threads_text(count)}", (i + k / len(threads)) / len(jobs))
-                    told.append(self._run(folder, model, count, options))
-                answers.append(_answer(told, threads, options))
+            yield folder
         finally:
-            self._shell(f"rm -rf {folder}")
-        name = " ".join(filter(None, (facts["maker"], facts["model"])))
-        return Measured(name or "a phone without a name", facts, answers, notes=_NOTES)
+            try:
+                self._shell(f"rm -rf {folder}")
+            except DeviceError:
+                left.append(f"{folder} is still on the phone: run 'adb shell rm -rf {folder}'")
 
     def _check(self) -> None:
         """The phone is there and lets us in."""
@@ -143,10 +164,10 @@ class Adb:
         """One run of the tool, or why it gave no figures."""
         pace = options.pace
         # Its runs and seconds are both least; with "either" the seconds become the most.
-        least, most = (0.0, pace.seconds) if pace.either else (pace.seconds, 3600.0)
+        least, most = (0.0, pace.seconds or _HOUR) if pace.either else (pace.seconds, _HOUR)
         command = (
             f"{folder}/benchmark_model --graph={model} --num_threads={threads}"
-            f" --num_runs={pace.runs} --min_secs={least:g} --max_secs={most or 3600.0:g}"
+            f" --num_runs={pace.runs} --min_secs={least:g} --max_secs={most:g}"
             f" --warmup_runs={pace.warmup_runs} --use_xnnpack={str(options.xnnpack).lower()} 2>&1"
         )
         try:

@@ -5,6 +5,7 @@ Nothing here has met a phone.
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +232,45 @@ def test_a_phone_that_breaks_off_is_cleaned_up(phone, jobs, tmp_path, monkeypatc
     monkeypatch.setattr(adb_module, "_MARGIN_SECONDS", 2)
     with pytest.raises(DeviceError, match="'adb shell' gave no answer for 3 s"):
         phone(act="import time; time.sleep(60)").measure(jobs, either, None, silent)
+
+
+def test_a_phone_that_is_gone_for_good_says_why_and_what_it_kept(phone, jobs):
+    """What is removed at the end cannot be: neither the reason is hidden, nor the leftover."""
+    gone = 'if os.path.exists(here + "/gone"): sys.exit("error: no devices/emulators found")\n'
+    script = PHONE.replace('if arguments[:1] == ["-s"]', f'{gone}if arguments[:1] == ["-s"]')
+    act = 'open(here + "/gone", "w").close(); sys.exit("error: closed")'
+    with pytest.raises(DeviceError) as told:
+        phone(script, act).measure(jobs, BRIEF, None, silent)
+    assert re.search(
+        r"'adb shell .*benchmark_model.*' failed: error: closed; (/data/local/tmp/edgecell-\w+) is"
+        r" still on the phone: run 'adb shell rm -rf \1'$",
+        str(told.value),
+    )
+
+
+def test_what_was_measured_is_not_lost_with_a_folder_that_stays(phone, jobs):
+    script = PHONE.replace(
+        "shutil.rmtree(local(rest[0].split()[2]))", 'sys.exit("error: device offline")'
+    )
+    found = phone(script).measure(jobs[:1], BRIEF, None, silent)
+    assert found.answers[0].latency[0]["p50"]["value"] == 42.405
+    assert "is still on the phone: run 'adb shell rm -rf " in found.warnings[0]
+
+
+def test_without_a_time_limit_the_tool_is_given_its_own(phone, jobs, tmp_path, monkeypatch):
+    """Runs only, no seconds: what the tool may take at most is also what it is waited for."""
+    waited = []
+    run = adb_module.subprocess.run
+
+    def watched(command, **settings):
+        waited.append(settings["timeout"])
+        return run(command, **settings)
+
+    monkeypatch.setattr(adb_module.subprocess, "run", watched)
+    options = replace(BRIEF, pace=Pace(16, 0.0, 1, either=True))
+    phone().measure(jobs[:1], options, None, silent)
+    assert "--max_secs=3600 " in (tmp_path / "log").read_text()
+    assert max(waited) == 3600 + adb_module._MARGIN_SECONDS
 
 
 # The words of adb 1.0.41 itself.
