@@ -37,8 +37,8 @@ def run(
 ) -> Ended:
     """Run ``command`` with files for stdin and stdout until it ends.
 
-    ``hear`` gets each line of stderr; those it returns True for are not kept. Without a line for
-    ``silence`` seconds the program is killed.
+    ``hear`` gets each line of stderr; those it returns True for are not kept. Without a line, and
+    without reading on in ``stdin``, for ``silence`` seconds the program is killed.
 
     Raises:
         OSError: it cannot be started.
@@ -55,8 +55,15 @@ def run(
         selector.register(process.stderr, selectors.EVENT_READ)
         kept: deque[str] = deque(maxlen=_KEPT)
         rest = b""
+        taken = 0
         try:
-            while selector.select(silence):
+            while True:
+                if not selector.select(silence):
+                    # The program reads through this very open file, so that its place is told here.
+                    before, taken = taken, os.lseek(entry.fileno(), 0, os.SEEK_CUR)
+                    if taken > before:
+                        continue
+                    return Ended(None, list(kept))
                 data = os.read(process.stderr.fileno(), 65536)
                 *lines, rest = (rest + data).split(b"\n")
                 for raw in [*lines, *([rest] if rest and not data else [])]:
@@ -65,7 +72,6 @@ def run(
                         kept.append(line)
                 if not data:
                     return Ended(process.wait(), list(kept))
-            return Ended(None, list(kept))
         finally:
             if process.poll() is None:
                 process.kill()

@@ -97,7 +97,7 @@ class Ssh:
             ended = self._run(
                 _WORK.format(python=self._python), stdin=sent, stdout=received, say=say
             )
-            self._check(ended)
+            self._check(ended, connected=True)
             session = _unpack(received)
         measured = summarize(session, reference, notes=_NOTES)
         return measured.warned(_other_versions(session.facts["versions"]))
@@ -115,7 +115,13 @@ class Ssh:
                 )
             self._check(ended)
             lines = told.read_text(errors="replace").strip().splitlines()
-        found = json.loads(lines[-1])
+        try:
+            found = json.loads(lines[-1])
+        except (IndexError, ValueError) as error:
+            raise DeviceError(
+                f"'{self._shown}' on {self._to} does not answer as a Python does; name its Python with"
+                " --remote-python PATH (relative to the home folder there)"
+            ) from error
         if found["python"] < [3, 10]:
             raise DeviceError(
                 f"'{self._shown}' on {self._to} is Python {'.'.join(map(str, found['python']))};"
@@ -159,8 +165,11 @@ class Ssh:
             hear=on_board.listener(say),
         )
 
-    def _check(self, ended: process.Ended) -> None:
-        """Raise what went wrong, told apart by who says it: ssh itself, edgecell there, or the board."""
+    def _check(self, ended: process.Ended, *, connected: bool = False) -> None:
+        """Raise what went wrong, told apart by who says it: ssh itself, edgecell there, or the board.
+
+        ``connected``: it was reached a moment before.
+        """
         if ended.code == 0:
             return
         if ended.code is None:
@@ -186,6 +195,11 @@ class Ssh:
                 f"{self._to} refused the login ({ended.last_line}); no password is ever asked for:"
                 f" put your key there with 'ssh-copy-id {' '.join([*self._port, self._to])}' and try"
                 f" 'ssh -o BatchMode=yes {' '.join([*self._port, self._to])} true'"
+            )
+        if connected:
+            raise DeviceError(
+                f"the connection to {self._to} broke off before it had measured everything"
+                f" ({ended.last_line}); is the board still up? Try again, or by hand: {by_hand}"
             )
         raise DeviceError(f"cannot reach {self._to} ({ended.last_line}); try by hand: {by_hand}")
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.devices import process
 from benchmarks.devices import ssh as ssh_module
 from benchmarks.devices.interface import DeviceError
 from benchmarks.devices.registry import DeviceOptions, open_device
@@ -83,6 +84,10 @@ def test_each_failure_says_what_to_do(board, tmp_path, jobs):
     old.write_text('#!/bin/sh\necho \'{"python": [3, 9], "numpy": "1", "ai-edge-litert": "1"}\'\n')
     old.chmod(0o755)
     assert "is Python 3.9; it must be 3.10 or newer" in refused(board, str(old))
+    for no_python in ("/bin/true", "/bin/echo"):
+        told = refused(board, no_python)
+        assert f"'{no_python}' on 127.0.0.1 does not answer as a Python does" in told
+        assert "--remote-python PATH" in told
     board.forget_the_host()
     assert "connect once by hand to look at it: ssh -p" in refused(board)
     board.forget_the_key()
@@ -125,6 +130,32 @@ def test_a_board_that_falls_silent_is_given_up(board, jobs, tmp_path, monkeypatc
     slow.chmod(0o755)
     monkeypatch.setattr(ssh_module, "SILENCE_SECONDS", 1.0)
     assert "gave no sign of life" in refused(board, str(slow), jobs)
+
+
+def test_a_connection_that_breaks_off_is_not_called_unreachable(board, jobs, tmp_path):
+    """The board goes away in the middle: here its end of the connection is closed."""
+    cut = tmp_path / "cut"
+    cut.write_text(
+        f'#!/bin/sh\ncase "$1" in -c) exec {sys.executable} "$@";; esac\n'
+        # Its parents: the script of the measuring, its shell, and sshd for this connection.
+        "p=$$\nwhile ! grep -q ^Name:.sshd /proc/$p/status; do\n"
+        "p=$(sed -n 's/^PPid:.//p' /proc/$p/status)\ndone\nkill -9 $p\nsleep 5\n"
+    )
+    cut.chmod(0o755)
+    told = refused(board, str(cut), jobs)
+    assert told.startswith(
+        "the connection to 127.0.0.1 broke off before it had measured everything"
+    )
+    assert "cannot reach" not in told
+
+
+def test_while_something_is_still_being_sent_there_is_no_silence(tmp_path):
+    """A slow line carries many images for longer than a board may be silent."""
+    images = tmp_path / "images"
+    images.write_bytes(b"x" * 6000)
+    slow = "for i in 1 2 3 4 5 6; do dd bs=1000 count=1; sleep 1; done >/dev/null 2>&1; exit 7"
+    ended = process.run(["sh", "-c", slow], silence=3.0, stdin=images)
+    assert ended.code == 7
 
 
 def test_a_talkative_login_shell_does_no_harm(tmp_path):
