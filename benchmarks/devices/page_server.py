@@ -10,6 +10,7 @@ import json
 import mimetypes
 import queue
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,8 +79,7 @@ class PageServer:
     @contextmanager
     def running(self) -> Iterator[str]:
         """Serve on a free port of 127.0.0.1; gives the page's address."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
-        server.daemon_threads = True
+        server = _Server(("127.0.0.1", 0), partial(_Handler, self))
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
@@ -88,6 +88,15 @@ class PageServer:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that is closed while it loads something is no error of ours to show."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 
@@ -69,3 +72,17 @@ def test_posts_are_json(served):
     assert server.posted.get(timeout=1) == ("result", {"a": 1})
     assert status(f"{address}result", b"{") == 404
     assert server.posted.empty()
+
+
+def test_a_browser_that_is_closed_while_it_loads_leaves_no_trace(capfd):
+    before = set(threading.enumerate())
+    server = PageServer({"images": lambda: b"x" * (50 << 20)}, {})  # more than any buffer takes
+    with server.running() as address:
+        port = int(address.split(":")[2].split("/")[0])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(f"GET /{server.secret}/images HTTP/1.1\r\n\r\n".encode())
+            assert client.recv(12) == b"HTTP/1.1 200"
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+    assert capfd.readouterr().err == ""
