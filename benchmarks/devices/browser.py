@@ -10,18 +10,16 @@ from __future__ import annotations
 import json
 import os
 import queue
-import re
 import shutil
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.devices import chromium
 from benchmarks.devices.interface import (
     Answer,
     DeviceError,
@@ -43,19 +41,6 @@ from edgecell.runtime import TFLitePredictor, available_cores
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _NAMED = "EDGECELL_BROWSER"
-_FLAGS = (
-    *(
-        "--headless=new",
-        "--no-first-run",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--mute-audio",
-    ),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    # A page nobody looks at is slowed down, else.
-    *("--disable-background-timer-throttling", "--disable-renderer-backgrounding"),
-    "--disable-backgrounding-occluded-windows",
-)
 _SILENCE_SECONDS = 180.0
 _UNTOLD = "LiteRT.js does not say which operators XNNPACK took"
 _SINGLY = "the page is fed one image at a time"
@@ -96,50 +81,13 @@ class Browser:
         say("looking for LiteRT.js", 0.0)
         server = PageServer(_made(jobs, options), {"litertjs": packages() / "@litertjs"})
         facts = host()
-        name = self._version()
-        with server.running() as address, self._browser(address) as process:
+        name = chromium.version(self._program)
+        with server.running() as address, chromium.showing(self._program, address) as process:
             told = _wait(server, process, say)
         facts |= _facts(told["facts"], name)
         answers = _answers(jobs, options, reference, told["models"])
         short = name.split(".")[0]  # `Chromium 156`
         return Measured(short, facts, answers, notes=_NOTES, warnings=_warnings(told["facts"]))
-
-    @contextmanager
-    def _browser(self, address: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A browser that shows the page, with a profile of its own; gone at the end."""
-        # Its sandbox needs a user other than root.
-        sandbox = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        with tempfile.TemporaryDirectory(prefix="edgecell-", ignore_cleanup_errors=True) as profile:
-            process = subprocess.Popen(
-                [self._program, *_FLAGS, *sandbox, f"--user-data-dir={profile}", address],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            try:
-                yield process
-            finally:
-                process.terminate()
-                try:
-                    process.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-    def _version(self) -> str:
-        """`Chromium 156.0.8078.79`, as the program itself says."""
-        try:
-            told = subprocess.run(
-                [self._program, "--version"],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            ).stdout
-        except subprocess.TimeoutExpired:
-            told = ""
-        found = re.match(r"\s*([A-Za-z ]+?) (\d[\d.]*)", told)
-        return f"{found[1]} {found[2]}" if found else "Chromium of unknown version"
 
 
 def _made(jobs: Sequence[Job], options: BenchOptions) -> dict[str, Any]:

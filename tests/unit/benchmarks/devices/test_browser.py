@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import configparser
 import json
+import shutil
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,12 +29,20 @@ from .conftest import BRIEF, silent
 
 # A browser that runs no page: it asks for the jobs as the page does, and posts what it is told to.
 SCRIPTED = """#!{python}
-import json, sys, urllib.request
+import json, os, sys, urllib.request
 if "--version" in sys.argv:
     print("Scripted Chromium 7.8.9 built on paper")
     sys.exit()
-address = sys.argv[-1]
+told = b""
+while not told.endswith(b"\\0"):
+    told += os.read(3, 4096)
+message = json.loads(told[:-1])
+assert message["method"] == "Target.createTarget"
+address = message["params"]["url"]
 assert address.startswith("http://127.0.0.1:")
+secret = address.split("/")[-2]
+# What any user of the machine reads, and what processes below this one are given.
+assert not any(secret in text for text in [*sys.argv, *os.environ.values()])
 assert any(flag.startswith("--user-data-dir=") for flag in sys.argv)
 jobs = json.load(urllib.request.urlopen(address + "jobs.json"))
 def post(path, data):
@@ -227,3 +238,36 @@ def test_a_real_browser_answers_as_python_does(litertjs, tmp_path, kind):
         assert timing["n"] >= 64
         assert timing["p90"]["value"] >= timing["p50"]["value"] > 0
     assert "litert_wasm_threaded_internal.wasm" in found.host["system"]
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_no_command_line_tells_where_the_page_is(litertjs, jobs):
+    """Every user of a machine can read all command lines, and with the address the images."""
+    seen: list[str] = []
+
+    def look(text: str, share: float) -> None:
+        for each in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                seen.append(each.read_text(errors="replace"))
+
+    Browser().measure(jobs, BRIEF, None, look)
+    assert any("--remote-debugging-pipe" in line for line in seen)  # it was looked at in time
+    assert not [line for line in seen if "http://127.0.0.1:" in line]
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_builds_that_ran_are_known_however_long_it_took(litertjs, jobs, tmp_path, monkeypatch):
+    """Each sign of life is an entry in the browser's list of what it loaded: 250 unless it is told more."""
+    page = tmp_path / "page"
+    shutil.copytree(litert_js.PAGE, page)
+    script = (page / "bench.js").read_text()
+    first = "  await loadLiteRt(WASM);\n"
+    assert script.count(first) == 1
+    life = "  for (let i = 0; i < 260; i++) await say('still alive', 0);\n"
+    script = script.replace(first, f"{first}{life}").replace("- said < 500", "- said < 0")
+    (page / "bench.js").write_text(script)
+    monkeypatch.setattr(browser_module, "PAGE", page)
+    found = Browser().measure(jobs[:1], replace(BRIEF, threads=(2,)), None, silent)
+    assert "litert_wasm_threaded_internal.wasm" in found.facts["system"]
