@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.footprint_probe import BUILT_IN
 from edgecell.packing import deflated_bytes
 from edgecell.record import Measurement
 from edgecell.tflite_file import read_bytes
@@ -30,14 +31,15 @@ def file_sizes(path: Path) -> dict[str, Any]:
     }
 
 
-def peak_memory(path: Path) -> dict[str, Any]:
+def peak_memory(path: Path, *, xnnpack: bool = True) -> dict[str, Any]:
     """Peak resident memory of a fresh process that loads `path` and runs it once, then ten times.
 
     `baseline` is the process with Python, NumPy and LiteRT loaded and no model; `one` and `ten` the
     peaks after 1 and 10 inferences with one thread; `over_baseline` = ten - baseline is the figure to
-    compare models by. One process a call, so n is 1.
+    compare models by. One process a call, so n is 1. Without ``xnnpack`` the built-in kernels run.
     """
     command = [sys.executable, "-m", "benchmarks.footprint_probe", str(path.resolve())]
+    command += [] if xnnpack else [BUILT_IN]
     known = os.environ.get("PYTHONPATH")
     search = os.pathsep.join([str(_ROOT), known] if known else [str(_ROOT)])
     try:

@@ -10,6 +10,9 @@ import numpy as np
 
 from edgecell.runtime import TFLitePredictor
 
+BUILT_IN = "built-in"
+"""A second word: LiteRT's own kernels instead of XNNPACK, which keeps a packed copy of the weights."""
+
 
 def peak_bytes() -> int:
     """Largest resident size of this process so far.
@@ -28,10 +31,10 @@ def peak_bytes() -> int:
     raise SystemExit(f"peak memory is not measured on {sys.platform}")
 
 
-def main(path: str) -> None:
+def main(path: str, kernels: str = "") -> None:
     """Peaks before the model, after 1 and after 10 inferences of a grey image."""
     peaks = {"baseline": peak_bytes()}
-    predictor = TFLitePredictor.open(Path(path), threads=1)
+    predictor = TFLitePredictor.open(Path(path), threads=1, xnnpack=kernels != BUILT_IN)
     image = np.full((*predictor.image_size, 3), 128, np.uint8)
     predictor.invoke_once(image)
     peaks["one"] = peak_bytes()
@@ -42,4 +45,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

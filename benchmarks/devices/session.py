@@ -95,7 +95,11 @@ def sample(jobs: Sequence[Job], options: BenchOptions, say: Say) -> Session:
         part(0.0)
         predictor = TFLitePredictor.open(job.path, threads=1, xnnpack=options.xnnpack)
         raw = _outputs(predictor, job.images, part)
-        memory = peak_memory(job.path) if options.memory else no_memory("not asked for")
+        memory = (
+            peak_memory(job.path, xnnpack=options.xnnpack)
+            if options.memory
+            else no_memory("not asked for")
+        )
         session.models.append(Samples(raw, predictor.delegation().to_json(), memory))
     images = [job.images[:TIMED_IMAGES].copy() for job in jobs]
     settings = thread_settings(options.threads)

@@ -8,9 +8,13 @@ import zipfile
 import numpy as np
 import pytest
 
-from benchmarks import footprint_probe
+from benchmarks import footprint, footprint_probe
+from benchmarks.devices import session
+from benchmarks.devices.session import Job
 from benchmarks.footprint import file_sizes, peak_memory
+from benchmarks.options import BenchOptions
 from edgecell.errors import ArtifactError
+from edgecell.runtime import TFLitePredictor
 
 
 def test_sizes(tiny_files, tmp_path):
@@ -55,6 +59,29 @@ def test_a_user_folder_named_benchmarks_is_not_imported(tiny_files, tmp_path, mo
     (tmp_path / "benchmarks/__init__.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path)
     assert "value" in peak_memory(tiny_files["int8"])["ten"]
+
+
+@pytest.mark.parametrize("xnnpack", [True, False])
+def test_memory_is_that_of_the_kernels_that_are_timed(tiny_files, monkeypatch, xnnpack):
+    """XNNPACK packs a copy of the weights: with a large float32 file a third of the figure."""
+    asked, opened = [], []
+    run, open_file = footprint.subprocess.run, TFLitePredictor.open
+
+    def asks(command, **settings):
+        asked.append(command[3:])
+        return run(command, **settings)
+
+    def opens(path, **settings):
+        opened.append(open_file(path, **settings))
+        return opened[-1]
+
+    monkeypatch.setattr(footprint.subprocess, "run", asks)
+    images = np.zeros((1, 32, 32, 3), np.uint8)
+    options = BenchOptions(threads=(), batches=(), xnnpack=xnnpack)
+    session.sample([Job("a", tiny_files["float32"], images)], options, lambda text, share: None)
+    monkeypatch.setattr(footprint_probe.TFLitePredictor, "open", opens)
+    footprint_probe.main(*asked[0])
+    assert bool(opened[0].delegation().taken) is xnnpack
 
 
 def test_missing_file(tmp_path):
