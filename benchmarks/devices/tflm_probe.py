@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,20 @@ def _run(job: Job, progress: Any) -> tuple[dict[str, Any], NDArray[Any] | None]:
         if at % _CHUNK == 0:
             progress(at / len(job.images))
         micro.set_input(values[image][None], 0)
-        micro.invoke()
+        try:
+            micro.invoke()
+        except RuntimeError as error:  # an operator that was not refused before
+            return {"reason": _complaint(micro) or str(error)}, None
         raw.append(micro.get_output(0)[0].copy())
     return {"arena_bytes": int(total[1])}, np.array(raw)
+
+
+def _complaint(micro: Any) -> str:
+    """What an inference that fails says: once more, and listened to."""
+    lines: list[bytes] = []
+    with suppress(RuntimeError), overheard(lines):
+        micro.invoke()
+    return _first(lines)
 
 
 def _first(lines: list[bytes]) -> str:

@@ -75,6 +75,15 @@ def test_outputs_and_an_estimated_arena(scripted, jobs):
     assert found.host["versions"]["tflite-micro"]
 
 
+def test_a_file_that_fails_in_its_first_inference_has_a_reason(scripted, jobs):
+    act = 'os.write(2, b"kernels/add.cc Type INT16 (7) not supported.\\n"); raise RuntimeError("TFLM failed")'
+    found = scripted(act).measure(jobs, BRIEF, None, silent)
+    reasons = [answer.raw for answer in found.answers]
+    assert reasons[0] == "TFLite Micro cannot run it: kernels/add.cc Type INT16 (7) not supported."
+    assert reasons[1].endswith("Hybrid models are not supported")
+    assert "reason" in found.answers[0].memory["over_baseline"]
+
+
 def test_a_process_that_dies(scripted, jobs, monkeypatch):
     with pytest.raises(DeviceError, match="TFLite Micro ended with code -6"):
         scripted("os.abort()").measure(jobs, BRIEF, None, silent)
