@@ -7,7 +7,7 @@ from typing import Any
 from edgecell.bundle import manifest
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.pipeline.lookup import entry_of, trained_labels, verified_against_own
+from edgecell.pipeline.lookup import entry_of, judged_in, trained_labels, verified_against_own
 from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.targets import Target, check_classes
 from edgecell.preprocess import PreprocessSpec
@@ -39,7 +39,8 @@ def subject_of(
     predictor = TFLitePredictor(source, name=target.model.name)
     if dataset is not None:
         check_classes(target, predictor.class_count, dataset)
-    records, hashes = _records(target.run)
+    home = judged_in(target.model, target.run)
+    records, hashes = _records(home)
     labels, task = _labels(target, records, dataset)
     if len(labels) != predictor.class_count:
         raise ArtifactError(
@@ -55,7 +56,7 @@ def subject_of(
         labels=labels,
         task=task_named(task),
         verdict=verdict,
-        precision=_precision(target, digest),
+        precision=_precision(home, digest),
         calibration=entry_of(records.get("calibrate"), digest),
         records=records,
         record_hashes=hashes,
@@ -88,10 +89,10 @@ def _labels(
     )
 
 
-def _precision(target: Target, digest: str) -> str | None:
-    if target.run is None or not target.run.has("quantize"):
+def _precision(run: RunDir | None, digest: str) -> str | None:
+    if run is None or not run.has("quantize"):
         return None
-    for entry in files_of(target.run):
+    for entry in files_of(run):
         if sha256_file(entry["path"]) == digest:
             return str(entry["precision"])
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from edgecell.record import of_our_form
@@ -19,16 +20,32 @@ def trained_hash(run: RunDir) -> str | None:
     return sha256_file(model) if model.is_file() else None
 
 
+def judged_in(model: Path, run: RunDir | None) -> RunDir | None:
+    """Where verdicts on the file ``model`` are: in its ``run``, else beside what ``quantize --output`` wrote."""
+    folder = model.resolve().parent
+    if run is None and folder.name == "quantize" and RunDir(folder.parent).has("quantize"):
+        return RunDir(folder.parent)
+    return run
+
+
 def verified_against_own(run: RunDir) -> dict[str, Any] | None:
     """The record of verify where its reference is the model that ``run`` trained; None without one.
 
-    What another reference said, or the model of a training before, is no verdict on the run's files.
+    In a folder without a training that is the model from elsewhere that was converted. What another
+    reference said, or the model of a training before, is no verdict on the run's files.
     """
     if not run.has("verify"):
         return None
     record, trained = run.read_record("verify"), trained_hash(run)
+    own = _converted_hashes(run) if trained is None else {trained}
     # By its hash: of a reference from elsewhere, the same bytes, the record holds the bare name.
-    return record if trained in (None, *record["inputs"].values()) else None
+    return record if not own or own & set(record["inputs"].values()) else None
+
+
+def _converted_hashes(run: RunDir) -> set[str]:
+    """sha256 of what ``quantize`` converted in ``run``; empty where it did nothing."""
+    read = run.read_record("quantize")["inputs"] if run.has("quantize") else {}
+    return {str(digest) for name, digest in read.items() if not name.startswith("data:")}
 
 
 def passing_hashes(run: RunDir) -> dict[str, bool]:

@@ -15,7 +15,7 @@ from edgecell.classifier import Classifier
 from edgecell.errors import ArtifactError
 from edgecell.naming import listed
 from edgecell.pipeline import stranger
-from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
+from edgecell.pipeline.lookup import entry_of, judged_in, trained_labels, verdict_on
 from edgecell.pipeline.plausible import trained_on
 from edgecell.pipeline.targets import Target, resolve
 from edgecell.preprocess import PreprocessSpec
@@ -93,7 +93,8 @@ def _of_file(target: Target, threads: int) -> Classifier:
     name = target.model.name
     train = _record(target.run, "train")
     if train is None:
-        return _of_stranger(data, name, threads)
+        status = verdict_on(judged_in(target.model, target.run), digest)
+        return _of_stranger(data, name, status, threads)
     predictor = TFLitePredictor(data, threads=threads, name=name)
     labels, task = trained_labels(train)
     calibration = entry_of(_record(target.run, "calibrate"), digest)
@@ -112,7 +113,7 @@ def _of_file(target: Target, threads: int) -> Classifier:
     )
 
 
-def _of_stranger(data: bytes, name: str, threads: int) -> Classifier:
+def _of_stranger(data: bytes, name: str, status: str, threads: int) -> Classifier:
     """A file that belongs to no run: what it says of itself, and defaults."""
     told = stranger.told_by(data, name)
     predictor = TFLitePredictor(data, threads=threads, name=name, normalization=told.normalization)
@@ -125,8 +126,8 @@ def _of_stranger(data: bytes, name: str, threads: int) -> Classifier:
         predictor=predictor,
         spec=PreprocessSpec(*predictor.image_size),
         rules=rules,
-        verified="not verified",
-        warning=_warning(name, "not verified"),
+        verified=status,
+        warning=_warning(name, status),
         notes=(*guess.notes, *_notes(name, rules)),
         logits=guess.logits,
     )

@@ -19,7 +19,8 @@ from edgecell.config import Config, DataConfig
 from edgecell.custody import audit_run
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.confidence import calibrate_target
-from edgecell.pipeline.lookup import passing_hashes, trained_hash, verdict_on
+from edgecell.pipeline.lookup import judged_in, passing_hashes, trained_hash, verdict_on
+from edgecell.pipeline.opening import open_model
 from edgecell.pipeline.pairing import find_pair
 from edgecell.pipeline.robustness import robustness_target
 from edgecell.pipeline.targets import resolve
@@ -311,6 +312,50 @@ def test_a_foreign_file_that_lost_a_class_is_refused_still(edgecell, converted, 
     reference = Path("foreign.h5")
     _, failure = verify_target(broken, reference, lenient, data, tmp_path / "out", Silent())
     assert isinstance(failure, ParityError) and "'dark red'" in str(failure)
+
+
+def test_a_verdict_beside_a_conversion_opens_bench_and_bundle(edgecell, converted, tmp_path):
+    folder = Path(shutil.copytree(converted, tmp_path / "conv"))
+    shutil.rmtree(folder / "verify", ignore_errors=True)
+    file, data = folder / "quantize/foreign-int8.tflite", ("--data", "toy.npz", "--limit", "60")
+    bench = ("bench", "--model", file, *data, "--output", tmp_path / "benched", "--quick")
+    bundle = ("bundle", file, "--target", "python", *data, "--output", tmp_path / "shipped")
+    assert edgecell(*bench)[0] == edgecell(*bundle)[0] == 6
+    assert open_model(file).classifier.verified == "not verified"
+
+    code, _, said = edgecell("verify", folder, "--reference", "foreign.h5", *data, *BUDGET)
+    assert code == 0, said
+    code, _, said = edgecell(*bench, "--runs", 16, "--seconds", 0)
+    assert code == 0, said
+    benched = json.loads((tmp_path / "benched/bench/bench.json").read_text())
+    assert [entry["verify"] for entry in benched["models"]] == ["passed"]
+    code, _, said = edgecell(*bundle)
+    assert code == 0, said
+    told = json.loads((tmp_path / "shipped/foreign-int8-python/model.json").read_text())
+    assert (told["verified"]["status"], told["model"]["precision"]) == ("passed", "int8")
+    record = sha256_file(folder / "verify/record.json")
+    assert told["records"]["verify"]["sha256"] == record
+    assert open_model(file).classifier.verified == "passed"
+
+    # The verdict is about these bytes at this place; other bytes under the name are not meant by it.
+    file.write_bytes(with_class_broken(file.read_bytes(), 0))
+    assert edgecell(*bench)[0] == 6
+
+
+def test_a_verdict_beside_a_conversion_by_another_model_opens_nothing(
+    edgecell, converted, weak, tmp_path
+):
+    folder = Path(shutil.copytree(converted, tmp_path / "conv"))
+    file = folder / "quantize/foreign-int8.tflite"
+    edgecell("verify", folder, "--reference", "foreign.h5", "--data", "toy.npz", *BUDGET)
+    home, digest = judged_in(file, None), sha256_file(file)
+    assert verdict_on(home, digest) == "passed"
+    path = folder / "verify/record.json"
+    record = json.loads(path.read_text())
+    del record["inputs"]["foreign.h5"], record["seal"]
+    record["inputs"]["weak.keras"] = sha256_file(weak)
+    path.write_text(json.dumps(record))
+    assert verdict_on(home, digest) == "not verified"
 
 
 def test_a_converted_file_that_was_altered_is_refused(edgecell, converted, tmp_path):
