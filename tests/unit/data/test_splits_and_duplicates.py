@@ -182,3 +182,13 @@ def test_the_grid_has_a_row_per_class(make_folder, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError, match="cannot write"):
         save_grid(sheet, tmp_path / "file" / "grid.png")
+
+
+def test_names_beyond_ascii_can_be_told_apart_in_the_grid(make_folder):
+    """A font without these letters draws the same box for each of them."""
+    counts = {"é": 9, "ö": 9, "я": 9, "λ": 9, "ש": 9}
+    dataset = load_dataset(DataConfig(str(make_folder(counts))))
+    sheet = np.asarray(sample_grid(dataset, per_class=1).convert("L"))
+    step = (len(sheet) - 4) // len(counts)
+    names = sheet[4:, : -step - 4].reshape(len(counts), step, -1)
+    assert len({name.tobytes() for name in names}) == len(counts)
