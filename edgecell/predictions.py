@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell import metrics
+from edgecell.csv_cells import path_cell, text_cell
 from edgecell.errors import ArtifactError, DataError
 from edgecell.tasks import Task, several_labels
 
@@ -90,6 +91,16 @@ class Predictions:
             "right": bool(self.right[index]),
         }
 
+    def cells(self, index: int) -> dict[str, Any]:
+        """The same for a CSV: no text that a spreadsheet would take for a formula, right as 0 or 1."""
+        row = self.row(index)
+        return row | {
+            "image": path_cell(row["image"]),
+            "label": text_cell(row["label"]),
+            "predicted": text_cell(row["predicted"]),
+            "right": int(row["right"]),
+        }
+
     def _words(self, label: Any) -> str:
         if not self.multi_label:
             return self.class_names[int(label)]
@@ -101,10 +112,7 @@ class Predictions:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([*COLUMNS, *(f"p({name})" for name in self.class_names)])
         for index, probabilities in enumerate(self.probabilities):
-            row = self.row(index)
-            writer.writerow(
-                [*(row | {"right": int(row["right"])}).values(), *map(number, probabilities)]
-            )
+            writer.writerow([*self.cells(index).values(), *map(number, probabilities)])
         return out.getvalue()
 
     def to_json(self) -> str:

@@ -173,8 +173,8 @@ def _write_table(path: Path, seen: _Seen, laid: Plane) -> Path:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     for place, (position, point) in enumerate(zip(seen.positions, laid.points, strict=True)):
-        row = seen.predictions.row(place) | {"index": int(position)}
-        row |= {"right": int(row["right"]), "x": number(point[0]), "y": number(point[1])}
+        row = seen.predictions.cells(place) | {"index": int(position)}
+        row |= {"x": number(point[0]), "y": number(point[1])}
         if place == 0:
             writer.writerow(row)
         writer.writerow(row.values())

@@ -16,6 +16,7 @@ from PIL import Image
 
 from edgecell import plots
 from edgecell.config import DataConfig
+from edgecell.csv_cells import path_cell, text_cell
 from edgecell.data import Dataset, load_dataset
 from edgecell.data.eda import Near, explore, find_near
 from edgecell.data.explore import Looks, look_at, mean_image
@@ -180,6 +181,9 @@ def _pairs_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     heads = [f"{key}_{column}" for key in "ab" for column in ("split", "image", "label")]
     writer.writerow([*heads, "bits", "b_is"])
     for row in rows:
-        ends = [row[key][column] for key in "ab" for column in ("split", "image", "label")]
-        writer.writerow([*ends, row["bits"], row["second"]])
+        ends = [
+            (row[key]["split"], path_cell(row[key]["image"]), text_cell(row[key]["label"]))
+            for key in "ab"
+        ]
+        writer.writerow([*ends[0], *ends[1], row["bits"], row["second"]])
     return out.getvalue()

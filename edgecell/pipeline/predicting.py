@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgecell.answers import Answer, Rules
 from edgecell.classifier import Classifier
+from edgecell.csv_cells import path_cell, text_cell
 from edgecell.data.channels import Running, drift_line, flat_line
 from edgecell.data.folder import images_below
 from edgecell.errors import DataError
@@ -220,17 +220,17 @@ def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
 
     def write(row: Row) -> None:
         if row.answer is None:
-            line([_path_cell(row.image), "unreadable", "", "", "", row.problem])
+            line([path_cell(row.image), "unreadable", "", "", "", row.problem])
             return
         answer = row.answer
         confidence = _confidence(answer)
         line(
             [
-                _path_cell(row.image),
+                path_cell(row.image),
                 "not sure" if answer.abstained else "answered",
                 words(answer),
                 "" if confidence is None else number(confidence),
-                _text("; ".join(answer.names(answer.members or ()))),
+                text_cell("; ".join(answer.names(answer.members or ()))),
                 "",
                 *(number(p) for p in answer.probabilities),
                 *(number(p) for p in answer.shown if calibrated),
@@ -251,18 +251,7 @@ def words(answer: Answer) -> str:
     """The answer as a cell: empty where it abstained, "none" where no label holds."""
     if answer.abstained:
         return ""
-    return _text("; ".join(answer.names(answer.said)) or "none")
-
-
-def _text(cell: str) -> str:
-    """``cell`` as no spreadsheet takes it for a formula: a label may come from anybody's file."""
-    formula = re.match(r"[=@\t\r]|[+-].", cell) and not re.fullmatch(r"[+-]?[\d.,]+", cell)
-    return f"'{cell}" if formula else cell
-
-
-def _path_cell(path: str) -> str:
-    """The same file under a name that is no formula either."""
-    return f"./{path}" if path[:1] in "=+-@\t\r" else path
+    return text_cell("; ".join(answer.names(answer.said)) or "none")
 
 
 def refuse(tally: Tally) -> DataError | None:

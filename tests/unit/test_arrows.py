@@ -34,6 +34,7 @@ TIERS = (
         "toml_document",
         "naming",
         "interrupts",
+        "csv_cells",
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),

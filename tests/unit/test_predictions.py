@@ -64,6 +64,19 @@ def test_csv_and_json_give_back_every_digit():
         assert np.float32(row["confidence"]) == told.probabilities[index, best]
 
 
+def test_no_cell_of_the_csv_is_a_formula():
+    """The JSON keeps the names; the CSV is what somebody opens with a spreadsheet."""
+    shares = np.array([[0.6, 0.4], [0.3, 0.7]], np.float32)
+    names = ["=a/1.png", "b/2.png"]
+    told = Predictions(("=HYPERLINK(1)", "-1.5"), names, np.array([0, 0]), shares)
+    rows = list(csv.reader(io.StringIO(told.to_csv())))
+    assert [row[1:4] for row in rows[1:]] == [
+        ["./=a/1.png", "'=HYPERLINK(1)", "'=HYPERLINK(1)"],
+        ["b/2.png", "'=HYPERLINK(1)", "-1.5"],
+    ]
+    assert json.loads(told.to_json())["images"][0]["label"] == "=HYPERLINK(1)"
+
+
 def test_a_probability_of_one_quantum_keeps_its_value():
     assert number(np.float32(1 / 256)) == 1 / 256  # six decimals made 0.003906 of it
     assert repr(number(np.float32(0.1))) == "0.1"
