@@ -79,7 +79,7 @@ def channel_histograms(
             axes.plot(_middles(), density, line, color=color, linewidth=1.6, label=split)
         tidy(axes, title=name, x="value", y="share of pixels" if channel == 0 else "", grid="y")
         axes.set_xlim(0, 255)
-        axes.set_ylim(bottom=0)
+    panels[0].set_ylim(bottom=0)  # once all are drawn: it fixes the top of the shared axis too
     legend_below(figure, panels[0], len(histograms))
     _heading(figure, title)
     return figure

@@ -122,6 +122,15 @@ def test_strips_and_lines_are_the_histograms():
     assert shown.shape == (1, 64) and shown[0, 2] == 1 and shown.sum() == 1
 
 
+def test_no_channel_is_higher_than_the_axis():
+    histogram = np.ones((3, 256), int)
+    histogram[2, 100:104] = 500  # blue is steeper than red, whose panel is drawn first
+    for axes in plots.channel_histograms({"train": histogram}).axes:
+        low, high = axes.get_ylim()
+        drawn = [line.get_ydata() for line in axes.get_lines()]
+        assert low == 0 and np.max(drawn) < high
+
+
 def test_a_pair_in_two_splits_is_framed_and_one_within_is_not():
     def framed(one, other):
         rows = [PAIR | {"a": image_of(one, 0), "b": image_of(other, 1)}]
@@ -182,6 +191,14 @@ def test_a_second_exploration_leaves_no_picture_of_the_first(explored, tmp_path)
     exploring.explore_data(DataConfig(str(folder.parent / "set.npz")), folder, 0, Silent())
     assert not (folder / "sizes.png").exists()
     assert (folder / "near_duplicates.csv").read_text().count("\n") == 1  # 0 bits: none so near
+
+
+def test_the_table_of_near_duplicates_has_no_formulas():
+    ends = [image_of("train", 0, "=1+1"), image_of("val", 1, "+x")]
+    ends[0]["image"] = "=1+1/a.png"
+    row = {"a": ends[0], "b": ends[1], "bits": 3, "second": "as it is"}
+    cells = exploring._pairs_csv([row]).splitlines()[1].split(",")
+    assert cells[1:3] == ["./=1+1/a.png", "'=1+1"] and cells[5] == "'+x"
 
 
 def test_a_missing_picture_is_an_error_and_no_page(explored, tmp_path):
