@@ -229,8 +229,9 @@ def explored(report: dict[str, Any]) -> None:
         mean, sd = (", ".join(f"{v:.1f}" for v in found[key]) for key in ("mean", "sd"))
         print_line(f"{split}: RGB mean {mean}, sd {sd}")
     near = report["near_duplicates"]
+    pairs = "1 pair" if near["pairs"] == 1 else f"{near['pairs']:,} pairs"
     print_line(
-        f"near-duplicates: {near['pairs']} pairs of {near['method']['compared']:,} images,"
+        f"near-duplicates: {pairs} of {near['method']['compared']:,} images,"
         f" {near['method']['most_bits']} bits of 256 at most"
     )
     if near["method"]["images_with_crowded_keys"]:

@@ -210,7 +210,8 @@ def findings(report: Mapping[str, Any]) -> list[str]:
         if shift["classes"] >= SHIFTED and shift["classes_p"] < CHANCE:
             lines.append(f"{name} has other class shares than train: {shift['classes']:.2f} apart")
     if report["blank"]["images"]:
-        lines.append(f"{report['blank']['images']} images show nothing at all")
+        blank = report["blank"]["images"]
+        lines.append(f"{blank} {'image shows' if blank == 1 else 'images show'} nothing at all")
     distinct = {tuple(size[:2]) for part in report["sizes"].values() for size in part["common"]}
     if len(distinct) > 1:
         lines.append("images have several sizes; --fit says how they become square")
