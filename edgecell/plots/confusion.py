@@ -10,9 +10,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from edgecell.plots.style import INK, new_figure, short, tidy
+from edgecell.plots.style import INK, headed, new_figure, short, tidy
 
 _MAX_ANNOTATED = 20  # above, cell text would be smaller than one can read
+_LEVEL = 14  # letters that stand side by side below 2 or 3 columns
 _MAX_NAMED = 50  # above, only every n-th class gets its name
 
 
@@ -27,21 +28,18 @@ def confusion_matrix(
     top = 1.0 if normalized else max(float(matrix.max()), 1.0)
     # the square root shows single mistakes beside a diagonal of hundreds
     image = axes.imshow(matrix, cmap="Blues", norm=PowerNorm(0.5, vmin=0.0, vmax=top))
-    tidy(
-        axes,
-        title=title
-        or ("Confusion matrix, share of each class" if normalized else "Confusion matrix, images"),
-        x="predicted",
-        y="labelled",
-    )
+    tidy(axes, x="predicted", y="labelled")
+    said = "Confusion matrix, share of each class" if normalized else "Confusion matrix, images"
+    headed(figure, title or said)  # beside long names two columns are narrower than the title
     step = int(np.ceil(count / _MAX_NAMED))
     shown = range(0, count, step)
     size = 9 if count <= 12 else 7.5 if count <= 30 else 6
     names = [short(class_names[i]) for i in shown]
+    level = count <= 3 and max(map(len, names)) <= _LEVEL
     axes.set_xticks(
-        list(shown), names, rotation=0 if count <= 3 else 40 if count <= 30 else 90, fontsize=size
+        list(shown), names, rotation=0 if level else 40 if count <= 30 else 90, fontsize=size
     )
-    if 3 < count <= 30:
+    if count <= 30 and not level:
         for label in axes.get_xticklabels():
             label.set_horizontalalignment("right")
             label.set_rotation_mode("anchor")
