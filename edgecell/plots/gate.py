@@ -47,14 +47,18 @@ def gate_intervals(gate: Mapping[str, Any], *, title: str = "") -> Figure:
     _limit(above, gate["margin"], "margin")
     _rows(above, [name for name, _ in wholes], 9)
     tidy(above, grid="x")
+    above.locator_params(axis="x", nbins=6)  # beside long names more numbers run together
     said = f"{gate['verdict']} at a margin of {gate['margin']:g} (n = {gate['n']:,})"
     headed(figure, title or said)
     above.tick_params(axis="y", length=0)
     for place, row in enumerate(classes):
         shown = [each for each in _BY_CLASS if each[1] in row]
-        for step, (name, key, color) in enumerate(shown):
+        for step, (_, key, color) in enumerate(shown):
             shift = 0.5 * (step - (len(shown) - 1) / 2) / len(shown)
-            _interval(below, place + 1.2 * shift, row[key], color, name if place == 0 else None)
+            _interval(below, place + 1.2 * shift, row[key], color)
+    for name, key, color in _BY_CLASS:
+        if any("value" in row.get(key, {}) for row in classes):
+            below.plot([], [], "o", color=color, markersize=5.5, label=name)
     _limit(below, gate["class_budget"], "budget")
     _rows(below, [f"{short(row['name'])}  ({row['support']})" for row in classes], 6 if many else 9)
     tidy(
@@ -77,14 +81,13 @@ def _urgency(row: Mapping[str, Any]) -> float:
     return -max((drop.get("value", -1.0) for drop in drops), default=0.0)
 
 
-def _interval(
-    axes: Axes, place: float, drop: Mapping[str, Any], color: str, label: str | None = None
-) -> None:
+def _interval(axes: Axes, place: float, drop: Mapping[str, Any], color: str) -> None:
     if "reason" in drop:
-        axes.text(0, place, f"  {drop['reason']}", va="center", fontsize=8, color=MUTED)
+        left = axes.get_yaxis_transform()  # from the left edge on: a long reason has room there
+        axes.text(0.01, place, drop["reason"], va="center", fontsize=7, color=MUTED, transform=left)
         return
     axes.plot([drop["low"], drop["high"]], [place, place], color=color, linewidth=1.6)
-    axes.plot(drop["value"], place, "o", color=color, markersize=5.5, label=label)
+    axes.plot(drop["value"], place, "o", color=color, markersize=5.5)
 
 
 def _limit(axes: Axes, limit: float, name: str) -> None:
@@ -104,4 +107,4 @@ def _limit(axes: Axes, limit: float, name: str) -> None:
 
 def _rows(axes: Axes, names: list[str], size: float) -> None:
     axes.set_yticks(range(len(names)), names, fontsize=size)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_ylim(len(names) - 0.4, -0.9)  # above the first row the limit has its name

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from legible import check_inside
+from legible import check_inside, check_legible
 from PIL import Image
 
 from edgecell import plots
@@ -155,9 +155,28 @@ def test_of_a_hundred_classes_all_are_drawn():
     assert "worst" not in axes.get_title(loc="left")
 
 
-@pytest.mark.parametrize("name", ["qat", "pruning", "sizes_1", "sizes_14"])
+@pytest.mark.parametrize("name", FIGURES)
 def test_every_word_can_be_read(name):
     check_inside(FIGURES[name]())
+
+
+@pytest.mark.parametrize("names", [[LONG, "b"], ["malignant", "normal, benign"]])
+def test_words_of_two_columns_do_not_stand_over_one_another(names):
+    check_legible(
+        plots.confusion_matrix(np.array([[0.5, 0.5], [0.1, 0.9]]), names, normalized=True)
+    )
+
+
+def test_the_gate_says_what_each_colour_is_where_the_first_label_lacks_a_figure():
+    tested = gate(3)
+    missing = {"unit": "fraction", "reason": "fewer than 3 images with the label, or without it"}
+    for place, row in enumerate(tested["classes"]):
+        row["auc_drop"] = row["f1_drop"] if place else missing
+        row["recall_drop"] = row["f1_drop"] | {"low": -0.9, "high": 0.9}
+    figure = plots.gate_intervals(tested)
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["AUC", "recall", "F1"]
+    check_legible(figure)
 
 
 def test_zeros_are_drawn_where_there_are_any():
