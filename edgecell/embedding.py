@@ -100,7 +100,8 @@ def neighbourhoods(
 
     Returns:
         ``purity``, the mean over images with a percentile bootstrap interval over them, ``chance``,
-        what images without any order would have, and both for each class. With several labels a
+        what images without any order would have, and both for each class, with ``best``, what a class
+        of so few images can reach: 1.0 where there are more than ``k`` of it. With several labels a
         label's purity is taken over the images that have it, and the whole is the mean of labels.
     """
     count = len(features)
@@ -116,6 +117,7 @@ def neighbourhoods(
             share = mine[near[mine]].mean(axis=1)
             entry["purity"] = _mean(share, seed).to_json()
             entry["chance"] = (support - 1) / (count - 1)
+            entry["best"] = min(1.0, (support - 1) / used)
             shares.append(share)
             chances.append(entry["chance"])
         else:

@@ -22,6 +22,7 @@ from edgecell.plots.style import (
     PURPLE,
     SKY,
     VERMILION,
+    headed,
     new_figure,
     short,
     tidy,
@@ -123,16 +124,21 @@ def purity_bars(found: Mapping[str, Any], *, title: str = "") -> Figure:
         axes.barh(place, purity["value"], height=0.62, color=BLUE)
         axes.plot([purity["low"], purity["high"]], [place, place], color=INK, linewidth=1.3)
         axes.plot([entry["chance"]] * 2, [place - 0.36, place + 0.36], color=ORANGE, linewidth=2)
+        if entry.get("best", 1.0) < 1:  # a class of few images has no more neighbours of its own
+            axes.plot([entry["best"]] * 2, [place - 0.36, place + 0.36], color=MUTED, linewidth=2)
         axes.text(1.015, place, f"{purity['value']:.3f}", va="center", fontsize=size, color=INK)
     axes.set_yticks(range(count), [f"{short(e['name'])}  ({e['support']})" for e in classes])
     axes.set_ylim(count - 0.4, -0.6)
     axes.set_xlim(0, 1.1)
     axes.set_xticks(np.linspace(0, 1, 6))
+    few = any(entry.get("best", 1.0) < 1 for entry in classes)
     tidy(
         axes,
-        title=title or f"Of the {found['neighbours']} nearest images, the share of the same class",
-        x="purity with its 95 % interval; orange: by chance",
+        x="purity with its 95 % interval; orange: by chance" + ("; grey: at best" if few else ""),
         grid="x",
+    )
+    headed(
+        figure, title or f"Of the {found['neighbours']} nearest images, the share of the same class"
     )
     axes.tick_params(axis="y", length=0, labelsize=9 if count <= 30 else 6.5)
     return figure
@@ -141,20 +147,22 @@ def purity_bars(found: Mapping[str, Any], *, title: str = "") -> Figure:
 def _write_names(
     axes: Axes, points: NDArray[np.float32], labels: NDArray[np.int64], class_names: Sequence[str]
 ) -> None:
-    """Each name in the middle of its points, large classes first, where no other name stands yet."""
+    """Each name above the middle of its points, large classes first, where no other name stands yet."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     figure.draw_without_rendering()  # only now the layout, and with it a text's place, is known
     taken: list[Bbox] = []
+    frame = axes.get_window_extent()
     sizes = np.bincount(labels, minlength=len(class_names))
     for number in np.argsort(-sizes, kind="stable")[: int((sizes > 0).sum())]:
         x, y = np.median(points[labels == number], axis=0)
-        text = axes.text(
-            float(x),
-            float(y),
+        text = axes.annotate(
             short(class_names[number]),
+            (float(x), float(y)),
+            xytext=(0, 4),  # a class in one small clump would be hidden by its own name
+            textcoords="offset points",
             ha="center",
-            va="center",
+            va="bottom",
             fontsize=9,
             fontweight="bold",
             color=INK,
@@ -162,6 +170,10 @@ def _write_names(
             zorder=4,
         )
         box = text.get_window_extent()
+        beyond = max(frame.x0 - box.x0, 0.0) - max(box.x1 - frame.x1, 0.0)
+        if beyond:
+            text.set_position((beyond * 72 / figure.dpi, 4))
+            box = text.get_window_extent()
         if any(box.overlaps(other) for other in taken):
             text.remove()
         else:

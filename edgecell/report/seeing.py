@@ -52,6 +52,7 @@ def embed_section(
             row["support"],
             measurement(row["purity"], count=False),
             f"{row['chance']:.3f}" if "chance" in row else "–",
+            f"{row['best']:.3f}" if "best" in row else "–",
         ]
         for row in results["classes"]
     ]
@@ -61,6 +62,7 @@ def embed_section(
             results["n"],
             measurement(results["purity"], count=False),
             f"{results['chance']:.3f}",
+            "",
         ]
     )
     return section(
@@ -76,7 +78,7 @@ def embed_section(
             ),
             cls="figures",
         ),
-        table(["Class", "Images", "Purity", "By chance"], rows, numeric=(1, 2, 3)),
+        table(["Class", "Images", "Purity", "By chance", "At best"], rows, numeric=(1, 2, 3, 4)),
         lead=f"{results['features']} features before the last layer, {results['n']} of "
         f"{results['of']} images. Purity: of the {results['neighbours']} nearest images in the "
         "features, the share of the same class, with a 95 % interval over images. In the map only "

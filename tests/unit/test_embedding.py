@@ -40,6 +40,9 @@ def test_purity_is_what_one_counts_on_a_line():
     assert b["purity"]["value"] == pytest.approx(1 / 3) and b["support"] == 3
     assert c["purity"]["reason"] == "no image of this class" and "chance" not in c
     assert found["chance"] == pytest.approx(2 / 5)
+    assert a["best"] == 1 and "best" not in c
+    a, *_ = neighbourhoods(features, labels, NAMES, k=4)["classes"]
+    assert a["best"] == pytest.approx(2 / 4)  # three images: two others among four neighbours
     assert neighbourhoods(features, labels, NAMES, k=50)["neighbours"] == 5
 
 
@@ -136,6 +139,20 @@ def test_both_maps_are_legible_with_many_classes():
     figure = plots.purity_bars(found)
     check_legible(figure)
     assert "no image of this class" in [text for text, _ in boxes(figure)]
+    check_legible(plots.purity_bars(neighbourhoods(points, labels, names, k=20)))  # and the best
+
+
+def test_a_name_stands_inside_the_map_and_not_on_a_small_clump():
+    points = np.repeat([[0.0, 0.0], [9.0, 9.0]], 5, axis=0).astype(np.float32)
+    labels, names = np.repeat([0, 1], 5), ["a name that is rather long", "b"]
+    figure = plots.class_plane(points, labels, labels < 0, names, title="t")
+    [axes] = figure.axes
+    figure.draw_without_rendering()
+    frame = axes.get_window_extent()
+    for text, point in zip(axes.texts, [(0, 0), (9, 9)], strict=True):
+        box = text.get_window_extent()
+        assert frame.x0 - 1 <= box.x0 and box.x1 <= frame.x1 + 1
+        assert box.y0 > axes.transData.transform(point)[1]
 
 
 def test_toys_end_in_a_head():
