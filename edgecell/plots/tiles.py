@@ -110,9 +110,12 @@ def _row_height(tiles: Iterable[Tile], side: float, lines: int) -> float:
 
 
 def _tallest(tiles: Iterable[Tile], side: float) -> float:
-    """Height of the tallest image of a row whose images fit into squares of ``side`` inches."""
+    """Height of the tallest image of a row whose images fit into squares of ``side`` inches.
+
+    A row without any has room for the words that say so.
+    """
     shapes = [tile.image.shape for tile in tiles]
-    return max((side * shape[0] / max(shape[:2]) for shape in shapes), default=side)
+    return max((side * shape[0] / max(shape[:2]) for shape in shapes), default=min(side, 0.3))
 
 
 def wrapped(text: str, width: float, size: float, lines: int) -> list[str]:

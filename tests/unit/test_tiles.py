@@ -98,6 +98,15 @@ def test_a_row_of_the_table_is_one_class():
     assert [text for text, _ in boxes(figure)].count("none") == 2
 
 
+def test_a_row_without_images_is_no_taller_than_one_with():
+    def height(tiles):
+        rows = [(("one", "1"), ([Tile(flat((255, 0, 0), 4, 8))], [])), (("two", "2"), (tiles, []))]
+        figure = tile_table(rows, ("left", "right"), title="t", places=1)
+        return figure.get_size_inches()[1]
+
+    assert height([]) < height([Tile(flat((0, 255, 0), 4, 8))])
+
+
 def test_aspect_is_kept_and_small_pixels_stay_sharp():
     sheet = paper(tile_grid([Tile(flat((1, 2, 3), 4, 8))], title="t", columns=4))
     rows, columns = np.nonzero((sheet == [1, 2, 3]).all(axis=2))
