@@ -63,9 +63,13 @@ def _hold(path: Path, patience: float) -> IO[bytes]:
                 continue
             if not _is_at(stream, path):
                 continue  # its holder has just removed it: hold the next one
-            stream.truncate()
-            stream.write(json.dumps(_me()).encode())
-            stream.flush()
+            try:
+                stream.truncate()
+                stream.write(json.dumps(_me()).encode())
+                stream.flush()
+            except OSError:  # a full disk
+                path.unlink(missing_ok=True)
+                raise
             opened.pop_all()
             return stream
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import signal
@@ -201,3 +203,15 @@ def test_one_that_may_wait_comes_after_the_other(tmp_path: Path) -> None:
         with claimed(tmp_path, "train", patience=60.0):
             assert other.wait(timeout=60) == 0  # it had left before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_a_full_disk_does_not_take_is_not_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dumps", no_room)
+    with pytest.raises(ArtifactError, match="No space left on device"), claimed(tmp_path, "train"):
+        pass
+    assert not list(tmp_path.iterdir())
