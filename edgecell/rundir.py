@@ -23,7 +23,13 @@ from typing import IO, Any
 
 from edgecell import former
 from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
-from edgecell.errors import ArtifactError, BusyError, ConfigError
+from edgecell.errors import (
+    ArtifactError,
+    BusyError,
+    ConfigError,
+    DivergedError,
+    EdgecellError,
+)
 from edgecell.machine import cpu_name, package_versions
 from edgecell.record import anew, check_envelope, envelope, is_inside
 
@@ -277,11 +283,24 @@ class RunDir:
 
     @contextmanager
     def not_left_empty(self) -> Iterator[None]:
-        """Remove the folder again where the work inside fails before it writes anything."""
+        """Remove the folder again where the work inside fails before it writes anything.
+
+        What is refused leaves no config.toml of its own either. An interrupt does, to go on by, and a
+        training that diverged, whose settings it tells.
+        """
+        written = self.path / "config.toml"
+        was_there = written.is_file()
         finished = False
         try:
             yield
             finished = True
+        except DivergedError:
+            raise
+        except EdgecellError:
+            with suppress(OSError):
+                if not was_there and list(self.path.iterdir()) == [written]:
+                    written.unlink()
+            raise
         finally:
             if not finished:
                 with suppress(OSError):

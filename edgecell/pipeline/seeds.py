@@ -61,18 +61,8 @@ def train_seeds(
         raise ConfigError(f"{output} is a single run; choose a new folder for the seeds")
     folder = output or RunDir.create(f"{config.name}-seeds", training.RUNS).path
     seeds = list(range(config.train.seed, config.train.seed + count))
-    config = _settled(config, folder)
-    figures, dataset = [], None
-    for position, seed in enumerate(seeds, start=1):
-        progress.say(f"seed {seed} ({position} of {count})")
-        seeded = replace(config, train=replace(config.train, seed=seed))
-        run = training.start_run(seeded, folder / f"seed-{seed}")
-        if dataset is None:
-            with run.not_left_empty():
-                dataset = training.load_noted(seeded, progress)
-                config = training.with_batch_size(config, dataset, progress)
-            seeded = replace(seeded, train=replace(config.train, seed=seed))
-        figures.append(primary(training.train_run(seeded, run, progress, dataset)))
+    with RunDir(folder).not_left_empty():
+        figures = _train_each(config, seeds, folder, progress)
     spread = Spread(figures[0][0], tuple(value for _, value in figures))
     rundir.atomic_write_json(
         folder / LIST,
@@ -84,6 +74,25 @@ def train_seeds(
         },
     )
     return folder, seeds, spread
+
+
+def _train_each(
+    config: Config, seeds: list[int], folder: Path, progress: Progress
+) -> list[tuple[str, float]]:
+    """Train the runs in ``folder``; the figure of each that chose its epoch, with its name."""
+    config = _settled(config, folder)
+    figures, dataset = [], None
+    for position, seed in enumerate(seeds, start=1):
+        progress.say(f"seed {seed} ({position} of {len(seeds)})")
+        seeded = replace(config, train=replace(config.train, seed=seed))
+        run = training.start_run(seeded, folder / f"seed-{seed}")
+        if dataset is None:
+            with run.not_left_empty():
+                dataset = training.load_noted(seeded, progress)
+                config = training.with_batch_size(config, dataset, progress)
+            seeded = replace(seeded, train=replace(config.train, seed=seed))
+        figures.append(primary(training.train_run(seeded, run, progress, dataset)))
+    return figures
 
 
 def _settled(config: Config, folder: Path) -> Config:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgecell import rundir
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.errors import ArtifactError, ConfigError, DataError, DivergedError
 from edgecell.rundir import RunDir, atomic_write_bytes, atomic_write_json, sha256_file
 
 
@@ -142,6 +142,29 @@ def test_a_run_folder_is_new_empty_or_a_run(tmp_path):
     with pytest.raises(ArtifactError, match="cannot write to"):
         RunDir.at(tmp_path / "photos/cat.jpg")
     assert names(tmp_path / "photos") == ["cat.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(DataError, []), (ConfigError, []), (DivergedError, ["config.toml"]), (KeyboardInterrupt, ["config.toml"])],
+)  # fmt: skip
+def test_what_is_refused_after_its_settings_were_written_leaves_nothing(tmp_path, error, left):
+    run = RunDir.at(tmp_path / "new")
+    with pytest.raises(error), run.not_left_empty():
+        (run.path / "config.toml").write_text("")
+        raise error
+    assert run.path.exists() == bool(left)
+    assert [path.name for path in run.path.glob("*")] == left
+
+
+@pytest.mark.parametrize("other", ["config.toml", "state"])
+def test_what_is_refused_leaves_what_was_there_before_or_is_somebody_else_s(tmp_path, other):
+    run = RunDir.at(tmp_path / "old")
+    (run.path / other).write_text("")
+    with pytest.raises(DataError), run.not_left_empty():
+        (run.path / "config.toml").write_text("")
+        raise DataError
+    assert (run.path / "config.toml").exists() and (run.path / other).exists()
 
 
 def test_only_a_run_opens_as_one(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from edgecell import autobatch
 from edgecell.config import Config, DataConfig, ModelConfig, TrainConfig, load_config
-from edgecell.errors import ConfigError
+from edgecell.errors import ConfigError, DataError
 from edgecell.pipeline.seeds import train_seeds
 from edgecell.progress import Silent
 
@@ -66,3 +66,15 @@ def test_seeds_that_were_trained_with_different_ones_are_not_averaged(
     with pytest.raises(ConfigError, match="seed-6 holds a run with other settings"):
         train_seeds(config, 2, tmp_path / "seeds", Silent())
     assert not measured
+
+
+def test_seeds_of_images_that_are_not_there_leave_no_folder(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gone = replace(config, data=DataConfig(source="gone.npz"))
+    for output in (None, tmp_path / "seeds"):
+        with pytest.raises(DataError, match="no file or folder at gone.npz"):
+            train_seeds(gone, 2, output, Silent())
+    assert not (tmp_path / "seeds").exists()
+    assert not list(tmp_path.glob("artifacts/runs/*"))
