@@ -97,29 +97,29 @@ def tune_run(
         )
     with run.not_left_empty():
         dataset = load_noted(config, progress)
-    if "train.batch_size" not in plan.space:
-        config = with_batch_size(settled(config, run), dataset, progress)
-    if not (run.path / "config.toml").is_file():  # other processes know the folder by it
-        rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
-    storage = Storage(
-        plan.storage or f"sqlite:///{run.path.resolve()}/study.db", plan.heartbeat_seconds
-    )
-    epochs = sum(stage.epochs for stage in stages(config))
-    definition = _definition(config, plan, dataset)
-    trials = run.path / "trials"
-    if trials.is_dir() and any(trials.iterdir()) and not Search.exists(storage, study):
-        raise ConfigError(
-            f"{run.path} holds trials of another study; choose a new folder with --output"
+        if "train.batch_size" not in plan.space:
+            config = with_batch_size(settled(config, run), dataset, progress)
+        if not (run.path / "config.toml").is_file():  # other processes know the folder by it
+            rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+        storage = Storage(
+            plan.storage or f"sqlite:///{run.path.resolve()}/study.db", plan.heartbeat_seconds
         )
-    search = Search(
-        storage,
-        study,
-        plan.space,
-        definition,
-        make_sampler(plan.sampler, plan.seed),
-        make_pruner(plan.pruner, epochs),
-        first=values_in(config, plan.space),
-    )
+        epochs = sum(stage.epochs for stage in stages(config))
+        definition = _definition(config, plan, dataset)
+        trials = run.path / "trials"
+        if trials.is_dir() and any(trials.iterdir()) and not Search.exists(storage, study):
+            raise ConfigError(
+                f"{run.path} holds trials of another study; choose a new folder with --output"
+            )
+        search = Search(
+            storage,
+            study,
+            plan.space,
+            definition,
+            make_sampler(plan.sampler, plan.seed),
+            make_pruner(plan.pruner, epochs),
+            first=values_in(config, plan.space),
+        )
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     judge = _Judge(task_named(dataset.task), len(dataset.val))
     worker = _Worker(config, run, dataset, search, judge, progress)
@@ -183,8 +183,8 @@ class _Worker:
         config = replace(config, name=f"{self._config.name}-trial-{attempt.number}")
         planned = sum(stage.epochs for stage in stages(config))
         state = folder / "train" / "state"
-        if attempt.retried_from is not None:
-            died = RunDir(self._folder(attempt.retried_from))
+        for number in reversed(attempt.earlier):  # the last one may have died before it took over
+            died = RunDir(self._folder(number))
             died.remove_leftovers("train")
             _take_over(died.stage("train") / "state", state)
 

@@ -22,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgecell.progress import Progress
 from edgecell.tuning.space import Space, Value
-from edgecell.tuning.storage import DRAWN, Storage, attempts_before, retried_from
+from edgecell.tuning.storage import DRAWN, Storage, attempts_before
 from edgecell.tuning.study import WORKER, SharedStudy
 
 SamplerName = Literal["tpe", "random"]
@@ -33,14 +33,15 @@ _IMPORTANCE_FROM = 4
 
 
 class Attempt:
-    """One trial as the objective sees it: its values, and whom to tell about its epochs."""
+    """One trial as the objective sees it: its values, and whom to tell about its epochs.
 
-    def __init__(
-        self, trial: optuna.Trial, values: dict[str, Value], retried_from: int | None
-    ) -> None:
+    ``earlier`` are the numbers of the trials that it is another attempt at, the first one first.
+    """
+
+    def __init__(self, trial: optuna.Trial, values: dict[str, Value], earlier: list[int]) -> None:
         self.number = trial.number
         self.values = values
-        self.retried_from = retried_from
+        self.earlier = earlier
         self._trial = trial
         self._reported: set[int] = set()
 
@@ -193,7 +194,7 @@ class Search(SharedStudy):
             same = _same_values(everything, trial.number)
             if same is not None:
                 return _as_before(trial, same)
-            return objective(Attempt(trial, values, retried_from(everything[trial.number])))
+            return objective(Attempt(trial, values, attempts_before(everything[trial.number])))
 
         return call
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import fcntl
+import os
 import secrets
 import time
 import warnings
@@ -22,12 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
+from optuna.exceptions import (
+    ExperimentalWarning,
+    OptunaError,
+    UpdateFinishedTrialError,
+)
 from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from edgecell.errors import ArtifactError, ConfigError
+from edgecell.tuning.journal import open_journal
 
 RETRIES = 3
 """How often a trial whose worker died is tried again; one that kills its workers must end."""
@@ -67,7 +72,7 @@ class Storage:
             self.backend = _database(url, None if self.kind == "sqlite" else heartbeat_seconds)
         else:
             self.kind, file = "journal", url
-            self.backend = _journal(Path(url))
+            self.backend = open_journal(Path(url))
         if self.kind in ("sqlite", "journal"):
             self.workers = Path(f"{file}.workers")
 
@@ -159,7 +164,8 @@ def exclusively(path: Path) -> Iterator[None]:
 def _is_held(path: Path) -> bool:
     """Whether the worker whose lock this is lives; the file of a dead one is removed."""
     try:
-        with path.open("rb") as stream:
+        # NFS gives no such lock on what is open for reading alone.
+        with path.open("r+b" if os.access(path, os.W_OK) else "rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -217,15 +223,6 @@ def _requeue(study: optuna.Study) -> None:
 
 def _count_failed(study: optuna.Study) -> int:
     return len(study.get_trials(deepcopy=False, states=(TrialState.FAIL,)))
-
-
-def _journal(path: Path) -> BaseStorage:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ArtifactError(f"cannot open the journal {path}: {reason}; choose another") from error
 
 
 def _database(url: str, heartbeat: int | None) -> BaseStorage:

@@ -166,7 +166,9 @@ class SharedStudy:
             self.study.optimize(call, n_trials=1, catch=(TakenError,))
         except KeyboardInterrupt:
             if taken and self.storage.requeues:
-                retry(self.study, self.study.trials[taken[0].number], limit=None)
+                trial = self.study.trials[taken[0].number]
+                if trial.state == TrialState.FAIL:  # not one that was told just before
+                    retry(self.study, trial, limit=None)
             raise
         except UpdateFinishedTrialError:
             lost = True  # told too late: another worker took us for dead and repeats the trial
@@ -196,9 +198,14 @@ class SharedStudy:
 
 @contextmanager
 def storage_errors() -> Iterator[None]:
-    """Turn what a database that fails raises into an ArtifactError."""
+    """Turn what a storage that fails raises into an ArtifactError."""
     try:
         yield
-    except StorageInternalError as error:
-        reason = str(error).splitlines()[0]
+    except (StorageInternalError, AssertionError) as error:
+        # Optuna asserts that a trial is told, and so covers why it could not be.
+        failure = error if isinstance(error, StorageInternalError) else error.__context__
+        if not isinstance(failure, StorageInternalError):
+            raise
+        # The driver knows why; what Optuna says around it is a guess.
+        reason = str(getattr(failure.__cause__, "orig", None) or failure).splitlines()[0]
         raise ArtifactError(f"the storage of the study failed: {reason}") from error

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import itertools
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.exc import OperationalError
 
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.progress import Silent
@@ -235,15 +241,32 @@ def test_an_interrupt_leaves_the_trial_to_be_taken_up_again(tmp_path, stopped):
     again, taken = search(tmp_path), {}
 
     def resumed(attempt: Attempt) -> float:
-        taken[attempt.number] = attempt.retried_from
+        taken[attempt.number] = attempt.earlier
         return easy(attempt)
 
     run(again, 3, resumed)
-    assert taken == {2: 1, 3: None}
+    assert taken == {2: [1], 3: []}
     assert states(again) == [
         *(TrialState.COMPLETE, TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE)
     ]
     assert drawn(again)[1] == drawn(again)[2]
+
+
+def test_an_interrupt_after_a_trial_was_told_leaves_it_finished(tmp_path, monkeypatch):
+    study = search(tmp_path)
+    optimize = study.study.optimize
+
+    def interrupted_late(*args, **options) -> None:
+        optimize(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study.study, "optimize", interrupted_late)
+    with pytest.raises(KeyboardInterrupt):
+        run(study, 2)
+    again = search(tmp_path)
+    run(again, 2)
+    assert states(again) == [TrialState.COMPLETE] * 2
+    assert drawn(again)[0] != drawn(again)[1]
 
 
 def test_an_error_of_the_data_ends_the_search_and_a_trial_of_its_own_makes_up_for_it(tmp_path):
@@ -316,6 +339,68 @@ def test_a_storage_that_cannot_be_is_one_line_without_the_password(made, error, 
     with pytest.raises(error, match=message) as caught:
         Storage(made, 20)
     assert "\n" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_a_half_line_that_a_full_disk_left_in_the_journal_is_cut(tmp_path):
+    run(search(tmp_path), 1)
+    with (tmp_path / "study.journal").open("ab") as stream:
+        stream.write(b'{"op_code":5,"wor')
+    again = search(tmp_path)
+    run(again, 2)
+    assert states(search(tmp_path)) == [TrialState.COMPLETE] * 2
+
+
+def test_a_damaged_journal_is_one_line(tmp_path):
+    run(search(tmp_path), 1)
+    path = tmp_path / "study.journal"
+    path.write_bytes(path.read_bytes().replace(b"{", b"", 1))
+    with pytest.raises(ArtifactError, match=r"cannot open the journal .*study\.journal"):
+        search(tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_storage_whose_disk_is_full_says_so_in_one_line(tmp_path, monkeypatch, kind):
+    study = search(tmp_path, kind)
+    whole = study.storage.backend.set_trial_state_values
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def full(trial_id: int, state: TrialState, *args: object, **options: object) -> bool:
+        if state == TrialState.RUNNING:
+            return whole(trial_id, state, *args, **options)
+        if kind == "journal":
+            monkeypatch.setattr(os, "fsync", no_room)
+            return whole(trial_id, state, *args, **options)
+        cause = sqlite3.OperationalError("database or disk is full")
+        try:
+            raise OperationalError("UPDATE", {}, cause)
+        except OperationalError as error:
+            raise StorageInternalError("due to invalid data in the commit") from error
+
+    monkeypatch.setattr(study.storage.backend, "set_trial_state_values", full)
+    said = {
+        "sqlite": "database or disk is full",
+        "journal": r"study\.journal: No space left on device",
+    }
+    with pytest.raises(ArtifactError, match=f"the storage of the study failed: .*{said[kind]}"):
+        run(study, 1)
+
+
+def test_a_worker_on_nfs_sees_whether_another_lives(tmp_path, monkeypatch):
+    whole = fcntl.flock
+
+    def flock(stream, how: int) -> None:
+        # "In order to place an exclusive lock, the file must be opened for writing", flock(2) on NFS.
+        if how & fcntl.LOCK_EX and not stream.writable():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        whole(stream, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = str(tmp_path / "study.journal")
+    with Storage(path, 20).worker():
+        assert Storage(path, 20)._others()
+    assert not Storage(path, 20)._others()
 
 
 # ------------------------------------------------------------------------------------ kills
@@ -436,7 +521,7 @@ folder, kind, trials, deadly = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]),
 
 def objective(attempt):
     with (folder / "done").open("a") as stream:
-        stream.write(f"{{attempt.number}} {{attempt.retried_from}} {{os.getpid()}}\\n")
+        stream.write(f"{{attempt.number}} {{(attempt.earlier or [None])[-1]}} {{os.getpid()}}\\n")
     if deadly:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.15)

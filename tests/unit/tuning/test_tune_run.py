@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from edgecell import rundir
 from edgecell.cli.tuning import tune
 from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline import tuning
 from edgecell.progress import Silent
+from edgecell.rundir import RunDir
 from edgecell.tuning.space import parse_space
 from edgecell.tuning.study import PrunedError
 
@@ -112,3 +114,36 @@ def test_trials_may_start_from_a_run(config: Config, tmp_path: Path, trained: li
     (run / "train" / "model.keras").write_bytes(b"a model")
     tuning.tune_run(config, plan(line, trials=6), tmp_path / "search", Silent())
     assert {each.model.weights for each in trained} == {"none", str(run)}
+
+
+def test_a_storage_that_cannot_be_leaves_nothing(config: Config, tmp_path: Path) -> None:
+    bad = replace(plan(), storage="nonsense://x")
+    with pytest.raises(ConfigError, match="is no storage"):
+        tuning.tune_run(config, bad, tmp_path / "search", Silent())
+    assert not (tmp_path / "search").exists()
+
+
+def test_a_state_is_found_behind_an_attempt_that_died_before_it_took_it_over(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = tmp_path / "search", []
+
+    def die(config: Config, run: RunDir, *_: Any) -> None:
+        state = run.stage("train") / "state"
+        found.append(sorted(path.name for path in state.glob("*")))
+        if len(found) == 1:
+            rundir.atomic_write_bytes(state / "state.json", b"{}")
+            raise KeyboardInterrupt
+        raise PrunedError("not in this test")
+
+    def too_early(old: Path, new: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "train_run", die)
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune_run(config, plan(), folder, Silent())
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(tuning, "_take_over", too_early)
+        tuning.tune_run(config, plan(), folder, Silent())
+    tuning.tune_run(config, plan(), folder, Silent())
+    assert found == [[], ["state.json"]]
