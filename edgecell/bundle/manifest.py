@@ -11,6 +11,7 @@ from edgecell.confidence import probability_floor
 from edgecell.graph import enlarging_operators
 from edgecell.metrics.labels import THRESHOLD
 from edgecell.preprocess import PreprocessSpec
+from edgecell.record import of_our_form
 from edgecell.rundir import sha256_bytes
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import Task
@@ -156,12 +157,17 @@ def licence(text: str | None) -> dict[str, str | None]:
 
 
 def architecture(records: dict[str, dict[str, Any]]) -> str | None:
-    """The network's name and width as the training recorded it."""
+    """The network's name and width as the training recorded it.
+
+    Raises:
+        ArtifactError: its record does not say.
+    """
     if "train" not in records:
         return None
-    model = records["train"]["config"]["model"]
-    width = f" {model['alpha']}" if model["name"] == "mobilenet_v2" else ""
-    return f"{model['name']}{width}"
+    with of_our_form("the record of train"):
+        model = records["train"]["config"]["model"]
+        width = f" {model['alpha']}" if model["name"] == "mobilenet_v2" else ""
+        return f"{model['name']}{width}"
 
 
 def decision(

@@ -14,8 +14,9 @@ import toys_labels
 from asked import make_run
 from PIL import Image
 
+from edgecell.bundle import manifest
 from edgecell.bundle.targets import TARGETS
-from edgecell.errors import ConvertError
+from edgecell.errors import ArtifactError, ConvertError
 from edgecell.pipeline import bundling
 from edgecell.pipeline.bundling import Bundled, Wishes, bundle_model
 from edgecell.progress import Silent
@@ -153,3 +154,8 @@ def test_a_grey_image_is_an_image_of_three_equal_channels(tmp_path):
     assert sample(folder, tmp_path / "cell.png").stdout == first
     Image.fromarray(pixels).save(tmp_path / "cell.png")
     assert sample(folder, tmp_path / "cell.png").stdout != first
+
+
+def test_a_training_that_does_not_say_what_it_trained_is_one_line():
+    with pytest.raises(ArtifactError, match=r"the record of train is not of the form .*'model'"):
+        manifest.architecture({"train": {"config": {}}})
