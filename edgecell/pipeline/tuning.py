@@ -18,12 +18,13 @@ from edgecell import plots, rundir
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, to_toml
 from edgecell.data import Dataset
+from edgecell.device import configure
 from edgecell.errors import ArtifactError, ConfigError, DivergedError
 from edgecell.metrics import wilson_interval
 from edgecell.models.registry import MODELS, architecture_of
 from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
-from edgecell.pipeline.teaching import teacher_files
+from edgecell.pipeline.teaching import load_teachers, teacher_files
 from edgecell.pipeline.training import (
     default_name,
     load_noted,
@@ -34,7 +35,7 @@ from edgecell.pipeline.training import (
     weights_file,
     with_batch_size,
 )
-from edgecell.progress import Prefixed, Progress
+from edgecell.progress import Prefixed, Progress, Silent
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.tasks import Task, task_named
@@ -97,6 +98,9 @@ def tune_run(
         )
     with run.not_left_empty():
         dataset = load_noted(config, progress)
+        if config.teacher.runs:  # each trial would refuse it anew
+            configure(config.train.seed, config.train.deterministic)
+            load_teachers(config, dataset, Silent())
         if "train.batch_size" not in plan.space:
             config = with_batch_size(settled(config, run), dataset, progress)
         if not (run.path / "config.toml").is_file():  # other processes know the folder by it

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tf_keras as keras
 from click.testing import CliRunner
 
 from edgecell import rundir
 from edgecell.cli.tuning import tune
 from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.pipeline import tuning
 from edgecell.progress import Silent
 from edgecell.rundir import RunDir
@@ -73,6 +74,7 @@ def test_trials_learn_from_a_teacher_as_much_as_the_space_says(
     teacher = tmp_path / "teacher.keras"
     teacher.write_bytes(b"a model")
     monkeypatch.setattr(tuning, "teacher_files", lambda _: [teacher])  # not looked into here
+    monkeypatch.setattr(tuning, "load_teachers", lambda *_: [])
     taught = replace(config, teacher=TeacherConfig(runs=(str(teacher),)))
     tuning.tune_run(taught, plan(SHARES, trials=3), tmp_path / "search", Silent())
     assert [each.teacher.runs for each in trained] == [(str(teacher),)] * 3
@@ -114,6 +116,18 @@ def test_trials_may_start_from_a_run(config: Config, tmp_path: Path, trained: li
     (run / "train" / "model.keras").write_bytes(b"a model")
     tuning.tune_run(config, plan(line, trials=6), tmp_path / "search", Silent())
     assert {each.model.weights for each in trained} == {"none", str(run)}
+
+
+def test_a_teacher_of_other_classes_is_refused_before_the_first_trial(
+    config: Config, tmp_path: Path, trained: list[Config]
+) -> None:
+    frame = [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D()]
+    teacher = keras.Sequential([*frame, keras.layers.Dense(4, "softmax")])
+    teacher.save(tmp_path / "teacher.keras")
+    taught = replace(config, teacher=TeacherConfig(runs=(str(tmp_path / "teacher.keras"),)))
+    with pytest.raises(DataError, match="knows 4 classes, 'colours' has 3"):
+        tuning.tune_run(taught, plan(), tmp_path / "search", Silent())
+    assert not trained and not (tmp_path / "search").exists()
 
 
 def test_a_storage_that_cannot_be_leaves_nothing(config: Config, tmp_path: Path) -> None:
