@@ -12,6 +12,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock, 
 
 from edgecell.errors import ArtifactError
 
+_BEGINNING = b'{"op_code":'
+
 
 class _JournalFile(JournalFileBackend):
     """Optuna's; where it fails, it raises what a database raises."""
@@ -32,10 +34,14 @@ class _JournalFile(JournalFileBackend):
 
 
 def _cut_half_line(path: Path) -> None:
-    """Remove what a full disk left of a last line: the next one would be written on to it."""
+    """Remove what a full disk left of a last line: the next one would be written on to it.
+
+    Of a journal only: a file of something else, named by mistake, stays as it is.
+    """
     with path.open("r+b") as stream:
         data = stream.read()
-        stream.truncate(data.rfind(b"\n") + 1)
+        if data.startswith(_BEGINNING):
+            stream.truncate(data.rfind(b"\n") + 1)
 
 
 def open_journal(path: Path) -> BaseStorage:

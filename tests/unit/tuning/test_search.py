@@ -350,6 +350,14 @@ def test_a_half_line_that_a_full_disk_left_in_the_journal_is_cut(tmp_path):
     assert states(search(tmp_path)) == [TrialState.COMPLETE] * 2
 
 
+def test_a_file_that_is_no_journal_stays_as_it_is(tmp_path):
+    notes = tmp_path / "study.journal"
+    notes.write_text("first thing\nsecond thing, no line's end")
+    with pytest.raises(ArtifactError, match="cannot open the journal"):
+        search(tmp_path)
+    assert notes.read_text() == "first thing\nsecond thing, no line's end"
+
+
 def test_a_damaged_journal_is_one_line(tmp_path):
     run(search(tmp_path), 1)
     path = tmp_path / "study.journal"
