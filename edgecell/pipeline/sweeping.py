@@ -86,10 +86,10 @@ def sweep_run(
     with run.not_left_empty():
         dataset = load_noted(config, progress)
         wishes = wishes_for(dataset, plan.limits, plan.prefer, plan.by)
-    shop = _Shop(config, replace(plan, study=study), run, dataset)
-    if not (run.path / "config.toml").is_file():  # other processes know the folder by it
-        rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
-    claims = shop.join()
+        shop = _Shop(config, replace(plan, study=study), run, dataset)
+        if not (run.path / "config.toml").is_file():  # other processes know the folder by it
+            rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+        claims = shop.join()
     rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
     left = shop.left(claims)
     cells = len(networks) * len(plan.grid.precisions)

@@ -215,7 +215,7 @@ def test_what_cannot_be_is_refused_in_one_line(
     refused = edgecell("sweep", "--data", easy_npz, *flags, "--output", folder)
     assert refused.code == code, refused.err
     assert said in refused.err
-    assert not (folder / "networks").exists()
+    assert not folder.exists()
 
 
 def test_the_folder_of_a_training_is_not_taken_for_a_sweep(
