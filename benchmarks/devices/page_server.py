@@ -117,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """What the page has to say."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > _LONGEST_POST:
+        decimal = length.isascii() and length.isdecimal()
+        if not decimal or len(length) > 12 or int(length) > _LONGEST_POST:
             self.close_connection = True
             self._answer(HTTPStatus.BAD_REQUEST, "text/plain", b"")
             return

@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -72,6 +73,16 @@ def test_posts_are_json(served):
     assert server.posted.get(timeout=1) == ("result", {"a": 1})
     assert status(f"{address}result", b"{") == 404
     assert server.posted.empty()
+
+
+@pytest.mark.parametrize("length", ["-1", "1_0", "\xb2", "9" * 5000, str(1 << 40)])
+def test_a_post_of_no_length_is_refused(served, capfd, length):
+    parts = urllib.parse.urlsplit(served[1])
+    head = f"POST {parts.path}posts HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port)) as client:
+        client.sendall(head.encode("latin-1"))
+        assert client.recv(64).startswith(b"HTTP/1.1 400 ")
+    assert capfd.readouterr().err == ""
 
 
 def test_a_browser_that_is_closed_while_it_loads_leaves_no_trace(capfd):
