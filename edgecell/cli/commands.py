@@ -41,7 +41,7 @@ def display() -> Iterator[Display]:
     "--seeds", type=click.IntRange(1, 100), help="Train this many seeds, from --seed on; mean ± sd."
 )
 @click.option("--name", help="Name of the run [default: from the data set].")
-@opt.output_option
+@opt.new_run_option
 @opt.json_option
 def train(
     recipe: str | None,
@@ -121,7 +121,7 @@ def _train_seeds(config: Config, count: int, output: Path | None, as_json: bool)
     multiple=True,
     help="Average with this run or model too; repeatable.",
 )
-@opt.flags(opt.DATA)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def evaluate(
@@ -177,7 +177,8 @@ def evaluate(
 @click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
-@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.SLIM, opt.RESIZE, opt.DATA)
+@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.SLIM, opt.RESIZE)
+@opt.run_data_flags
 @click.option(
     "--analyze", is_flag=True, help="Quantize every layer alone and rank what it costs on val."
 )
@@ -232,7 +233,8 @@ def quantize(
 @click.command(short_help="Prove that .tflite files do what their model does.")
 @click.argument("target", type=PATH)
 @click.option("--reference", type=PATH, help="The Keras model that files of no run came from.")
-@opt.flags(opt.VERIFY, opt.VERIFY_SPLIT, opt.DATA)
+@opt.flags(opt.VERIFY, opt.VERIFY_SPLIT)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def verify(
@@ -280,7 +282,8 @@ def verify(
     help="How much worse is allowed: 5%, or accuracy=, bytes= or latency=5%; repeatable [default: 5%].",
 )
 @opt.pace_flags
-@opt.flags(opt.BENCH, opt.DATA)
+@opt.flags(opt.BENCH)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def bench(
@@ -338,7 +341,7 @@ def bench(
 @opt.pace_flags
 @opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.RESIZE, opt.VERIFY, opt.BENCH)
 @click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")
-@opt.output_option
+@opt.new_run_option
 @opt.json_option
 def run(
     recipe: str | None, name: str | None, output: Path | None, as_json: bool, **parameters: Any
@@ -358,7 +361,7 @@ def run(
 
 
 @click.command(short_help="All stages on synthetic cells, no download.")
-@opt.output_option
+@opt.new_run_option
 @opt.json_option
 def demo(output: Path | None, as_json: bool) -> None:
     """Everything on synthetic cells, without a download, in a few minutes."""

@@ -24,7 +24,7 @@ def data() -> None:
 @click.option(
     "--per-class", type=click.IntRange(1, 50), default=8, show_default=True, help="Samples a class."
 )
-@opt.output_option
+@opt.output_to("artifacts/data")
 @opt.json_option
 def show_data(per_class: int, output: Path | None, as_json: bool, **parameters: Any) -> None:
     """Counts, imbalance, value ranges and duplicates of a data set, and a grid of samples (PNG)."""
@@ -104,7 +104,7 @@ def split_data(
     show_default=True,
     help="Bits of 256 in which the hashes of near-duplicates may differ.",
 )
-@opt.output_option
+@opt.output_to("artifacts/data/<name>-eda")
 @opt.json_option
 def explore_data(near_bits: int, output: Path | None, as_json: bool, **parameters: Any) -> None:
     """Explore a data set: classes, pixels, sizes, duplicates and near-duplicates, outliers.

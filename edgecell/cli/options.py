@@ -25,6 +25,8 @@ class Flag:
     type: Any = None
     switch: bool = False
     multiple: bool = False
+    default: str = ""
+    """What the help says where the default is not the configuration's."""
 
     @property
     def parameter(self) -> str:
@@ -410,12 +412,12 @@ BENCH = (
 
 
 def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
-    """A decorator that adds the flags of ``groups``; each default is the configuration's own."""
+    """A decorator that adds the flags of ``groups``; a default is the configuration's, or what the flag says."""
 
     def decorate(command: Any) -> Any:
         for flag in reversed([flag for group in groups for flag in group]):
-            default = _lookup(Config(), flag.field)
-            help_text = f"{flag.help} [default: {_shown(default)}]"
+            default = flag.default or _shown(_lookup(Config(), flag.field))
+            help_text = f"{flag.help} [default: {default}]"
             if flag.switch:
                 kind: dict[str, Any] = {"is_flag": True}
                 if "/" not in flag.name:
@@ -427,6 +429,11 @@ def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
         return command
 
     return decorate
+
+
+def run_data_flags(command: Any) -> Any:
+    """The flags of DATA for a verb that is pointed at a run: the run's images are the default."""
+    return flags((replace(DATA[0], default="the run's images"), *DATA[1:]))(command)
 
 
 def configure(parameters: dict[str, Any], base: Config) -> Config:
@@ -567,14 +574,20 @@ def device_flags(command: Any) -> Any:
     return command
 
 
-def output_option(command: Any) -> Any:
-    """``--output DIR``."""
+def output_to(default: str) -> Callable[[Any], Any]:
+    """``--output DIR``, which without it is ``default``."""
     return click.option(
         "--output",
         type=click.Path(path_type=Path),
         default=None,
-        help="Folder to write to [default: inside the run, or artifacts/runs/<name>-<UTC time>].",
-    )(command)
+        help=f"Folder to write to [default: {default}].",
+    )
+
+
+output_option = output_to("inside the run; without a run it has to be given")
+"""``--output DIR`` of verbs that are pointed at a run."""
+new_run_option = output_to("artifacts/runs/<name>-<UTC time>")
+"""``--output DIR`` of verbs that make a run."""
 
 
 def json_option(command: Any) -> Any:

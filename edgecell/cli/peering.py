@@ -30,7 +30,8 @@ _PACE = tuple(flag for flag in opt.BENCH if flag.name in ("--runs", "--seconds",
     help="Threads of every runtime.",
 )
 @opt.pace_flags
-@opt.flags(_PACE, opt.DATA)
+@opt.flags(_PACE)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def peers(

@@ -32,7 +32,7 @@ _SPLIT = click.option(
 @click.option(
     "--layer", default="", help="Layer whose maps are looked at [default: the last with maps]."
 )
-@opt.flags(opt.DATA)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def explain(
@@ -95,7 +95,7 @@ def explain(
     show_default=True,
     help="Seed of the draw, of t-SNE and of the intervals.",
 )
-@opt.flags(opt.DATA)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def embed(

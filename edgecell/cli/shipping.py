@@ -38,7 +38,7 @@ from edgecell.cli.terminal import print_json, print_line
 @click.option(
     "--sign", type=PATH, help="Sign it with this Ed25519 private key in PEM; see 'edgecell audit'."
 )
-@opt.flags(opt.DATA)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def bundle(

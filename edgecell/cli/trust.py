@@ -30,7 +30,8 @@ _REFERENCE = click.option(
     show_default=True,
     help="'test' also reports what the numbers, always fitted on val, hold there.",
 )
-@opt.flags(opt.CONFIDENCE, opt.DATA)
+@opt.flags(opt.CONFIDENCE)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def calibrate(
@@ -77,7 +78,8 @@ def calibrate(
 @click.option(
     "--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split."
 )
-@opt.flags(opt.ROBUSTNESS, opt.DATA)
+@opt.flags(opt.ROBUSTNESS)
+@opt.run_data_flags
 @opt.output_option
 @opt.json_option
 def robustness(

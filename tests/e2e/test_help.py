@@ -37,6 +37,29 @@ def test_help_of_every_command(edgecell: Run, words: tuple[str, ...]) -> None:
     assert all(line == line.rstrip() or len(line) <= 110 for line in shown.out.splitlines())
 
 
+MAKE_THEIR_OWN = {("demo",), ("run",), ("train",), ("tune",), ("sweep",)}
+
+
+@pytest.mark.parametrize("words", leaves(cli))
+def test_help_says_where_images_and_results_are_without_a_flag(words: tuple[str, ...]) -> None:
+    """Only what takes no run begins with synthetic images, or writes elsewhere than into one."""
+    command: click.Command = cli
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    said = {p.name: p.help or "" for p in command.params if isinstance(p, click.Option)}
+    of_a_run = words not in MAKE_THEIR_OWN and words[0] != "data"
+    if "set_data__source" in said:
+        images = "the run's images" if of_a_run else "synthetic"
+        assert said["set_data__source"].endswith(f"[default: {images}]")
+    if words[0] in ("train", "run", "demo"):
+        assert "[default: artifacts/runs/<name>-<UTC time>]" in said["output"]
+    elif of_a_run and "output" in said and words != ("compare",):
+        assert "inside the run" in said["output"] and "artifacts" not in said["output"]
+    else:
+        assert "inside the run" not in said.get("output", "")
+
+
 def test_help_imports_no_tensorflow() -> None:
     code = (
         "import sys\nfrom edgecell.cli import main\ntry:\n    main(['--help'])\n"
