@@ -27,6 +27,8 @@ THRESHOLDS = np.arange(256, 0, -1) / 256
 """Candidate thresholds, one per step of an int8 output; fixed, as the promise requires."""
 _STARTS = (0.99, 0.95, 0.9, 0.8, 0.65, 0.5)
 _TEMPERATURES = (0.05, 20.0)
+NO_MISTAKE = "without a wrong answer on val every lower temperature looks better"
+"""Why no temperature is kept."""
 
 
 # ------------------------------------------------------------------------------- temperature
@@ -69,7 +71,8 @@ class Temperature:
     """A fitted temperature and whether to use it.
 
     ``gain`` is the mean fall of the log loss in nat on images that did not fit it, with its 95 %
-    interval; it is kept where the whole interval is above 0.
+    interval; it is kept where the whole interval is above 0 and some answer is wrong. Without a
+    wrong answer the least temperature is always the best, whatever the model; ``reason`` says so.
     """
 
     value: float
@@ -77,6 +80,7 @@ class Temperature:
     gain: float
     interval: Interval
     n: int
+    reason: str | None = None
 
     @property
     def used(self) -> float:
@@ -96,7 +100,16 @@ def choose_temperature(labels: Ints, probabilities: Floats, seed: int = 0) -> Te
         gains[fold] = before - sample_loss(labels[fold], tempered(probabilities[fold], value))
     interval = mean_interval(gains)
     value = fit_temperature(labels, probabilities)
-    return Temperature(value, interval.low > 0, float(gains.mean()), interval, len(labels))
+    own = probabilities[np.arange(len(labels)), labels]
+    wrong = bool((own < probabilities.max(axis=1)).any())
+    return Temperature(
+        value,
+        wrong and interval.low > 0,
+        float(gains.mean()),
+        interval,
+        len(labels),
+        None if wrong else NO_MISTAKE,
+    )
 
 
 # -------------------------------------------------------------------------------- abstention

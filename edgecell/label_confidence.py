@@ -142,7 +142,10 @@ def choose_scaling(labels: Ints, probabilities: Floats, seed: int = 0) -> LabelS
         common[fold] = sample_label_loss(labels[fold], scaled(shown, [slope], [0.0]))
         own[fold] = sample_label_loss(labels[fold], scaled(shown, *fit_slopes(*seen)))
     by_temperature = _gain(plain - common)
-    by_label = _gain((common if by_temperature.sure else plain) - own)
+    # Without a wrong decision every lower temperature looks better, whatever the model.
+    wrong = bool(((probabilities > THRESHOLD) != labels).any())
+    tempers = wrong and by_temperature.sure
+    by_label = _gain((common if tempers else plain) - own)
     temperature = fit_label_temperature(labels, probabilities)
     count = labels.shape[1]
     kind: Literal["none", "temperature", "labels"] = "none"
@@ -150,7 +153,7 @@ def choose_scaling(labels: Ints, probabilities: Floats, seed: int = 0) -> LabelS
     if by_label.sure:
         kind = "labels"
         slopes, offsets = fit_slopes(labels, probabilities)
-    elif by_temperature.sure:
+    elif tempers:
         kind = "temperature"
         slopes = np.full(count, 1 / temperature)
     return LabelScaling(

@@ -131,9 +131,10 @@ def _calibrated(record: dict[str, Any]) -> None:
             print_table(title, ["", "ECE", "log loss, nat", "Brier"], rows)
             _promises(entry, split)
         temperature = entry["temperature"]
+        why = temperature.get("reason")
+        why = why or f"gain on other images {measurement(temperature['gain'])} nat"
         print_line(
-            f"  temperature {temperature['value']:.3f}, {'kept' if temperature['kept'] else 'not kept'}:"
-            f" gain on other images {measurement(temperature['gain'])} nat"
+            f"  temperature {temperature['value']:.3f}, {'kept' if temperature['kept'] else 'not kept'}: {why}"
         )
 
 

@@ -132,6 +132,7 @@ def _calibrate(
         "temperature": {
             "value": temperature.value,
             "kept": temperature.kept,
+            **({"reason": temperature.reason} if temperature.reason else {}),
             "used": temperature.used,
             "gain": Measurement(
                 temperature.gain, "nat", temperature.n, *temperature.interval

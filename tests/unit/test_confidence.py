@@ -52,6 +52,21 @@ def test_a_calibrated_model_keeps_its_confidence():
     assert unused.used == 1.0 != unused.value
 
 
+def test_no_temperature_is_kept_where_no_answer_is_wrong():
+    """The likelihood has no maximum then: 90 images all right would make every later answer certain."""
+    labels = np.arange(90) % 3
+    p = np.full((90, 3), 0.05)
+    p[np.arange(90), labels] = 0.9
+    chosen = trust.choose_temperature(labels, p)
+    assert chosen.interval.low > 0
+    assert not chosen.kept and chosen.used == 1.0
+    assert chosen.reason == "without a wrong answer on val every lower temperature looks better"
+    for each in (range(9), range(0, 90, 10)):  # wrong answers as sure as the right ones
+        some = labels.copy()
+        some[list(each)] = (some[list(each)] + 1) % 3
+        assert trust.choose_temperature(some, p).reason is None
+
+
 def test_temperature_keeps_the_order_of_classes_and_1_changes_nothing():
     _, p = model(200, 3)
     p = trust.floored(p, None)

@@ -103,6 +103,15 @@ def test_sharpness_needs_one_temperature():
     assert found.slopes == (pytest.approx(1 / found.temperature),) * 3 and found.offsets == (0,) * 3
 
 
+def test_no_temperature_is_kept_where_no_decision_is_wrong():
+    labels = (np.arange(240).reshape(80, 3) // 3 + np.arange(3)) % 2
+    found = trust.choose_scaling(labels, np.where(labels, 0.9, 0.1))
+    assert found.gain_temperature.sure
+    assert found.kind != "temperature"
+    # What a slope and an offset gain is then over no scaling, not over a temperature that is not kept.
+    assert found.gain_labels.value > 0
+
+
 def test_a_calibrated_model_is_left_alone():
     """Over many draws a scaling is kept where there is nothing to mend in few of them."""
     kept = [trust.choose_scaling(*draw(400, seed)).kind != "none" for seed in range(30)]
