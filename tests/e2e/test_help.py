@@ -37,6 +37,13 @@ def test_help_of_every_command(edgecell: Run, words: tuple[str, ...]) -> None:
     assert all(line == line.rstrip() or len(line) <= 110 for line in shown.out.splitlines())
 
 
+def test_one_is_told_how_the_shell_finds_edgecell() -> None:
+    """'make' installs into .venv, which no shell looks into by itself."""
+    tutorial = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
+    for text in (README, tutorial.read_text(encoding="utf-8")):
+        assert text.index("`. .venv/bin/activate`") < text.index("```sh\nedgecell ")
+
+
 MAKE_THEIR_OWN = {("demo",), ("run",), ("train",), ("tune",), ("sweep",)}
 
 

@@ -31,6 +31,8 @@ def test_the_index_links_to_every_page() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     linked = set(re.findall(r"\]\(([\w-]+\.md)", index))
     assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= linked
+    rows = [line.split("|")[1] for line in index.splitlines() if line.startswith("| [")]
+    assert len(set(rows)) == len(rows)
 
 
 def test_every_command_is_shown_in_use() -> None:
