@@ -160,6 +160,10 @@ def read_bytes(path: Path) -> bytes:
         raise ArtifactError(
             f"no model file at {path}; 'edgecell quantize' writes .tflite files"
         ) from error
+    except IsADirectoryError as error:
+        raise ArtifactError(
+            f"cannot read {path}: it is a folder; give one .tflite file, such as RUN/quantize/X-int8.tflite"
+        ) from error
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 

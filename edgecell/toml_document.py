@@ -15,13 +15,13 @@ _ENDS_A_KEY = set(",=[]{}\n")
 
 
 def toml_text(path: Path) -> str:
-    """The text of a TOML file.
+    """The text of a TOML file, without the byte order mark that editors on Windows put first.
 
     Raises:
         DocumentError: no regular file, too large, or not UTF-8. OSError: as ``Path.read_bytes``.
     """
     try:
-        return read_regular(path, MOST_TOML).decode("utf-8")
+        return read_regular(path, MOST_TOML).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DocumentError(str(error)) from error
 

@@ -76,7 +76,10 @@ def opened(path: str) -> Iterator[h5py.File]:
         ArtifactError: missing, not HDF5, or damaged.
     """
     if not Path(path).is_file():
-        raise ArtifactError(f"no weights file at {path}; give an existing one or --weights none")
+        raise ArtifactError(
+            f"no weights file at {path}; give an existing one, a trained run, --weights imagenet or"
+            " --weights none"
+        )
     if not h5py.is_hdf5(path):
         raise ArtifactError(f"{path} is not an HDF5 weights file; give Keras' '…_no_top.h5'")
     try:

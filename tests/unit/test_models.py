@@ -157,7 +157,7 @@ def test_weights_survive_the_file(tmp_path, small):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no weights file at .*--weights none"),
+        (None, "no weights file at .*; give .*a trained run, --weights imagenet or --weights none"),
         (b"not HDF5", "is not an HDF5 weights file"),
         (b"", "is not an HDF5 weights file"),
         ("half", "cannot read the weights"),

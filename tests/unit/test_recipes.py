@@ -29,6 +29,12 @@ def test_an_unknown_recipe_names_the_nearest():
         load_recipe("zzz")
 
 
+def test_a_recipe_may_come_from_an_editor_on_windows(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes("\ufeff# mine\r\n[train]\r\nepochs = 3\r\n".encode())
+    assert load_recipe(str(path)).train.epochs == 3
+
+
 def test_a_recipe_may_be_a_file(tmp_path):
     (tmp_path / "mine.toml").write_text("name = 'mine'\n[train]\nepochs = 3\n")
     assert load_recipe(str(tmp_path / "mine.toml")).train.epochs == 3

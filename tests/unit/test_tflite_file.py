@@ -106,5 +106,7 @@ def test_flipped_bytes_give_a_file_or_an_artifact_error(data, flips):
 def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(ArtifactError, match="no model file at"):
         tflite_file.read(tmp_path / "nowhere.tflite")
-    with pytest.raises(ArtifactError, match="cannot read"):
+    with pytest.raises(
+        ArtifactError, match="cannot read .*: it is a folder; give one .tflite file"
+    ):
         tflite_file.read(tmp_path)
