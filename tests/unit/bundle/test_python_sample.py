@@ -87,6 +87,14 @@ def test_it_passes_from_the_command_line(bundle):
     assert failed.stdout.startswith("FAIL inference: 1 of 32 images; first: 00.png differs in ")
 
 
+def test_an_image_that_is_not_there_is_one_line(bundle, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["classify.py", "gone.png"])
+    with pytest.raises(SystemExit) as ended:
+        sample(bundle).main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("error: there is no image gone.png\n")
+
+
 def test_flipped_channels_are_a_fault_of_decoding(bundle):
     module = sample(bundle)
     right = module.decode

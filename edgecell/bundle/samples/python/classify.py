@@ -200,6 +200,9 @@ def main() -> int:
     options = parser.parse_args()
     if not options.images and not options.self_test:
         parser.error("name an image, or give --self-test")
+    for path in options.images:
+        if not path.is_file():
+            parser.error(f"there is no image {path}")
     model = Classifier(options.bundle)
     if model.card["verified"]["status"] != "passed":
         print(f"WARNING: {model.card['verified']['sentence']}", file=sys.stderr)
