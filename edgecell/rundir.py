@@ -29,6 +29,7 @@ from edgecell.errors import (
     ConfigError,
     DivergedError,
     EdgecellError,
+    WorkerError,
 )
 from edgecell.machine import cpu_name, package_versions
 from edgecell.record import anew, check_envelope, envelope, is_inside
@@ -285,8 +286,8 @@ class RunDir:
     def not_left_empty(self) -> Iterator[None]:
         """Remove the folder again where the work inside fails before it writes anything.
 
-        What is refused leaves no config.toml of its own either. An interrupt does, to go on by, and a
-        training that diverged, whose settings it tells.
+        What is refused leaves no config.toml of its own either. An interrupt and the end of another
+        worker do, to go on by, and a training that diverged, whose settings it tells.
         """
         written = self.path / "config.toml"
         was_there = written.is_file()
@@ -294,7 +295,7 @@ class RunDir:
         try:
             yield
             finished = True
-        except DivergedError:
+        except (DivergedError, WorkerError):
             raise
         except EdgecellError:
             with suppress(OSError):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgecell import rundir
-from edgecell.errors import ArtifactError, ConfigError, DataError, DivergedError
+from edgecell.errors import ArtifactError, ConfigError, DataError, DivergedError, WorkerError
 from edgecell.rundir import RunDir, atomic_write_bytes, atomic_write_json, sha256_file
 
 
@@ -146,8 +146,11 @@ def test_a_run_folder_is_new_empty_or_a_run(tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "left"),
-    [(DataError, []), (ConfigError, []), (DivergedError, ["config.toml"]), (KeyboardInterrupt, ["config.toml"])],
-)  # fmt: skip
+    [
+        *((DataError, []), (ConfigError, [])),
+        *((each, ["config.toml"]) for each in (DivergedError, WorkerError, KeyboardInterrupt)),
+    ],
+)
 def test_what_is_refused_after_its_settings_were_written_leaves_nothing(tmp_path, error, left):
     run = RunDir.at(tmp_path / "new")
     with pytest.raises(error), run.not_left_empty():
