@@ -129,6 +129,8 @@ class LabelScaling:
 def choose_scaling(labels: Ints, probabilities: Floats, seed: int = 0) -> LabelScaling:
     """Fit on all images; keep only what helps in cross-validation, and the simpler of two.
 
+    One temperature is kept only where some decision is wrong: see :class:`edgecell.confidence.Temperature`.
+
     Each of ten folds is scored with what the other nine fit. Probabilities without 0 and 1.
 
     Raises:

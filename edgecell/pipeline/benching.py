@@ -22,7 +22,7 @@ from edgecell.errors import ArtifactError, ConfigError
 from edgecell.lock import claimed
 from edgecell.pipeline.comparing import Against
 from edgecell.pipeline.conversion import Adjust
-from edgecell.pipeline.lookup import judged_in, verdict_on
+from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
@@ -75,9 +75,7 @@ def bench_models(
             )
     read = ReadFiles([target.model for target in targets])
     verdicts = {
-        str(target.model): verdict_on(
-            judged_in(target.model, target.run), read.digests[target.model]
-        )
+        str(target.model): verdict_on(target.judged, read.digests[target.model])
         for target in targets
     }
     _refuse_unverified(verdicts, allow_unverified)

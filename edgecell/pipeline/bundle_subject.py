@@ -7,7 +7,7 @@ from typing import Any
 from edgecell.bundle import manifest
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.pipeline.lookup import entry_of, judged_in, trained_labels, verified_against_own
+from edgecell.pipeline.lookup import entry_of, trained_labels, verified_against_own
 from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.targets import Target, check_classes
 from edgecell.preprocess import PreprocessSpec
@@ -39,8 +39,7 @@ def subject_of(
     predictor = TFLitePredictor(source, name=target.model.name)
     if dataset is not None:
         check_classes(target, predictor.class_count, dataset)
-    home = judged_in(target.model, target.run)
-    records, hashes = _records(home)
+    records, hashes = _records(target.judged)
     labels, task = _labels(target, records, dataset)
     if len(labels) != predictor.class_count:
         raise ArtifactError(
@@ -56,7 +55,7 @@ def subject_of(
         labels=labels,
         task=task_named(task),
         verdict=verdict,
-        precision=_precision(home, digest),
+        precision=_precision(target.judged, digest),
         calibration=entry_of(records.get("calibrate"), digest),
         records=records,
         record_hashes=hashes,

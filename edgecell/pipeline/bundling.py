@@ -17,7 +17,7 @@ from edgecell.data import Dataset
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
 from edgecell.lock import claimed
 from edgecell.pipeline.bundle_subject import subject_of
-from edgecell.pipeline.lookup import judged_in, verdict_on
+from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.targets import Target, data_hash, load_data, resolve
 from edgecell.preprocess import resize
 from edgecell.progress import Progress
@@ -85,7 +85,7 @@ def bundle_model(
     key = None if wishes.sign is None else signing.private_key(wishes.sign)
     source = read_bytes(target.model)
     digest = sha256_bytes(source)
-    verdict = verdict_on(judged_in(target.model, target.run), digest)
+    verdict = verdict_on(target.judged, digest)
     _refuse(target, digest, verdict, wishes.unverified)
     dataset = None
     if wishes.images == "val":

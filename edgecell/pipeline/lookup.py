@@ -20,11 +20,17 @@ def trained_hash(run: RunDir) -> str | None:
     return sha256_file(model) if model.is_file() else None
 
 
+def conversion_at(path: Path) -> RunDir | None:
+    """The folder ``path`` where it is no run, but holds what ``quantize --output`` wrote; else None."""
+    home = RunDir(path)
+    return home if home.has("quantize") and not (path / "config.toml").is_file() else None
+
+
 def judged_in(model: Path, run: RunDir | None) -> RunDir | None:
     """Where verdicts on the file ``model`` are: in its ``run``, else beside what ``quantize --output`` wrote."""
     folder = model.resolve().parent
-    if run is None and folder.name == "quantize" and RunDir(folder.parent).has("quantize"):
-        return RunDir(folder.parent)
+    if run is None and folder.name == "quantize":
+        return conversion_at(folder.parent)
     return run
 
 

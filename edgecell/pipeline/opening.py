@@ -15,7 +15,7 @@ from edgecell.classifier import Classifier
 from edgecell.errors import ArtifactError
 from edgecell.naming import listed
 from edgecell.pipeline import stranger
-from edgecell.pipeline.lookup import entry_of, judged_in, trained_labels, verdict_on
+from edgecell.pipeline.lookup import entry_of, trained_labels, verdict_on
 from edgecell.pipeline.plausible import trained_on
 from edgecell.pipeline.targets import Target, resolve
 from edgecell.preprocess import PreprocessSpec
@@ -91,14 +91,13 @@ def _of_file(target: Target, threads: int) -> Classifier:
     data = read_bytes(target.model)
     digest = sha256_bytes(data)
     name = target.model.name
+    status = verdict_on(target.judged, digest)
     train = _record(target.run, "train")
     if train is None:
-        status = verdict_on(judged_in(target.model, target.run), digest)
         return _of_stranger(data, name, status, threads)
     predictor = TFLitePredictor(data, threads=threads, name=name)
     labels, task = trained_labels(train)
     calibration = entry_of(_record(target.run, "calibrate"), digest)
-    status = verdict_on(target.run, digest)
     rules = _rules(target, labels, task, calibration, predictor)
     return Classifier(
         name=name,

@@ -11,7 +11,7 @@ from converters.scaling import EDGECELL, InputScaling
 from edgecell.config import Config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.graph import enlarging_operators
-from edgecell.pipeline.lookup import trained_hash
+from edgecell.pipeline.lookup import conversion_at, trained_hash
 from edgecell.pipeline.targets import Target, resolve, where_to_write
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
@@ -42,7 +42,7 @@ def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
         ConfigError: files without a reference, one that is not the run's model, or nowhere to write.
         ArtifactError: nothing there, nothing quantized yet, or a file that was altered since.
     """
-    converted = _conversion(path)
+    converted = conversion_at(path)
     if converted is None:
         target = resolve(path)
     else:
@@ -58,12 +58,6 @@ def find_pair(path: Path, reference: Path | None, output: Path | None) -> Pair:
     whole = converted or (target.run if target.model.suffix != ".tflite" else None)
     files = files_of(whole, scaling) if whole else [entry_of_file(target, scaling)]
     return Pair(Target(model, target.run, target.config), files, where_to_write(target, output))
-
-
-def _conversion(path: Path) -> RunDir | None:
-    """The folder ``path`` where it is no run, but holds what ``quantize --output`` wrote; else None."""
-    home = RunDir(path)
-    return home if home.has("quantize") and not (path / "config.toml").is_file() else None
 
 
 def _reference(path: Path, target: Target, named: Path | None, output: Path | None) -> Path:

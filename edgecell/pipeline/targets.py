@@ -14,6 +14,7 @@ from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, DataError, NoDataError
 from edgecell.naming import listed
+from edgecell.pipeline.lookup import judged_in
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
 from edgecell.rundir import RunDir, sha256_bytes
@@ -37,6 +38,11 @@ class Target:
     def name(self) -> str:
         """A short name for files made from this target."""
         return self.config.name if self.run else self.model.stem
+
+    @property
+    def judged(self) -> RunDir | None:
+        """Where verdicts on it are: its run, else the folder that ``quantize --output`` wrote it into."""
+        return judged_in(self.model, self.run)
 
 
 def where_to_write(target: Target, output: Path | None) -> RunDir:

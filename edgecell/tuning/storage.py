@@ -23,11 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import (
-    ExperimentalWarning,
-    OptunaError,
-    UpdateFinishedTrialError,
-)
+from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
