@@ -29,7 +29,7 @@ def claimed(folder: Path, verb: str, patience: float = 0.0) -> Iterator[None]:
     Raises:
         BusyError: another process is still at that stage. ArtifactError: the folder cannot be written.
     """
-    path = folder / f".{verb.replace('/', '-')}.lock"
+    path = _path(folder, verb)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = _hold(path, patience)
@@ -45,6 +45,15 @@ def claimed(folder: Path, verb: str, patience: float = 0.0) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def left_behind(folder: Path, verb: str) -> bool:
+    """Whether there is a lock's file, be its holder at work or killed."""
+    return _path(folder, verb).exists()
+
+
+def _path(folder: Path, verb: str) -> Path:
+    return folder / f".{verb.replace('/', '-')}.lock"
 
 
 def _hold(path: Path, patience: float) -> IO[bytes]:

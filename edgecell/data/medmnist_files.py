@@ -6,14 +6,15 @@ import hashlib
 import logging
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import pooch
 from tqdm import tqdm
 
 from edgecell.data.catalog import SIZES, CatalogEntry, RemoteFile, catalog
-from edgecell.errors import ConfigError, DataError
-from edgecell.lock import claimed
+from edgecell.errors import ArtifactError, ConfigError, DataError
+from edgecell.lock import claimed, left_behind
 from edgecell.rundir import TEMPORARY
 
 RETRIES = 2
@@ -44,6 +45,7 @@ def fetch(name: str, size: int, root: str | Path, progress: bool = False) -> Pat
     path = folder / remote.file_name
     if path.is_file():
         _check(path, remote, progress)
+        _clear(folder, remote)
         return path
     _download(entry, remote, folder, str(root), progress)
     return path
@@ -107,8 +109,7 @@ def _download(
     entry: CatalogEntry, remote: RemoteFile, folder: Path, typed: str, progress: bool
 ) -> None:
     logging.getLogger("pooch").setLevel(logging.WARNING)
-    # A folder of its own: a download that is killed leaves nothing that the next does not find.
-    scratch = folder / f".{remote.file_name}{TEMPORARY}"
+    scratch = _scratch(folder, remote)
     store = pooch.create(
         path=scratch,
         base_url="",
@@ -121,7 +122,7 @@ def _download(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with claimed(folder, f"fetch {remote.file_name}"), warnings.catch_warnings():
+        with claimed(folder, _stage(remote)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shutil.rmtree(scratch, ignore_errors=True)
             try:
@@ -138,6 +139,24 @@ def _download(
             f" get it from the official MedMNIST record on Zenodo ({remote.url}, MD5 {remote.md5})"
             f" and name its folder with --root"
         ) from error
+
+
+def _clear(folder: Path, remote: RemoteFile) -> None:
+    """Remove what a download leaves that was killed after its file had its name."""
+    if not left_behind(folder, _stage(remote)):
+        return
+    # One that is at its end just now clears up itself, and a folder that is only read stays as it is.
+    with suppress(ArtifactError), claimed(folder, _stage(remote)):
+        shutil.rmtree(_scratch(folder, remote), ignore_errors=True)
+
+
+def _stage(remote: RemoteFile) -> str:
+    return f"fetch {remote.file_name}"
+
+
+def _scratch(folder: Path, remote: RemoteFile) -> Path:
+    """A folder of its own: a download that is killed leaves nothing that the next does not find."""
+    return folder / f".{remote.file_name}{TEMPORARY}"
 
 
 def _reason(error: OSError | ValueError) -> str:

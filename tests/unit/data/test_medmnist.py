@@ -16,6 +16,7 @@ from edgecell.data import catalog as catalog_module
 from edgecell.data import describe, fetch, list_catalog, load_dataset, medmnist_files
 from edgecell.data.catalog import RemoteFile, catalog
 from edgecell.errors import ConfigError, DataError
+from edgecell.lock import claimed
 
 
 @pytest.fixture
@@ -103,6 +104,33 @@ def test_what_a_killed_download_left_is_gone_with_the_next(server, official, tmp
     path = fetch("breastmnist", 28, tmp_path)
     assert path.read_bytes() == official
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith((".", "tmp"))) == []
+
+
+def left_by_a_late_kill(folder, official):
+    """A whole file, the emptied folder of its download and the lock of the process that was killed."""
+    folder.mkdir()
+    (folder / "breastmnist.npz").write_bytes(official)
+    (folder / ".breastmnist.npz.tmp").mkdir()
+    (folder / ".fetch breastmnist.npz.lock").write_text('{"pid": 1}')
+
+
+def test_a_download_killed_after_its_file_was_whole_leaves_nothing_either(
+    server, official, tmp_path
+):
+    root = tmp_path / "root"
+    left_by_a_late_kill(root, official)
+    assert fetch("breastmnist", 28, root).read_bytes() == official
+    assert [path.name for path in root.iterdir()] == ["breastmnist.npz"]
+    assert server.asked == []
+
+
+def test_a_download_at_its_end_is_left_to_clear_up_itself(server, official, tmp_path):
+    root = tmp_path / "root"
+    left_by_a_late_kill(root, official)
+    with claimed(root, "fetch breastmnist.npz"):
+        assert fetch("breastmnist", 28, root).read_bytes() == official
+        assert (root / ".breastmnist.npz.tmp").is_dir()
+        assert (root / ".fetch breastmnist.npz.lock").is_file()
 
 
 def test_no_server_is_one_line(server, tmp_path):
