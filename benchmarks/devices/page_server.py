@@ -44,7 +44,7 @@ class PageServer:
 
     def find(self, url: str) -> tuple[str, bytes] | None:
         """Content type and bytes of a path with the secret in front; None where there is nothing."""
-        path = self._inside(url)
+        path = self.inside(url)
         if path is None:
             return None
         kind = _TYPES.get(Path(path).suffix) or mimetypes.guess_type(path)[0]
@@ -61,7 +61,7 @@ class PageServer:
 
     def take(self, url: str, body: bytes) -> bool:
         """Keep a post; False where the path is another's or the body no JSON."""
-        path = self._inside(url)
+        path = self.inside(url)
         if path is None:
             return False
         try:
@@ -70,7 +70,10 @@ class PageServer:
             return False
         return True
 
-    def _inside(self, url: str) -> str | None:
+    def inside(self, url: str) -> str | None:
+        """The path behind the secret; None where the secret is another."""
+        if not url.startswith("/"):
+            return None
         _, secret, *rest = url.split("?")[0].split("/", 2)
         if not rest or not secrets.compare_digest(secret.encode(), self.secret.encode()):
             return None
@@ -108,14 +111,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """A file."""
-        found = self._page.find(self.path) if self.path.startswith("/") else None
+        found = self._page.find(self.path)
         if found is None:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"")
         else:
             self._answer(HTTPStatus.OK, *found)
 
     def do_POST(self) -> None:
-        """What the page has to say."""
+        """What the page has to say; nothing is read of who does not know the secret."""
+        if self._page.inside(self.path) is None:
+            self.close_connection = True
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"")
+            return
         length = self.headers.get("Content-Length", "")
         decimal = length.isascii() and length.isdecimal()
         if not decimal or len(length) > 12 or int(length) > _LONGEST_POST:
@@ -123,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.BAD_REQUEST, "text/plain", b"")
             return
         body = self.rfile.read(int(length))
-        taken = self.path.startswith("/") and self._page.take(self.path, body)
+        taken = self._page.take(self.path, body)
         self._answer(HTTPStatus.NO_CONTENT if taken else HTTPStatus.NOT_FOUND, "text/plain", b"")
 
     def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:

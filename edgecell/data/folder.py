@@ -16,6 +16,7 @@ import numpy as np
 from edgecell.config import DataConfig
 from edgecell.data.listing import EXTENSIONS, SPLIT_WORDS, Listing, natural, to_dataset
 from edgecell.data.nesting import repeated_below, wrapping
+from edgecell.data.own_output import is_own_output
 from edgecell.data.sources import FileSource
 from edgecell.data.splits import require_two
 from edgecell.data.types import Dataset, Split
@@ -30,6 +31,7 @@ class _Ignored:
     folders: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    own: list[str] = field(default_factory=list)
 
     def notes(self) -> list[str]:
         lines = []
@@ -45,6 +47,8 @@ class _Ignored:
             lines.append(
                 f"images ignored, outside any class folder: {len(self.outside)} (for example {self.outside[0]})"
             )
+        if self.own:
+            lines.append(f"folders ignored, written by edgecell: {listed(self.own)}")
         return lines
 
 
@@ -134,6 +138,9 @@ def _class_files(root: Path, folder: Path, ignored: _Ignored) -> dict[str, list[
         if _leads_up(os.path.realpath(class_folder), os.path.realpath(folder)):
             ignored.folders.append(f"{class_folder.relative_to(root).as_posix()} (links back up)")
             continue
+        if is_own_output(str(class_folder)):
+            ignored.own.append(class_folder.relative_to(root).as_posix())
+            continue
         key = class_folder.name.casefold()
         if key in seen:
             raise DataError(
@@ -177,6 +184,9 @@ def _images_below(root: Path, folder: Path, ignored: _Ignored) -> list[str]:
     for here, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         inside = Path(here).relative_to(root).as_posix()
         shown = [f for f in sorted(folders) if not f.startswith(".")]
+        own = [f for f in shown if is_own_output(os.path.join(here, f))]  # noqa: PTH118
+        ignored.own.extend(f"{inside}/{f}" for f in own)
+        shown = [f for f in shown if f not in own]
         folders[:] = [f for f in shown if _first_visit(visited, here, f, top)]
         ignored.folders.extend(
             f"{inside}/{f} (links back up)" for f in shown if _leads_up(_real(here, f), top)

@@ -16,6 +16,14 @@ from edgecell.errors import DataError, EdgecellError
 from edgecell.interrupts import InterruptsUncovered
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """A shell lets what it starts in the background ignore SIGINT; these tests send themselves one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def covered_by_a_clean_up() -> None:
     """As TensorFlow's tracer does: its own check fails on the way out."""
     try:

@@ -41,6 +41,33 @@ def test_three_splits_in_any_case_and_spelling(make_folder):
         np.testing.assert_array_equal(dataset.val.source.read(0), np.asarray(image))
 
 
+def test_what_edgecell_wrote_into_the_folder_is_no_class(make_folder):
+    root = make_folder(
+        {
+            "a": 5,
+            "b": 5,
+            "artifacts/runs/x/evaluate/model-val": 1,
+            "artifacts/eda": 3,
+            "x-int8-web/golden": 4,
+            "b/run/train": 1,
+            "b/of_others": 2,
+        }
+    )
+    for place, verb in (
+        ("artifacts/runs/x/evaluate/model-val/record", "evaluate"),
+        ("artifacts/eda/eda", "eda"),
+        ("x-int8-web/model", "bundle"),
+        ("b/run/train/record", "train"),
+    ):
+        (root / f"{place}.json").write_text(f'{{\n  "schema": "edgecell/{verb}",\n  "more": 1}}')
+    (root / "b/of_others/record.json").write_text('{"schema": "theirs/record"}')
+    dataset = load(root)
+    assert dataset.class_names == ("a", "b")
+    assert sum(len(dataset.split(name)) for name in SPLITS) == 12
+    ours = "artifacts/eda, artifacts/runs/x/evaluate/model-val, b/run/train, x-int8-web"
+    assert f"folders ignored, written by edgecell: {ours}" in dataset.notes
+
+
 def test_without_split_folders_all_three_are_made(make_folder):
     dataset = load(make_folder({"a": 20, "b": 10, "c": 3}), val_fraction=0.1, test_fraction=0.2)
     assert [np.bincount(dataset.split(s).labels).tolist() for s in SPLITS] == [

@@ -85,6 +85,14 @@ def test_a_post_of_no_length_is_refused(served, capfd, length):
     assert capfd.readouterr().err == ""
 
 
+def test_nothing_is_read_of_a_post_without_the_secret(served):
+    parts = urllib.parse.urlsplit(served[1])
+    head = f"POST /elsewhere/posts HTTP/1.1\r\nHost: x\r\nContent-Length: {1 << 30}\r\n\r\n"
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as client:
+        client.sendall(head.encode())
+        assert client.recv(64).startswith(b"HTTP/1.1 404 ")
+
+
 def test_a_browser_that_is_closed_while_it_loads_leaves_no_trace(capfd):
     before = set(threading.enumerate())
     server = PageServer({"images": lambda: b"x" * (50 << 20)}, {})  # more than any buffer takes
