@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgecell.data.types import Dataset
+from edgecell.fonts import font_file
 from edgecell.rundir import atomic_write_bytes
 
 _TILE = 72
@@ -38,7 +39,8 @@ def sample_grid(dataset: Dataset, per_class: int = 8, seed: int = 0) -> Image.Im
                 np.sort(members[:per_class]),
             )
         )
-    font = _font()
+    # Pillow's own font has no letter beyond ASCII.
+    font = ImageFont.truetype(font_file([text for text, _ in rows]), _FONT_SIZE)
     margin = _GAP * 3 + max(int(font.getlength(text)) for text, _ in rows)
     step = _TILE + _GAP
     sheet = Image.new("RGB", (margin + per_class * step, _GAP + len(rows) * step), "white")
@@ -62,13 +64,6 @@ def save_grid(sheet: Image.Image, path: Path) -> None:
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
     atomic_write_bytes(path, buffer.getvalue())
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    """The font of the figures: Pillow's own has no letter beyond ASCII."""
-    from matplotlib import get_data_path  # 0.3 s, and every verb imports edgecell.data
-
-    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), _FONT_SIZE)
 
 
 def _tile(image: Image.Image) -> Image.Image:

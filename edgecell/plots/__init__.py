@@ -2,8 +2,8 @@
 
     plots.save(plots.confusion_matrix(counts, names), path)
 
-Figures use the object-oriented API (no pyplot, no global state, no display), colours that stay apart
-for colour-blind readers, and sizes that grow with the number of classes.
+Figures use the object-oriented API (no pyplot, no display), colours that stay apart for colour-blind
+readers, and sizes that grow with the number of classes. The fonts are matplotlib's global ``font.family``.
 """
 
 from __future__ import annotations

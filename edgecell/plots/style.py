@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from edgecell.fonts import families
 from edgecell.rundir import atomic_write_bytes
 
 # Okabe and Ito's palette: distinguishable with the common colour-vision deficiencies
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY = "#CC79A7", "#56B4E9"
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
+
+rcParams["font.family"] = families()  # a text takes it when it is made, so no figure can carry it
 
 DPI = 130
 WIDTH = 6.8  # inches; with DPI about 880 px: sharp at half the width of the report's column

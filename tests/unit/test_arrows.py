@@ -35,6 +35,7 @@ TIERS = (
         "naming",
         "interrupts",
         "csv_cells",
+        "fonts",
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),
