@@ -269,7 +269,9 @@ def disturb(case: Case, work: Path, kills: int, rng: random.Random) -> dict[str,
         found = case.outcome(folder)
         if found != expected:
             raise DisturbedError(f"{case.verb}: {found} instead of {expected}")
-        left = [str(p) for name in ("*.tmp", "*.former", "*.lock", "state") for p in folder.rglob(name)]
+        left = [
+            str(p) for name in ("*.tmp", "*.former", "*.lock", "state") for p in folder.rglob(name)
+        ]
         if left:
             raise DisturbedError(f"{case.verb} left {left}")
         whole += 1
