@@ -32,6 +32,7 @@ from edgecell.errors import (
     WorkerError,
 )
 from edgecell.machine import cpu_name, package_versions
+from edgecell.naming import listed
 from edgecell.record import anew, check_envelope, envelope, is_inside
 
 TRAINED = "train/model.keras"
@@ -68,6 +69,8 @@ _PACKAGES = (
 
 
 ELSEWHERE = "choose another folder with --output"
+SEED_PREFIX = "seed-"
+"""How the names of runs begin that are trained by the same command with several seeds."""
 TEMPORARY = ".tmp"
 """How the name of a file or folder ends that is still being written; it begins with a dot."""
 
@@ -211,6 +214,23 @@ def environment() -> dict[str, Any]:
     }
 
 
+def runs_below(folder: Path) -> str:
+    """Which runs lie directly in ``folder``, as advice to give one of them; "" where there is none.
+
+    ``folder`` holds the runs of several seeds, say, or all runs.
+    """
+    try:
+        runs = sorted(path.parent.name for path in folder.glob("*/config.toml"))
+    except OSError:
+        return ""
+    if not runs:
+        return ""
+    advice = f"it holds {listed(runs)}: give one of them, such as {folder / runs[-1]}"
+    if any(name.startswith(SEED_PREFIX) for name in runs):
+        advice += "; a stopped training of several seeds goes on by its own command, with its --output"
+    return advice
+
+
 class RunDir:
     """One run: a folder with a ``config.toml`` and one sub-folder per finished stage."""
 
@@ -276,7 +296,8 @@ class RunDir:
             )
         if not (path / "config.toml").is_file():
             raise ArtifactError(
-                f"{path} is not a run folder (no config.toml); see 'edgecell train --help'"
+                f"{path} is not a run folder (no config.toml); "
+                + (runs_below(path) or "see 'edgecell train --help'")
             )
         for verb in VERBS:
             former.put_back(path / verb)

@@ -69,7 +69,7 @@ def train_seeds(
         {
             "schema": "edgecell/seeds",
             "schema_version": 1,
-            "runs": {str(seed): f"seed-{seed}" for seed in seeds},
+            "runs": {str(seed): f"{rundir.SEED_PREFIX}{seed}" for seed in seeds},
             spread.name: spread.to_json(),
         },
     )
@@ -85,7 +85,7 @@ def _train_each(
     for position, seed in enumerate(seeds, start=1):
         progress.say(f"seed {seed} ({position} of {len(seeds)})")
         seeded = replace(config, train=replace(config.train, seed=seed))
-        run = training.start_run(seeded, folder / f"seed-{seed}")
+        run = training.start_run(seeded, folder / f"{rundir.SEED_PREFIX}{seed}")
         if dataset is None:
             with run.not_left_empty():
                 dataset = training.load_noted(seeded, progress)
@@ -97,7 +97,7 @@ def _train_each(
 
 def _settled(config: Config, folder: Path) -> Config:
     """``config`` with the batch size that "auto" was found to be for the seeds in ``folder``."""
-    for written in sorted(folder.glob("seed-*/config.toml")):
+    for written in sorted(folder.glob(f"{rundir.SEED_PREFIX}*/config.toml")):
         return training.settled(config, RunDir(written.parent))
     return config
 

@@ -17,7 +17,7 @@ from edgecell.naming import listed
 from edgecell.pipeline.lookup import judged_in
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, sha256_bytes
+from edgecell.rundir import RunDir, runs_below, sha256_bytes
 from edgecell.tasks import check_form, task_named, task_of_record
 
 Adjust = Callable[[Config], Config]
@@ -75,10 +75,9 @@ def resolve(path: Path, *, base: Config | None = None) -> Target:
         raise ArtifactError(f"no run folder or model at {path}; give a run, .keras, .h5 or .tflite")
     is_saved_model = path.is_dir() and (path / "saved_model.pb").is_file()
     if not is_saved_model and path.suffix.lower() not in (*KERAS_SUFFIXES, ".tflite"):
-        raise ArtifactError(
-            f"{path} is neither a run folder nor a model; allowed: a run folder, .keras, .h5,"
-            " a SavedModel folder, .tflite"
-        )
+        allowed = "allowed: a run folder, .keras, .h5, a SavedModel folder, .tflite"
+        advice = runs_below(path) if path.is_dir() else ""
+        raise ArtifactError(f"{path} is neither a run folder nor a model; {advice or allowed}")
     found = find_run(path)
     admit(path, found)
     config = load_config(found.path / "config.toml") if found else (base or Config(name=path.stem))

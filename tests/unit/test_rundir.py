@@ -10,6 +10,7 @@ import pytest
 
 from edgecell import rundir
 from edgecell.errors import ArtifactError, ConfigError, DataError, DivergedError, WorkerError
+from edgecell.pipeline.targets import resolve
 from edgecell.rundir import RunDir, atomic_write_bytes, atomic_write_json, sha256_file
 
 
@@ -142,6 +143,26 @@ def test_a_run_folder_is_new_empty_or_a_run(tmp_path):
     with pytest.raises(ArtifactError, match="cannot write to"):
         RunDir.at(tmp_path / "photos/cat.jpg")
     assert names(tmp_path / "photos") == ["cat.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "advice"),
+    [
+        ([], "see 'edgecell train --help'"),
+        (["a", "b"], "it holds a, b: give one of them, such as {}/b"),
+        (["seed-3"], "such as {}/seed-3; a stopped training of several seeds goes on by its own"),
+    ],
+)
+def test_a_folder_of_runs_is_told_apart_from_a_run(tmp_path, runs, advice):
+    for name in runs:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.toml").touch()
+    with pytest.raises(ArtifactError, match="not a run folder") as opened:
+        RunDir.open(tmp_path)
+    assert advice.format(tmp_path) in str(opened.value)
+    with pytest.raises(ArtifactError, match="neither a run folder nor a model") as resolved:
+        resolve(tmp_path)
+    assert (advice.format(tmp_path) if runs else "allowed: ") in str(resolved.value)
 
 
 @pytest.mark.parametrize(
