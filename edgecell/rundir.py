@@ -227,7 +227,9 @@ def runs_below(folder: Path) -> str:
         return ""
     advice = f"it holds {listed(runs)}: give one of them, such as {folder / runs[-1]}"
     if any(name.startswith(SEED_PREFIX) for name in runs):
-        advice += "; a stopped training of several seeds goes on by its own command, with its --output"
+        advice += (
+            "; a stopped training of several seeds goes on by its own command, with its --output"
+        )
     return advice
 
 
