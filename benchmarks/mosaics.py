@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, Split, load_dataset, materialize
+from edgecell.disk import atomic_write_bytes
 from edgecell.preprocess import PreprocessSpec
-from edgecell.rundir import atomic_write_bytes
 from edgecell.tasks import MULTI_LABEL
 
 FIELDS = 4

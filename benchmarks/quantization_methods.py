@@ -23,10 +23,11 @@ from benchmarks.latency import Pace
 from benchmarks.method_rows import FLOAT32, compare, markdown, reference_row
 from edgecell.config import load_config
 from edgecell.data import load_dataset, materialize
+from edgecell.disk import atomic_write_json
 from edgecell.errors import ArtifactError, ConfigError, DataError, EdgecellError
 from edgecell.native_log import overheard
 from edgecell.preprocess import PreprocessSpec
-from edgecell.rundir import RunDir, atomic_write_json
+from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor
 from edgecell.tasks import task_of_record
 

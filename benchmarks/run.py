@@ -23,9 +23,9 @@ from benchmarks.precision import precision_of
 from benchmarks.quality import quality_of
 from benchmarks.ranking import ranking
 from edgecell import graph, metrics, plots
+from edgecell.disk import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.errors import ConfigError, DataError
 from edgecell.record import Measurement
-from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.runtime import TFLitePredictor, check_images
 from edgecell.tasks import check_form, several_labels
 from edgecell.tflite_file import TFLiteFile

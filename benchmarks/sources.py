@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.host import BUSY_LIMIT
+from edgecell.disk import read_json
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import MISSHAPEN
-from edgecell.rundir import RunDir, read_json
+from edgecell.rundir import RunDir
 
 TAKES = "a run, a folder of 'edgecell bench', its bench.json, or a record.json of bench or evaluate"
 _BENCH = "edgecell/bench-result"

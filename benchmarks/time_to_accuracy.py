@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgecell.rundir import RunDir, atomic_write_json
+from edgecell.disk import atomic_write_json
+from edgecell.rundir import RunDir
 
 OURS = "fast-mobilenetv2"
 THEIRS = "seed-mobilenetv2-bloodmnist"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from edgecell.data.strata import spread
 from edgecell.data.types import Split, materialize
+from edgecell.disk import sha256_bytes
 from edgecell.errors import DataError
 from edgecell.preprocess import PreprocessSpec
-from edgecell.rundir import sha256_bytes
 from edgecell.tasks import several_labels
 
 

@@ -17,8 +17,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from edgecell.averaging import WeightAverage
+from edgecell.disk import atomic_write_bytes, atomic_write_json, read_json, sha256_bytes
 from edgecell.errors import ArtifactError
-from edgecell.rundir import atomic_write_bytes, atomic_write_json, read_json, sha256_bytes
 
 
 @dataclass

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from edgecell import former
 from edgecell.config import Config, load_config
+from edgecell.disk import TEMPORARY, read_json, sha256_file
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, is_inside, seal
-from edgecell.rundir import TEMPORARY, TRAINED, VERBS, read_json, sha256_file
+from edgecell.rundir import TRAINED, VERBS
 
 Kind = Literal["altered", "missing", "stale", "foreign", "unfinished", "leftover", "note"]
 BROKEN: tuple[Kind, ...] = ("altered", "missing", "stale")

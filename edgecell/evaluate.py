@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from edgecell import metrics, plots
+from edgecell.disk import atomic_write_json, atomic_write_text
 from edgecell.errors import DataError
 from edgecell.evaluate_labels import evaluate_labels, label_figures
 from edgecell.naming import listed
 from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
-from edgecell.rundir import atomic_write_json, atomic_write_text
 from edgecell.tasks import ORDINAL, several_labels, task_of_record
 
 SCHEMA = "edgecell/evaluation"

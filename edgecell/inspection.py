@@ -11,9 +11,9 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecell.disk import sha256_bytes
 from edgecell.errors import ArtifactError
 from edgecell.graph import work
-from edgecell.rundir import sha256_bytes
 from edgecell.tflite_file import DAMAGE, Operator, Tensor, TFLiteFile, parse
 from edgecell.tflite_metadata import Metadata, read
 

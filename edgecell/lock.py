@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from edgecell.disk import cannot_write
 from edgecell.errors import BusyError
-from edgecell.rundir import cannot_write, utc_now
+from edgecell.rundir import utc_now
 
 _PAUSE = 0.05  # seconds between two tries
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+_PACKAGES = (
+    "edgecell",
+    "tensorflow",
+    "tf_keras",
+    "ai-edge-litert",
+    "tensorflow-model-optimization",
+    "numpy",
+    "scikit-learn",
+    "pillow",
+)
 _CPUINFO = Path("/proc/cpuinfo")
 _BOARD = Path("/proc/device-tree/model")
 # arm64 kernels tell the part's number instead of a name: Arm's "CPU part" of MIDR_EL1, implementer 0x41.
@@ -64,3 +76,15 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
     return versions
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine facts that a figure depends on; no host name, no user, no path."""
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_name(),
+        "cores": os.cpu_count() or 1,
+        "packages": package_versions(_PACKAGES),
+    }

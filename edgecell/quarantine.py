@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecell import errors
+from edgecell.disk import sha256_bytes, sha256_file
 from edgecell.errors import ArtifactError, EdgecellError
-from edgecell.rundir import sha256_bytes, sha256_file
 
 MOST_MEMORY = 4_000_000_000
 """Bytes of address space that a model may take beside what the libraries have."""

@@ -7,22 +7,18 @@ is done again, the former files are kept until the new record is there (see form
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
-import platform
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edgecell import former
-from edgecell.documents import MOST_JSON, DocumentError, json_of, read_regular
+from edgecell.disk import TEMPORARY, atomic_write_json, cannot_write, read_json, sha256_file
 from edgecell.errors import (
     ArtifactError,
     BusyError,
@@ -31,7 +27,7 @@ from edgecell.errors import (
     EdgecellError,
     WorkerError,
 )
-from edgecell.machine import cpu_name, package_versions
+from edgecell.machine import environment
 from edgecell.naming import listed
 from edgecell.record import anew, check_envelope, envelope, is_inside
 
@@ -56,110 +52,15 @@ VERBS = (
     "latency",
     "sweep",
 )
-_PACKAGES = (
-    "edgecell",
-    "tensorflow",
-    "tf_keras",
-    "ai-edge-litert",
-    "tensorflow-model-optimization",
-    "numpy",
-    "scikit-learn",
-    "pillow",
-)
-
-
-ELSEWHERE = "choose another folder with --output"
 SEED_PREFIX = "seed-"
 """How the names of runs begin that are trained by the same command with several seeds."""
-TEMPORARY = ".tmp"
-"""How the name of a file or folder ends that is still being written; it begins with a dot."""
-
-
-def sha256_bytes(data: bytes) -> str:
-    """Hex SHA-256 of ``data``."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file, or of a folder's relative names and contents (a SavedModel).
-
-    Raises:
-        ArtifactError: the path does not exist or cannot be read.
-    """
-    try:
-        if path.is_dir():
-            digest = hashlib.sha256()
-            for child in sorted(p for p in path.rglob("*") if p.is_file()):
-                digest.update(
-                    f"{child.relative_to(path).as_posix()}\0{sha256_file(child)}\n".encode()
-                )
-            return digest.hexdigest()
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-
-
-@contextmanager
-def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
-    """A stream whose content becomes ``path`` as a whole at the end, if all goes well.
-
-    ``advice`` is what to do where it cannot be written.
-
-    Raises:
-        ArtifactError: the folder cannot be made or written, or the disk is full.
-    """
-    # Not mkstemp: its files are private to the user, those of open() follow the umask.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as stream:
-                with suppress(OSError):  # a file system without locks
-                    fcntl.flock(stream, fcntl.LOCK_SH)  # see remove_leftovers
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            former.keep(path)
-            temporary.replace(path)
-        finally:  # an interrupt must not leave half a file either
-            temporary.unlink(missing_ok=True)
-    except BrokenPipeError:  # of the reader of what is printed meanwhile; no file gives it
-        raise
-    except OSError as error:
-        raise cannot_write(path, error, advice) from error
-
-
-def cannot_write(path: Path, error: OSError, advice: str = ELSEWHERE) -> ArtifactError:
-    """What to tell the user where the system does not let us write, and what to do."""
-    return ArtifactError(f"cannot write {path}: {error.strerror or error}; {advice}")
-
-
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is either the old file or the whole new one.
-
-    Raises:
-        ArtifactError: as :func:`atomic_writer`.
-    """
-    with atomic_writer(path) as stream:
-        stream.write(data)
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    """:func:`atomic_write_bytes` for UTF-8 text."""
-    atomic_write_bytes(path, text.encode("utf-8"))
-
-
-def atomic_write_json(path: Path, data: Any) -> None:
-    """:func:`atomic_write_bytes` for JSON; NaN and infinity are refused (ValueError)."""
-    atomic_write_text(path, json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_record(folder: Path, data: dict[str, Any]) -> None:
     """Write a stage's record, last of all its files; what was there before is given up.
 
     Raises:
-        ArtifactError: as :func:`atomic_writer`.
+        ArtifactError: as :func:`edgecell.disk.atomic_writer`.
     """
     path = folder / former.RECORD
     atomic_write_json(path, data)
@@ -173,7 +74,7 @@ def write_bill(folder: Path) -> list[Path]:
     """The software bill of materials of a stage where EDGECELL_SBOM asks for it; the files written.
 
     Raises:
-        ArtifactError: as :func:`atomic_writer`.
+        ArtifactError: as :func:`edgecell.disk.atomic_writer`.
     """
     if os.environ.get("EDGECELL_SBOM", "0") in ("", "0"):
         return []
@@ -183,35 +84,9 @@ def write_bill(folder: Path) -> list[Path]:
     return [folder / sbom.FILE]
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        ArtifactError: missing, unreadable or not JSON.
-    """
-    try:
-        return json_of(read_regular(path, MOST_JSON))
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path} does not exist") from error
-    except (OSError, DocumentError) as error:
-        raise ArtifactError(f"{path} is not a readable JSON file: {error}") from error
-
-
 def utc_now() -> str:
     """The time in UTC to the second, ISO 8601."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine facts that a figure depends on; no host name, no user, no path."""
-    return {
-        "python": platform.python_version(),
-        "system": platform.system(),
-        "machine": platform.machine(),
-        "cpu": cpu_name(),
-        "cores": os.cpu_count() or 1,
-        "packages": package_versions(_PACKAGES),
-    }
 
 
 def runs_below(folder: Path) -> str:

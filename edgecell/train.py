@@ -20,13 +20,13 @@ from edgecell.config import Config
 from edgecell.data.channels import Channels, drift_line, flat, flat_line, measure, sample_rows
 from edgecell.data.duplicates import overlap_line
 from edgecell.data.types import Dataset
+from edgecell.disk import sha256_bytes
 from edgecell.distribution import ONE, Devices
 from edgecell.errors import ConfigError, DataError
 from edgecell.metrics import confusion_matrix, find_moved, moved_line
 from edgecell.models.registry import build_model, describe_model
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
-from edgecell.rundir import sha256_bytes
 from edgecell.stage import AfterEpoch, Session, Stage, predict, run_stage
 from edgecell.tasks import Task, task_named
 from edgecell.teacher import ask, weights_sha256

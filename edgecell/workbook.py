@@ -17,7 +17,7 @@ from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
-from edgecell.rundir import atomic_write_bytes
+from edgecell.disk import atomic_write_bytes
 
 MOST_ROWS = 1_048_576
 LONGEST_TEXT = 32_767

@@ -13,7 +13,8 @@ from PIL import Image
 
 from edgecell.bundle import manifest, writer
 from edgecell.config import Config, ModelConfig, to_toml
-from edgecell.rundir import RunDir, atomic_write_bytes, atomic_write_text, sha256_bytes
+from edgecell.disk import atomic_write_bytes, atomic_write_text, sha256_bytes
+from edgecell.rundir import RunDir
 from edgecell.tasks import MULTI_CLASS, TASKS
 
 TEMPERATURE = 1.7

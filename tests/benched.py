@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks import latency, spread
 from benchmarks.run import BenchResult
+from edgecell.disk import sha256_bytes
 from edgecell.evaluate import evaluate
 from edgecell.record import Measurement
-from edgecell.rundir import sha256_bytes
 
 NAMES = ["basophil", "eosinophil", "erythroblast", "immature granulocyte", "lymphocyte", "monocyte"]
 NAMES += ["neutrophil", "<b>platelet</b> & co"]

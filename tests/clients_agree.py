@@ -39,9 +39,9 @@ from benchmarks.devices import litert_js, npm
 from edgecell.config import DataConfig
 from edgecell.data import load_dataset
 from edgecell.data.types import Split
+from edgecell.disk import atomic_write_json, atomic_write_text, sha256_file
 from edgecell.metrics.intervals import wilson_interval
 from edgecell.preprocess import PreprocessSpec, decode_file, resize
-from edgecell.rundir import atomic_write_json, atomic_write_text, sha256_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGES = Path(__file__).resolve().parent / "clients"

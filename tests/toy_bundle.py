@@ -11,8 +11,8 @@ from conftest import Pictures
 
 from edgecell.bundle import golden, manifest, writer
 from edgecell.data.types import Split
+from edgecell.disk import atomic_write_bytes, atomic_write_json, atomic_write_text
 from edgecell.preprocess import PreprocessSpec
-from edgecell.rundir import atomic_write_bytes, atomic_write_json, atomic_write_text
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_CLASS, TASKS
 

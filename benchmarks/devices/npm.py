@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmarks.devices import process
 from benchmarks.devices.interface import DeviceError
+from edgecell.disk import sha256_file
 from edgecell.errors import ArtifactError
-from edgecell.rundir import sha256_file
 from edgecell.scratch import cache_folder
 
 LOCK = "package-lock.json"

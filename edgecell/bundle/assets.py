@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecell.rundir import atomic_write_bytes, atomic_write_json
+from edgecell.disk import atomic_write_bytes, atomic_write_json
 
 ANDROID = "src/main/assets"
 

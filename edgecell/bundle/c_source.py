@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from edgecell.rundir import atomic_write_bytes, atomic_write_text, read_json
+from edgecell.disk import atomic_write_bytes, atomic_write_text, read_json
 
 _TYPES = {"uint8": "uint8_t", "int8": "int8_t", "int16": "int16_t", "float32": "float"}
 _NOTICE = "/* Written by edgecell bundle. Not a medical device; not for clinical use. */\n"

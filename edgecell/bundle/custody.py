@@ -9,9 +9,9 @@ from typing import Any
 from edgecell.bundle.reader import MANIFEST, MOST_BYTES, Files, card_of, files_of
 from edgecell.bundle.signing import SIGNATURE, SUMS, is_signed, sums
 from edgecell.custody import Custody
+from edgecell.disk import sha256_bytes
 from edgecell.errors import ArtifactError
 from edgecell.record import seal
-from edgecell.rundir import sha256_bytes
 
 _MOST_FILES = 10_000
 

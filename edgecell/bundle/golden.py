@@ -21,8 +21,8 @@ from edgecell.data.smear import KINDS, Canvas, draw
 from edgecell.data.sources import subset
 from edgecell.data.splits import limit_indices
 from edgecell.data.types import Split, read_into
+from edgecell.disk import atomic_write_bytes, atomic_write_json, sha256_bytes
 from edgecell.preprocess import PreprocessSpec, resize
-from edgecell.rundir import atomic_write_bytes, atomic_write_json, sha256_bytes
 from edgecell.runtime import TFLitePredictor
 
 COUNT = 32

@@ -8,11 +8,11 @@ from typing import Any
 
 from edgecell.bundle.preprocessing import describe, format_version, pixel_encoding
 from edgecell.confidence import probability_floor
+from edgecell.disk import sha256_bytes
 from edgecell.graph import enlarging_operators
 from edgecell.metrics.labels import THRESHOLD
 from edgecell.preprocess import PreprocessSpec
 from edgecell.record import of_our_form
-from edgecell.rundir import sha256_bytes
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import Task
 from edgecell.tflite_file import TFLiteFile

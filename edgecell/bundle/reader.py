@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from edgecell.answers import Rules
 from edgecell.bundle.manifest import SCHEMA, SCHEMA_VERSION
 from edgecell.bundle.preprocessing import describe
+from edgecell.disk import sha256_bytes
 from edgecell.documents import DocumentError, json_of
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.preprocess import PreprocessSpec
 from edgecell.record import MISSHAPEN, is_inside
-from edgecell.rundir import sha256_bytes
 from edgecell.tasks import TASKS, Task
 
 MANIFEST = "model.json"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.bundle.writer import file_hashes
+from edgecell.disk import atomic_write_bytes, sha256_bytes
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.rundir import atomic_write_bytes, sha256_bytes
 
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgecell.bundle.manifest import SCHEMA
 from edgecell.bundle.targets import SAMPLES, SKIPPED, TARGETS
+from edgecell.disk import TEMPORARY, atomic_write_bytes, read_json, sha256_file
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.rundir import TEMPORARY, atomic_write_bytes, read_json, sha256_file
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 

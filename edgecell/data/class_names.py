@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgecell.data.types import SPLITS, Dataset, Split
+from edgecell.disk import sha256_bytes
 from edgecell.errors import ConfigError, DataError
-from edgecell.rundir import sha256_bytes
 
 
 def named(own: tuple[str, ...], given: str, where: str) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgecell.data.types import Dataset
+from edgecell.disk import atomic_write_bytes
 from edgecell.fonts import font_file
-from edgecell.rundir import atomic_write_bytes
 
 _TILE = 72
 _GAP = 4

@@ -13,9 +13,9 @@ import pooch
 from tqdm import tqdm
 
 from edgecell.data.catalog import SIZES, CatalogEntry, RemoteFile, catalog
+from edgecell.disk import TEMPORARY
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.lock import claimed, left_behind
-from edgecell.rundir import TEMPORARY
 
 RETRIES = 2
 TIMEOUT_SECONDS = 30

@@ -29,9 +29,9 @@ from edgecell.data.npz_member import read_member
 from edgecell.data.sources import ArraySource
 from edgecell.data.splits import complete_splits, require_classes, require_two
 from edgecell.data.types import SPLITS, Dataset, Split
+from edgecell.disk import sha256_file
 from edgecell.errors import DataError
 from edgecell.preprocess import MAX_PIXELS, MIN_SIDE
-from edgecell.rundir import sha256_file
 
 # What zipfile and NumPy raise on a damaged file, by experience (tests/fuzz) and beyond.
 DAMAGE = (

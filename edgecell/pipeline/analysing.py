@@ -16,7 +16,7 @@ from converters.scoring import scoring_of
 from converters.search import METHODS, PLAIN, Candidate, build, judge
 from converters.sensitivity import LayerCost, analyze, quantizable, worst_nodes
 from converters.verify import VerifyReport, refusal, verify
-from edgecell import plots, rundir
+from edgecell import disk, plots
 from edgecell.errors import ConvertError
 from edgecell.lock import claimed
 from edgecell.pipeline.quantize_settings import AUTO
@@ -99,7 +99,7 @@ def _analyze_in(material: Material) -> list[LayerCost]:
     how = scoring_of(labels)
     results = {"rule": how.layer_rule, "n": len(images), "layers": layers}
     folder = run.stage("analyze")
-    rundir.atomic_write_json(folder / "sensitivity.json", results)
+    disk.atomic_write_json(folder / "sensitivity.json", results)
     picture = plots.save(
         plots.sensitivity(layers, change=how.error_title), folder / "sensitivity.png"
     )

@@ -6,13 +6,14 @@ from typing import Any
 
 from edgecell.bundle import manifest
 from edgecell.data import Dataset
+from edgecell.disk import sha256_bytes, sha256_file
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline.lookup import entry_of, trained_labels, verified_against_own
 from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.targets import Target, check_classes
 from edgecell.preprocess import PreprocessSpec
 from edgecell.report.records import read_records
-from edgecell.rundir import RunDir, sha256_bytes, sha256_file
+from edgecell.rundir import RunDir
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import task_named
 

@@ -14,8 +14,16 @@ from edgecell.bundle.readme import readme
 from edgecell.bundle.targets import Samples, chosen
 from edgecell.config import DataConfig
 from edgecell.data import Dataset
+from edgecell.disk import (
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    sha256_bytes,
+    sha256_file,
+)
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, ParityError
 from edgecell.lock import claimed
+from edgecell.machine import environment
 from edgecell.pipeline.bundle_subject import subject_of
 from edgecell.pipeline.lookup import verdict_on
 from edgecell.pipeline.targets import Target, data_hash, load_data, resolve
@@ -24,18 +32,7 @@ from edgecell.progress import Progress
 from edgecell.record import envelope, seal
 from edgecell.report import card_text
 from edgecell.report.card import card
-from edgecell.rundir import (
-    RunDir,
-    atomic_write_bytes,
-    atomic_write_json,
-    atomic_write_text,
-    environment,
-    sha256_bytes,
-    sha256_file,
-    utc_now,
-    write_bill,
-    write_record,
-)
+from edgecell.rundir import RunDir, utc_now, write_bill, write_record
 from edgecell.runtime import TFLitePredictor
 from edgecell.tflite_file import read_bytes
 from edgecell.tflite_metadata import attach

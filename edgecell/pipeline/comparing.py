@@ -11,10 +11,10 @@ from typing import Any
 from benchmarks.comparison import compare
 from benchmarks.regression import Limits, check_images, judge, parse_limits
 from benchmarks.sources import Source, of_results, read_bench, read_sources
+from edgecell.disk import atomic_write_json, sha256_bytes
 from edgecell.errors import RegressionError
 from edgecell.record import of_our_form
 from edgecell.report.comparison import write_comparison_page
-from edgecell.rundir import atomic_write_json, sha256_bytes
 
 FOLDER = Path("artifacts") / "compare"
 

@@ -14,7 +14,7 @@ from converters import audit, tflite
 from converters.lowering import strip_scaling
 from converters.scaling import EDGECELL
 from converters.search import PLAIN
-from edgecell import packing, rundir
+from edgecell import disk, packing
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
@@ -149,7 +149,7 @@ def _quantize(
     chosen = material.chosen if material else None
     read.require_same("quantize")
     for path, data in written.items():
-        rundir.atomic_write_bytes(path, data)
+        disk.atomic_write_bytes(path, data)
     return quantize_record.write(run, target, config, entries, chosen, dataset)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecell.config import DataConfig
-from edgecell.rundir import environment
+from edgecell.machine import environment
 
 
 def diagnose() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from edgecell.anatomy import last_features
 from edgecell.config import DataConfig
 from edgecell.data import Dataset, Split
 from edgecell.data.types import read_into
+from edgecell.disk import atomic_write_bytes, atomic_write_text
 from edgecell.embedding import Plane, neighbourhoods, plane, trust
 from edgecell.lock import claimed
 from edgecell.pipeline.explaining import keras_target
@@ -32,7 +33,6 @@ from edgecell.pipeline.targets import (
 from edgecell.predictions import Predictions, number
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
-from edgecell.rundir import atomic_write_bytes, atomic_write_text
 from edgecell.runtime import KerasPredictor
 
 _BATCH = 256

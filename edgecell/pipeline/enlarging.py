@@ -11,7 +11,7 @@ from typing import Any
 from converters import audit
 from converters.resizing import Size, check_enlarges, enlarged
 from converters.scaling import InputScaling
-from edgecell import packing, rundir
+from edgecell import disk, packing
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.data.types import SPLITS
@@ -119,7 +119,7 @@ def with_resize(
         "seconds": round(time.monotonic() - started, 1),
         **{key: source[key] for key in _SHARED if key in source},
         "source_size": list(size),
-        "made_from": {"file": source["file"], "sha256": rundir.sha256_bytes(file)},
+        "made_from": {"file": source["file"], "sha256": disk.sha256_bytes(file)},
         "audit": report.to_json(),
     }
     return entry, data
@@ -157,7 +157,7 @@ def resize_target(
     with claimed(run.path, "quantize"):
         run.remove_leftovers("quantize")
         made, resized = with_resize(target.model.read_bytes(), entry, size, progress)
-        rundir.atomic_write_bytes(folder / made["file"], resized)
+        disk.atomic_write_bytes(folder / made["file"], resized)
         record = quantize_record.write(run, reference, config, [made], None, dataset)
     if target.run is not None and output is None:
         write_report(target.run)

@@ -13,6 +13,7 @@ from edgecell.config import DataConfig
 from edgecell.data import Dataset, materialize
 from edgecell.data.catalog import catalog
 from edgecell.data.duplicates import refuse_overlap
+from edgecell.disk import atomic_write_text
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
 from edgecell.lock import claimed
@@ -34,7 +35,7 @@ from edgecell.predictions import Predictions, medmnist_file_name, medmnist_score
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.excel import write_evaluation
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.rundir import RunDir
 from edgecell.runtime import Predictor, load_predictor
 from edgecell.tasks import task_named
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgecell import plots
 from edgecell.config import DataConfig
 from edgecell.data import Dataset
+from edgecell.disk import atomic_write_bytes
 from edgecell.errors import ConfigError
 from edgecell.examples import examples
 from edgecell.explain import GradCam
@@ -32,7 +33,6 @@ from edgecell.pipeline.targets import (
 )
 from edgecell.predictions import Predictions, number
 from edgecell.progress import Progress
-from edgecell.rundir import atomic_write_bytes
 from edgecell.runtime import KerasPredictor
 
 MISTAKES_PER_IMAGE = 8

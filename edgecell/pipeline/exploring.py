@@ -21,10 +21,10 @@ from edgecell.data import Dataset, load_dataset
 from edgecell.data.eda import Near, explore, find_near
 from edgecell.data.explore import Looks, look_at, mean_image
 from edgecell.data.types import SPLITS
+from edgecell.disk import atomic_write_json, atomic_write_text
 from edgecell.pipeline.looking import FOLDER
 from edgecell.progress import Progress
 from edgecell.report.eda import write_page
-from edgecell.rundir import atomic_write_json, atomic_write_text
 from edgecell.tasks import task_named
 
 SAMPLES = 4

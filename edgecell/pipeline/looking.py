@@ -9,8 +9,8 @@ from edgecell.config import DataConfig
 from edgecell.data import load_dataset
 from edgecell.data.grid import sample_grid, save_grid
 from edgecell.data.stats import describe
+from edgecell.disk import atomic_write_json
 from edgecell.progress import Progress
-from edgecell.rundir import atomic_write_json
 
 FOLDER = Path("artifacts/data")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import sha256_file
 from edgecell.record import of_our_form
-from edgecell.rundir import TRAINED, RunDir, sha256_file
+from edgecell.rundir import TRAINED, RunDir
 from edgecell.tasks import MULTI_CLASS, TASKS
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.calibration import CalibrationSet
-from edgecell import rundir
+from edgecell import disk
 from edgecell.pipeline.retained import remove_given_up
 from edgecell.rundir import RunDir
 
@@ -79,9 +79,9 @@ def settle(
         images = chosen.manifest["images_sha256"]
         for other in [each for each, name in names.items() if name == NEWEST and each != images]:
             names[other] = f"calibration-{other[:8]}.json"
-            rundir.atomic_write_bytes(folder / names[other], (folder / NEWEST).read_bytes())
+            disk.atomic_write_bytes(folder / names[other], (folder / NEWEST).read_bytes())
         names[images] = NEWEST
-        rundir.atomic_write_json(folder / NEWEST, chosen.manifest)
+        disk.atomic_write_json(folder / NEWEST, chosen.manifest)
         newest = {key: value for key, value in chosen.manifest.items() if key != "indices"}
         facts = _facts(newest)
         made = [entry | {"calibration": facts} if entry["calibrated"] else entry for entry in made]
@@ -103,7 +103,7 @@ def _recorded(record: dict[str, Any] | None) -> dict[str, str]:
 
 
 def _is(path: Path, digest: str) -> bool:
-    return path.is_file() and rundir.sha256_file(path) == digest
+    return path.is_file() and disk.sha256_file(path) == digest
 
 
 def _placed(entry: Entry, names: dict[str, str]) -> Entry:

@@ -12,6 +12,7 @@ from edgecell.answers import Rules
 from edgecell.bundle.manifest import decision
 from edgecell.bundle.reader import Bundle, is_bundle, open_bundle, rules_of
 from edgecell.classifier import Classifier
+from edgecell.disk import sha256_bytes, sha256_file
 from edgecell.errors import ArtifactError
 from edgecell.naming import listed
 from edgecell.pipeline import stranger
@@ -20,7 +21,7 @@ from edgecell.pipeline.plausible import trained_on
 from edgecell.pipeline.targets import Target, resolve
 from edgecell.preprocess import PreprocessSpec
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, sha256_bytes, sha256_file
+from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 from edgecell.tasks import MULTI_CLASS, task_named
 from edgecell.tflite_file import read_bytes

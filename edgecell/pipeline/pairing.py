@@ -9,13 +9,14 @@ from typing import Any
 from converters.lowering import strip_scaling
 from converters.scaling import EDGECELL, InputScaling
 from edgecell.config import Config
+from edgecell.disk import sha256_file
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.graph import enlarging_operators
 from edgecell.pipeline.lookup import conversion_at, trained_hash
 from edgecell.pipeline.targets import Target, resolve, where_to_write
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
-from edgecell.rundir import TRAINED, RunDir, sha256_file
+from edgecell.rundir import TRAINED, RunDir
 from edgecell.runtime import KerasPredictor, TFLitePredictor
 
 # "mixed" before "int8": it is the rarer word in the name of a file that has both.

@@ -18,6 +18,14 @@ from converters.calibration import calibration_set
 from edgecell.config import Config, DataConfig
 from edgecell.data import Dataset
 from edgecell.data.types import read_into
+from edgecell.disk import (
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+)
 from edgecell.errors import ConfigError, DataError
 from edgecell.lock import claimed
 from edgecell.pipeline import manifests
@@ -31,15 +39,7 @@ from edgecell.pipeline.targets import Target, check_classes, data_hash, load_dat
 from edgecell.preprocess import PreprocessSpec
 from edgecell.progress import Progress
 from edgecell.report.peers import write_peers_page
-from edgecell.rundir import (
-    RunDir,
-    atomic_write_bytes,
-    atomic_write_json,
-    atomic_write_text,
-    read_json,
-    sha256_bytes,
-    sha256_file,
-)
+from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor
 from edgecell.tasks import task_named
 

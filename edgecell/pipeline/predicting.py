@@ -21,11 +21,11 @@ from edgecell.classifier import Classifier
 from edgecell.csv_cells import path_cell, text_cell
 from edgecell.data.channels import Running, drift_line, flat_line
 from edgecell.data.folder import images_below
+from edgecell.disk import atomic_writer
 from edgecell.errors import DataError
 from edgecell.predictions import number
 from edgecell.preprocess import PreprocessSpec, decode_file, resize
 from edgecell.progress import Progress
-from edgecell.rundir import atomic_writer
 from edgecell.runtime import available_cores
 
 BATCH = 64

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.qat import Tuned, fine_tune
-from edgecell import plots, rundir
+from edgecell import disk, plots
 from edgecell.pipeline.searching import Material
 from edgecell.pipeline.slimming import Slim
 from edgecell.pipeline.training import save_keras
@@ -54,7 +54,7 @@ def tune(material: Material, slim: Slim | None) -> Qat:
     )
     history = tuned.progression.history
     save_keras(tuned.model, model)
-    rundir.atomic_write_json(table, history)
+    disk.atomic_write_json(table, history)
     curves = plots.fine_tuning_curves(
         history, best_epoch=tuned.progression.best_epoch, what="The int8 file"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from converters.calibration import CalibrationSet
-from edgecell import packing, plots, rundir
+from edgecell import disk, packing, plots
 from edgecell.config import PRECISIONS, Config
 from edgecell.data import Dataset
 from edgecell.pipeline import manifests
@@ -69,7 +69,7 @@ def _still_valid(
     A file of a pruning of which there is another now, with other settings, is not among them: the
     model it came from was replaced. Nor is one with a resize inside whose source is another file now.
     """
-    if record["inputs"].get(run.relative(target.model)) != rundir.sha256_file(target.model):
+    if record["inputs"].get(run.relative(target.model)) != disk.sha256_file(target.model):
         return []
     replaced = {entry["file"] for entry in entries}
     slim = {entry["slim"]["name"]: entry["slim"]["key"] for entry in entries if "slim" in entry}
@@ -78,7 +78,7 @@ def _still_valid(
         made, source = entry.get("slim", {}), entry.get("made_from")
         if source is not None and source["file"] in replaced:
             anew = run.stage("quantize") / source["file"]
-            if rundir.sha256_file(anew) != source["sha256"]:
+            if disk.sha256_file(anew) != source["sha256"]:
                 return False
         return slim.get(made.get("name"), made.get("key")) == made.get("key")
 
@@ -88,7 +88,7 @@ def _still_valid(
         if entry["file"] not in replaced
         and current(entry)
         and (run.stage("quantize") / entry["file"]).is_file()
-        and rundir.sha256_file(run.stage("quantize") / entry["file"])
+        and disk.sha256_file(run.stage("quantize") / entry["file"])
         == record["outputs"][f"quantize/{entry['file']}"]
     ]
 

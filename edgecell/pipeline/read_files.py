@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from edgecell.disk import sha256_file
 from edgecell.errors import ArtifactError
-from edgecell.rundir import sha256_file
 
 
 class ReadFiles:

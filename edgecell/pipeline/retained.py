@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgecell import former
+from edgecell.disk import cannot_write, sha256_file
 from edgecell.errors import ArtifactError
 from edgecell.naming import owner_of
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.progress import Progress
 from edgecell.record import is_inside, of_our_form
-from edgecell.rundir import RunDir, cannot_write, sha256_file
+from edgecell.rundir import RunDir
 
 Entry = dict[str, Any]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from converters.calibration import CalibrationSet, calibration_set, unseen
 from converters.fine_tuning import Lesson
 from converters.search import METHODS, Prepared, SearchResult, prepare, search
-from edgecell import anatomy, batches, plots, rundir
+from edgecell import anatomy, batches, disk, plots
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.data.types import materialize
@@ -164,7 +164,7 @@ def search_in(material: Material) -> SearchResult:
         step=step,
     )
     folder = material.run.stage("search")
-    rundir.atomic_write_json(folder / "search.json", result.to_json())
+    disk.atomic_write_json(folder / "search.json", result.to_json())
     picture = plots.save(
         plots.search_candidates(
             result.to_json()["candidates"],

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgecell import rundir
+from edgecell import disk, rundir
 from edgecell.config import Config
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.pipeline import training
@@ -64,7 +64,7 @@ def train_seeds(
     with RunDir(folder).not_left_empty():
         figures = _train_each(config, seeds, folder, progress)
     spread = Spread(figures[0][0], tuple(value for _, value in figures))
-    rundir.atomic_write_json(
+    disk.atomic_write_json(
         folder / LIST,
         {
             "schema": "edgecell/seeds",
@@ -111,7 +111,7 @@ def runs_of(folder: Path) -> dict[str, Path] | None:
     path = folder / LIST
     if not path.is_file():
         return None
-    listed = rundir.read_json(path)
+    listed = disk.read_json(path)
     try:
         runs = {seed: folder / Path(name).name for seed, name in listed["runs"].items()}
     except (KeyError, TypeError, AttributeError) as error:

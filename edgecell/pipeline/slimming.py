@@ -14,7 +14,7 @@ from converters.kept import require_kept
 from converters.lowering import lower, strip_scaling
 from converters.pruning import Slimmed, prune
 from converters.shared_scales import share_scales
-from edgecell import packing, plots, rundir, tflite_file
+from edgecell import disk, packing, plots, tflite_file
 from edgecell.config import TuningConfig
 from edgecell.pipeline.quantize_settings import slim_name
 from edgecell.pipeline.searching import Material
@@ -122,7 +122,7 @@ def _kept(material: Material, made: Slimmed, slim: Slim, verb: str, settings: Tu
     )
     history = made.progression.history
     save_keras(made.model, model)
-    rundir.atomic_write_json(table, history)
+    disk.atomic_write_json(table, history)
     what = "The clustered model" if slim.clustered else "The pruned model"
     curves = plots.fine_tuning_curves(history, best_epoch=made.progression.best_epoch, what=what)
     plots.save(curves, picture)

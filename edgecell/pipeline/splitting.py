@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecell import rundir
+from edgecell import disk, machine, rundir
 from edgecell.config import DataConfig
 from edgecell.data.folder import list_folder
 from edgecell.data.group_keys import COPIES, GroupNames, group_names
@@ -90,18 +90,18 @@ def split_data(
     )
     rows = _rows(listing, made, merged)
     table = _as_csv(rows, listing, output, with_groups=merged is not None)
-    rundir.atomic_write_text(output / TABLE, table)
+    disk.atomic_write_text(output / TABLE, table)
     results = _results(rows, listing, notes, made=tuple(shares), grouped=merged is not None)
     record = envelope(
         VERB,
         created=rundir.utc_now(),
         inputs={f"data:{listing.name}": fingerprint(listing), **_hash_of_tables(source, settings)},
-        outputs={TABLE: rundir.sha256_file(output / TABLE)},
-        environment=rundir.environment(),
+        outputs={TABLE: disk.sha256_file(output / TABLE)},
+        environment=machine.environment(),
         config=asdict(settings) | {"columns": columns},
         results=results,
     )
-    rundir.atomic_write_json(output / RECORD, record)
+    disk.atomic_write_json(output / RECORD, record)
     return record
 
 
@@ -253,4 +253,4 @@ def _hash_of_tables(source: Path, settings: SplitSettings) -> dict[str, str]:
     tables = [source] if source.is_file() else []
     if settings.group_by.lower().endswith(SUFFIXES):
         tables.append(Path(settings.group_by).expanduser())
-    return {path.name: rundir.sha256_file(path) for path in tables}
+    return {path.name: disk.sha256_file(path) for path in tables}

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.footprint import file_sizes
-from edgecell import rundir
+from edgecell import disk
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ArtifactError
@@ -68,7 +68,7 @@ def make_cells(config: Config, run: RunDir, dataset: Dataset, progress: Progress
             {
                 "name": path.stem,
                 "file": path.name,
-                "sha256": rundir.sha256_file(path),
+                "sha256": disk.sha256_file(path),
                 "network": config.name,
                 "model": config.model.name,
                 "alpha": config.model.alpha,
@@ -84,7 +84,7 @@ def make_cells(config: Config, run: RunDir, dataset: Dataset, progress: Progress
     folder = run.stage(STAGE)
     stored = io.BytesIO()
     np.savez_compressed(stored, labels=dataset.val.labels, **answers)
-    rundir.atomic_write_bytes(folder / ANSWERS, stored.getvalue())
+    disk.atomic_write_bytes(folder / ANSWERS, stored.getvalue())
     return run.write_record(
         STAGE,
         inputs=paths,
@@ -115,7 +115,7 @@ def read_cells(run: RunDir, precisions: Sequence[str]) -> dict[str, Any] | None:
         return None
     files = {cell["file"]: cell["sha256"] for cell in cells}
     there = {name: run.stage("quantize") / name for name in files}
-    if any(not path.is_file() or rundir.sha256_file(path) != files[n] for n, path in there.items()):
+    if any(not path.is_file() or disk.sha256_file(path) != files[n] for n, path in there.items()):
         return None
     return record
 

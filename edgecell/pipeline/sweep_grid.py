@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgecell import rundir
+from edgecell import disk
 from edgecell.config import Config, ModelConfig
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.models.registry import MODELS, architecture_of
@@ -88,7 +88,7 @@ def task_of(network: Config) -> dict[str, Any]:
     return {
         "network": network.name,
         "precisions": list(network.quantize.precisions),
-        "weights": rundir.sha256_file(files[0]) if files else network.model.weights,
+        "weights": disk.sha256_file(files[0]) if files else network.model.weights,
     }
 
 

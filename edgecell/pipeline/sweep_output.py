@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.choice import LABEL_NOTES, NOTES, Score, choose
 from converters.verdict import EQUIVALENCE
-from edgecell import plots, rundir
+from edgecell import disk, plots
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.pipeline.benching import HOST
@@ -84,8 +84,8 @@ def write(
         "notes": list(LABEL_NOTES if task.multi_label else NOTES),
     }
     folder = run.stage("sweep")
-    rundir.atomic_write_json(folder / "sweep.json", results)
-    rundir.atomic_write_text(folder / "sweep.csv", _csv(cells, task))
+    disk.atomic_write_json(folder / "sweep.json", results)
+    disk.atomic_write_text(folder / "sweep.csv", _csv(cells, task))
     outputs = [
         folder / "sweep.json",
         folder / "sweep.csv",

@@ -15,7 +15,7 @@ from benchmarks.devices.interface import Device
 from benchmarks.options import BenchOptions
 from benchmarks.pareto import draw_costs, front_shares, pareto_front
 from benchmarks.run import bench
-from edgecell import metrics, rundir
+from edgecell import disk, machine, metrics
 from edgecell.config import Config
 from edgecell.data import Dataset, materialize
 from edgecell.models.registry import MODELS
@@ -66,10 +66,10 @@ class Place:
 
     def identity(self) -> dict[str, Any]:
         """What tells it from others, without its address."""
-        mine = {"cpu": rundir.cpu_name(), "cores": available_cores()}
+        mine = {"cpu": machine.cpu_name(), "cores": available_cores()}
         if self.device.kind == HOST:
             return {"device": HOST, **mine}
-        return {"device": self.device.kind, "address": rundir.sha256_bytes(self.text.encode())}
+        return {"device": self.device.kind, "address": disk.sha256_bytes(self.text.encode())}
 
 
 def figures_of(task: Task) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ def time_cells(
     read.require_same("sweep")
     folder = run.stage(LATENCY)
     results = result.to_json() | {"split": "val", "reference": here[reference]["name"]}
-    rundir.atomic_write_json(folder / "bench.json", results)
+    disk.atomic_write_json(folder / "bench.json", results)
     return run.write_record(
         LATENCY,
         inputs=paths,

@@ -13,7 +13,7 @@ import tf_keras as keras
 
 from benchmarks.choice import Limits, Prefer, Score
 from benchmarks.devices.registry import DeviceOptions, open_device
-from edgecell import rundir
+from edgecell import disk, machine
 from edgecell.checkpoint import Checkpoint
 from edgecell.config import Config, to_toml
 from edgecell.data import Dataset, load_dataset
@@ -88,9 +88,9 @@ def sweep_run(
         wishes = wishes_for(dataset, plan.limits, plan.prefer, plan.by)
         shop = _Shop(config, replace(plan, study=study), run, dataset)
         if not (run.path / "config.toml").is_file():  # other processes know the folder by it
-            rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+            disk.atomic_write_text(run.path / "config.toml", to_toml(config))
         claims = shop.join()
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    disk.atomic_write_text(run.path / "config.toml", to_toml(config))
     left = shop.left(claims)
     cells = len(networks) * len(plan.grid.precisions)
     done = len(networks) - len(left)
@@ -178,7 +178,7 @@ class _Shop:
         lines = Prefixed(progress, name)
         path = self.run.path / NETWORKS / name
         path.mkdir(parents=True, exist_ok=True)
-        claim.note({"folder": self._mark(), "cpu": rundir.cpu_name()})
+        claim.note({"folder": self._mark(), "cpu": machine.cpu_name()})
         keras.backend.clear_session()  # the graphs of the network before would stay in memory
         # Where a worker that was taken for dead still lives, it is waited for.
         with exclusively(path.with_name(f".{name}.lock")):
@@ -218,7 +218,7 @@ class _Shop:
         path = self.run.path / ".folder"
         with exclusively(self.run.path / ".folder.lock"):
             if not path.is_file():
-                rundir.atomic_write_text(path, secrets.token_hex(8))
+                disk.atomic_write_text(path, secrets.token_hex(8))
             return path.read_text(encoding="utf-8")
 
 
@@ -251,7 +251,7 @@ def _definition(config: Config, dataset: Dataset) -> dict[str, Any]:
     del settings["data"]
     for axis in ("name", "alpha", "image_size", "weights"):
         del settings["model"][axis]
-    settings["teacher"]["runs"] = [rundir.sha256_file(path) for path in teacher_files(config)]
+    settings["teacher"]["runs"] = [disk.sha256_file(path) for path in teacher_files(config)]
     files = quantize_settings.settings_of(config)
     del files["precisions"]
     files.pop("verify", None)  # stands below, whole

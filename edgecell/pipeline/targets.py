@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from edgecell.config import Config, DataConfig, load_config
 from edgecell.data import Dataset, load_dataset
+from edgecell.disk import sha256_bytes
 from edgecell.errors import ArtifactError, ConfigError, DataError, NoDataError
 from edgecell.naming import listed
 from edgecell.pipeline.lookup import judged_in
 from edgecell.pipeline.vouching import admit, find_run
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, runs_below, sha256_bytes
+from edgecell.rundir import RunDir, runs_below
 from edgecell.tasks import check_form, task_named, task_of_record
 
 Adjust = Callable[[Config], Config]

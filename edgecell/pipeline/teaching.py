@@ -8,13 +8,13 @@ from typing import Any
 
 from edgecell.config import Config
 from edgecell.data import Dataset
+from edgecell.disk import sha256_file
 from edgecell.distribution import ONE, Devices
 from edgecell.errors import ConfigError, DataError
 from edgecell.keras_file import load_keras
 from edgecell.pipeline.companions import TEACHER, check_ending, check_record, other_view
 from edgecell.pipeline.targets import KERAS_SUFFIXES, Target, resolve
 from edgecell.progress import Progress
-from edgecell.rundir import sha256_file
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from edgecell import former, plots, rundir
+from edgecell import disk, former, plots
 from edgecell.checkpoint import Checkpoint
 from edgecell.config import Config, load_config, to_toml
 from edgecell.data import Dataset, load_dataset
@@ -274,7 +274,7 @@ def _write(
     model_path = folder / "model.keras"
     save_keras(trained.model, model_path)
     history = trained.progression.history
-    rundir.atomic_write_json(folder / "history.json", history)
+    disk.atomic_write_json(folder / "history.json", history)
     task = task_named(dataset.task)
     curves = plots.save(
         plots.learning_curves(
@@ -319,7 +319,7 @@ def save_keras(model: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
-            dir=path.parent, prefix=".saving-", suffix=rundir.TEMPORARY
+            dir=path.parent, prefix=".saving-", suffix=disk.TEMPORARY
         ) as scratch:
             temporary = Path(scratch) / path.name
             model.save(temporary)
@@ -391,4 +391,4 @@ def _state(run: RunDir) -> Path:
 
 
 def _write_config(config: Config, run: RunDir) -> None:
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    disk.atomic_write_text(run.path / "config.toml", to_toml(config))

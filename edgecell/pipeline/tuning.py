@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 from optuna.trial import FrozenTrial, TrialState
 
-from edgecell import plots, rundir
+from edgecell import disk, plots
 from edgecell.checkpoint import Checkpoint, Progression
 from edgecell.config import Config, to_toml
 from edgecell.data import Dataset
@@ -104,7 +104,7 @@ def tune_run(
         if "train.batch_size" not in plan.space:
             config = with_batch_size(settled(config, run), dataset, progress)
         if not (run.path / "config.toml").is_file():  # other processes know the folder by it
-            rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+            disk.atomic_write_text(run.path / "config.toml", to_toml(config))
         storage = Storage(
             plan.storage or f"sqlite:///{run.path.resolve()}/study.db", plan.heartbeat_seconds
         )
@@ -124,7 +124,7 @@ def tune_run(
             make_pruner(plan.pruner, epochs),
             first=values_in(config, plan.space),
         )
-    rundir.atomic_write_text(run.path / "config.toml", to_toml(config))
+    disk.atomic_write_text(run.path / "config.toml", to_toml(config))
     judge = _Judge(task_named(dataset.task), len(dataset.val))
     worker = _Worker(config, run, dataset, search, judge, progress)
     search.run(worker.train, plan.trials, plan.timeout, progress, after=worker.note_trials)
@@ -216,7 +216,7 @@ class _Worker:
         except tf.errors.ResourceExhaustedError as error:
             Checkpoint(state).clear()
             raise PrunedError("out of memory") from error
-        figures = self._judge.figures(rundir.read_json(folder / "train" / "history.json"))
+        figures = self._judge.figures(disk.read_json(folder / "train" / "history.json"))
         attempt.report(figures)  # a trial that was taken up after its last epoch
         results = record["results"]
         attempt.note(
@@ -235,7 +235,7 @@ class _Worker:
         mine = next((_row(t, self._judge) for t in trials if t.number == number), None)
         best = self._search.best()
         if mine is not None:
-            rundir.atomic_write_json(self._folder(number) / "trial.json", mine)
+            disk.atomic_write_json(self._folder(number) / "trial.json", mine)
             self._progress.say(
                 f"trial {number}: {_outcome(mine, self._judge)}{_compared(best, number)}"
             )
@@ -271,8 +271,8 @@ def _definition(config: Config, plan: Plan, dataset: Dataset) -> dict[str, Any]:
     settings = settings_of(config)
     del settings["data"]
     for path in weights_file(config):
-        settings["model"]["weights"] = rundir.sha256_file(path)
-    settings["teacher"]["runs"] = [rundir.sha256_file(path) for path in teacher_files(config)]
+        settings["model"]["weights"] = disk.sha256_file(path)
+    settings["teacher"]["runs"] = [disk.sha256_file(path) for path in teacher_files(config)]
     for key in plan.space:
         table, _, name = key.partition(".")
         del settings[table][name]
@@ -332,12 +332,12 @@ def _write_tables(config: Config, run: RunDir, search: Search, judge: _Judge) ->
     """``trials.json``, ``trials.csv`` and, once a trial has finished, ``best.toml``."""
     folder = run.stage("tune")
     rows = [_row(trial, judge) for trial in search.trials()]
-    rundir.atomic_write_json(folder / "trials.json", {"study": search.name, "trials": rows})
-    rundir.atomic_write_text(folder / "trials.csv", _csv(rows, list(search.space), judge))
+    disk.atomic_write_json(folder / "trials.json", {"study": search.name, "trials": rows})
+    disk.atomic_write_text(folder / "trials.csv", _csv(rows, list(search.space), judge))
     written = [folder / "trials.json", folder / "trials.csv"]
     best = search.best()
     if best is not None:
-        rundir.atomic_write_text(folder / "best.toml", _recipe(config, search, best, judge))
+        disk.atomic_write_text(folder / "best.toml", _recipe(config, search, best, judge))
         written.append(folder / "best.toml")
     return written
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
-from edgecell import device, rundir
+from edgecell import device, disk
 from edgecell.checkpoint import Checkpoint
 from edgecell.config import TuningConfig
 from edgecell.pipeline.searching import Material
@@ -17,7 +17,7 @@ def state_key(material: Material, verb: str, settings: TuningConfig, before: str
     """What the outcome depends on, as a hash; ``before`` is the key of the fine-tuning it follows."""
     config = material.config
     parts: dict[str, Any] = {
-        "model": rundir.sha256_file(material.target.model),
+        "model": disk.sha256_file(material.target.model),
         "data": material.dataset.fingerprint,
         "calibration": material.chosen.manifest["images_sha256"],
         "augment": asdict(config.augment),
@@ -27,7 +27,7 @@ def state_key(material: Material, verb: str, settings: TuningConfig, before: str
     }
     if before:
         parts["before"] = before
-    return rundir.sha256_bytes(json.dumps(parts, sort_keys=True).encode())
+    return disk.sha256_bytes(json.dumps(parts, sort_keys=True).encode())
 
 
 def open_state(material: Material, name: str, key: str) -> Checkpoint:

@@ -16,6 +16,7 @@ from edgecell import plots
 from edgecell.config import Config, DataConfig, VerifyConfig
 from edgecell.data import Dataset
 from edgecell.data.duplicates import refuse_overlap
+from edgecell.disk import sha256_file
 from edgecell.errors import ParityError
 from edgecell.lock import claimed
 from edgecell.pipeline.evaluation import split_images
@@ -27,7 +28,7 @@ from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.retained import write_beside
 from edgecell.pipeline.targets import Adjust, Target, data_hash, load_data
 from edgecell.progress import Progress
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import RunDir
 from edgecell.runtime import KerasPredictor, Predictor, TFLitePredictor
 from edgecell.tasks import task_named
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import h5py
 
 from edgecell import quarantine
+from edgecell.disk import sha256_file
 from edgecell.errors import ArtifactError
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import RunDir
 
 _WRITERS = ("train", "quantize")
 

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from edgecell.disk import atomic_write_bytes
 from edgecell.fonts import families
-from edgecell.rundir import atomic_write_bytes
 
 # Okabe and Ito's palette: distinguishable with the common colour-vision deficiencies
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import atomic_write_text
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
 from edgecell.report.bench import agreement, headline, more, notes, on_host
@@ -13,7 +14,6 @@ from edgecell.report.comparison import regression_section
 from edgecell.report.contenders import of_bench
 from edgecell.report.elements import details, element, facts, section
 from edgecell.report.page import page
-from edgecell.rundir import atomic_write_text
 
 LINKS = [
     ("figures-table", "Figures"),

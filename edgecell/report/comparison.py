@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import atomic_write_text
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
 from edgecell.report.contenders import Contender, of_bench, of_evaluation
@@ -21,7 +22,6 @@ from edgecell.report.elements import (
     table,
 )
 from edgecell.report.page import page
-from edgecell.rundir import atomic_write_text
 from edgecell.tasks import task_of_record
 
 _VERDICTS = {"better": True, "worse": False}

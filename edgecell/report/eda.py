@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import atomic_write_text
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -17,7 +18,6 @@ from edgecell.report.elements import (
     table,
 )
 from edgecell.report.page import page
-from edgecell.rundir import atomic_write_text
 
 CAPTIONS = {
     "classes.png": "Images of each class, by split",

@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import read_json
 from edgecell.documents import DocumentError
 from edgecell.errors import ArtifactError
 from edgecell.report import tables
 from edgecell.report.records import read_records
-from edgecell.rundir import VERBS, RunDir, read_json
+from edgecell.rundir import VERBS, RunDir
 from edgecell.tasks import task_of_record
 from edgecell.toml_document import toml_of, toml_text
 from edgecell.workbook import Workbook

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import atomic_write_text
 from edgecell.documents import DocumentError
 from edgecell.errors import ArtifactError
 from edgecell.report import bench, peers, quantization, seeing, stages, sweep, trust, tuning
 from edgecell.report.elements import Html, Pictures, card, details, element, facts, join, section
 from edgecell.report.page import page
 from edgecell.report.records import Records, read_records
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.rundir import RunDir
 from edgecell.toml_document import toml_of, toml_text
 
 Section = Callable[[dict[str, Any], Path, Pictures, dict[str, bool]], Html]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import atomic_write_text
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
 from edgecell.report.contenders import FIRST, LOAD, SIZE, Axis, Contender, of_quality, weakest
@@ -22,7 +23,6 @@ from edgecell.report.elements import (
     table,
 )
 from edgecell.report.page import page
-from edgecell.rundir import atomic_write_text
 from edgecell.tasks import task_of_record
 
 _LINKS = [("figures-table", "Figures"), ("tradeoff", "Trade-off"), ("classes", "Classes")]

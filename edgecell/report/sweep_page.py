@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from edgecell.disk import atomic_write_text
 from edgecell.errors import ArtifactError
 from edgecell.report import interactive as parts
 from edgecell.report.contenders import (
@@ -22,7 +23,6 @@ from edgecell.report.contenders import (
 from edgecell.report.elements import element, facts, section
 from edgecell.report.page import page
 from edgecell.report.sweep import answer_part, notes_part, sweep_headline, warnings_part
-from edgecell.rundir import atomic_write_text
 from edgecell.tasks import Task, task_of_record
 
 _LINKS = [

@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgecell.config import DataConfig
 from edgecell.data import SPLITS, load_dataset
-from edgecell.rundir import sha256_file
+from edgecell.disk import sha256_file
 
 
 @pytest.fixture

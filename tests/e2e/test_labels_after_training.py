@@ -20,10 +20,11 @@ from edgecell import corruptions
 from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
 from edgecell.data import load_dataset
 from edgecell.data.channels import measure
+from edgecell.disk import atomic_write_text
 from edgecell.pipeline.conversion import quantize_target
 from edgecell.progress import Silent
 from edgecell.record import Measurement
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.rundir import RunDir
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL, ORDINAL
 

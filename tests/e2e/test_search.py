@@ -8,7 +8,8 @@ from pathlib import Path
 from easy import Run
 
 from converters.search import METHODS
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.disk import sha256_file
+from edgecell.rundir import RunDir
 
 
 def entry_of(run: Path, suffix: str) -> dict:

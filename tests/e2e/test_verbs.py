@@ -11,7 +11,8 @@ from easy import CLASSES, COUNTS, LENIENT, QUICK, SMALL, Run
 from openpyxl import load_workbook
 from sabotage import with_class_broken
 
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.disk import sha256_file
+from edgecell.rundir import RunDir
 
 
 def model(run: Path, precision: str) -> Path:

@@ -13,8 +13,9 @@ from typing import Any
 import h5py
 import numpy as np
 
+from edgecell.disk import atomic_write_text
 from edgecell.pipeline.opening import open_model
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.rundir import RunDir
 
 from . import mutate
 from .kind_tflite import SEEDS, must_be_refused, tried

@@ -16,11 +16,12 @@ from PIL import Image
 
 from edgecell.config import DataConfig, from_toml, load_config, to_toml
 from edgecell.data import load_dataset
+from edgecell.disk import sha256_file
 from edgecell.pipeline.lookup import entry_of, passing_hashes, trained_labels
 from edgecell.pipeline.pairing import files_of
 from edgecell.pipeline.reporting import write_report
 from edgecell.record import Measurement
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import RunDir
 
 from . import mutate
 from .harness import SilentAcceptance

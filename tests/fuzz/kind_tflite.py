@@ -12,11 +12,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecell import quarantine
+from edgecell.disk import atomic_write_text, sha256_bytes
 from edgecell.errors import ArtifactError, EdgecellError
 from edgecell.pipeline.inspecting import inspect_file
 from edgecell.pipeline.opening import open_model
 from edgecell.pipeline.vouching import admit
-from edgecell.rundir import RunDir, atomic_write_text, sha256_bytes
+from edgecell.rundir import RunDir
 
 from . import mutate
 from .harness import CONTAINED, SilentAcceptance

@@ -11,8 +11,8 @@ import toys
 
 from converters.tflite import convert
 from edgecell.bundle import writer
+from edgecell.disk import atomic_write_bytes, atomic_write_json, read_json
 from edgecell.record import seal
-from edgecell.rundir import atomic_write_bytes, atomic_write_json, read_json
 from edgecell.tflite_metadata import Metadata, attach
 
 SEEDS = Path(__file__).parent / "seeds"

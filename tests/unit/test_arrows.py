@@ -30,6 +30,7 @@ TIERS = (
         "scratch",
         "documents",
         "former",
+        "disk",
         "sbom",
         "toml_document",
         "naming",

@@ -12,11 +12,12 @@ import toys
 
 from edgecell.config import DataConfig, TeacherConfig, load_config, to_toml
 from edgecell.data import load_dataset
+from edgecell.disk import atomic_write_text
 from edgecell.errors import DataError
 from edgecell.pipeline.evaluation import evaluate_target
 from edgecell.pipeline.teaching import load_teachers
 from edgecell.progress import Silent
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.rundir import RunDir
 from edgecell.tasks import MULTI_LABEL
 
 TURNED = toys.CLASSES[::-1]

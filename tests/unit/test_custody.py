@@ -11,10 +11,11 @@ import pytest
 
 from edgecell.config import Config, to_toml
 from edgecell.custody import BROKEN, Custody, audit_run
+from edgecell.disk import atomic_write_json, read_json
 from edgecell.errors import ArtifactError
 from edgecell.pipeline.auditing import audit
 from edgecell.record import seal
-from edgecell.rundir import RunDir, atomic_write_json, read_json
+from edgecell.rundir import RunDir
 
 MODEL, INT8 = "train/model.keras", "quantize/toy-int8.tflite"
 IMAGES = {"data:cells": "f" * 64}

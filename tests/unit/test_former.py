@@ -10,9 +10,10 @@ import pytest
 
 from edgecell import former
 from edgecell.custody import audit_run
+from edgecell.disk import atomic_write_bytes
 from edgecell.errors import ArtifactError, BusyError
 from edgecell.pipeline.training import save_keras
-from edgecell.rundir import RunDir, atomic_write_bytes
+from edgecell.rundir import RunDir
 
 NAMES = ("a.tflite", "b.png", "c.json")
 

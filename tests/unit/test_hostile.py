@@ -22,6 +22,7 @@ from edgecell import keras_check, quarantine
 from edgecell.config import DataConfig, from_toml, load_config
 from edgecell.data import load_dataset
 from edgecell.data.npz_member import BOMB
+from edgecell.disk import atomic_write_text, read_json
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.graph import scaling_operators
 from edgecell.hdf5_heaps import never_ends
@@ -29,7 +30,7 @@ from edgecell.metadata_schema import pack, unpack
 from edgecell.pipeline.vouching import admit, admit_weights
 from edgecell.preprocess import decode_bytes, decode_file
 from edgecell.record import of_our_form
-from edgecell.rundir import RunDir, atomic_write_text, read_json
+from edgecell.rundir import RunDir
 from edgecell.tflite_file import parse
 
 SEEDS = Path(__file__).resolve().parents[1] / "fuzz" / "seeds"

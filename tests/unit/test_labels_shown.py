@@ -16,6 +16,7 @@ from openpyxl import load_workbook
 from edgecell import plots
 from edgecell.cli import show, show_evaluation
 from edgecell.config import Config
+from edgecell.disk import atomic_write_text
 from edgecell.errors import DataError
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
@@ -25,7 +26,7 @@ from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import excel, render
 from edgecell.report.card import card
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.rundir import RunDir
 from edgecell.tasks import BINARY, MULTI_CLASS, MULTI_LABEL, ORDINAL, TASKS
 
 # The longest of ChestMNIST's names are among them.

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from edgecell.disk import atomic_write_bytes
 from edgecell.errors import ArtifactError, BusyError
 from edgecell.lock import claimed
-from edgecell.rundir import RunDir, atomic_write_bytes
+from edgecell.rundir import RunDir
 
 HOLDER = """
 import sys, time

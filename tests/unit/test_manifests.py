@@ -12,8 +12,9 @@ import pytest
 from converters.calibration import CalibrationSet
 from edgecell.cli import show
 from edgecell.custody import audit_run
+from edgecell.disk import atomic_write_bytes, read_json, sha256_bytes
 from edgecell.pipeline import manifests
-from edgecell.rundir import RunDir, atomic_write_bytes, read_json, sha256_bytes
+from edgecell.rundir import RunDir
 
 NEWEST = "calibration.json"
 

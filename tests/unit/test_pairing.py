@@ -17,6 +17,7 @@ from sabotage import with_class_broken
 import edgecell.cli as command_line
 from edgecell.config import Config, DataConfig
 from edgecell.custody import audit_run
+from edgecell.disk import sha256_file
 from edgecell.errors import ArtifactError, ConfigError, ParityError
 from edgecell.pipeline.confidence import calibrate_target
 from edgecell.pipeline.lookup import judged_in, passing_hashes, trained_hash, verdict_on
@@ -26,7 +27,7 @@ from edgecell.pipeline.robustness import robustness_target
 from edgecell.pipeline.targets import resolve
 from edgecell.pipeline.verification import verify_target
 from edgecell.progress import Silent
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import RunDir
 
 
 def lenient(config: Config) -> Config:

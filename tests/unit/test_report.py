@@ -18,6 +18,7 @@ from benchmarks.quality import unknown
 from benchmarks.run import BenchResult
 from benchmarks.run import write_artefacts as write_bench
 from edgecell import plots
+from edgecell.disk import atomic_write_json, atomic_write_text
 from edgecell.errors import ArtifactError
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
@@ -28,7 +29,7 @@ from edgecell.record import Measurement
 from edgecell.report import elements, render, write
 from edgecell.report.bench import headline
 from edgecell.report.bench_page import render_bench
-from edgecell.rundir import RunDir, atomic_write_json, atomic_write_text
+from edgecell.rundir import RunDir
 
 
 def build_run(path: Path) -> RunDir:

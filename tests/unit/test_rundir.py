@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from edgecell import rundir
+from edgecell import disk, machine, rundir
+from edgecell.disk import atomic_write_bytes, atomic_write_json, sha256_file
 from edgecell.errors import ArtifactError, ConfigError, DataError, DivergedError, WorkerError
 from edgecell.pipeline.targets import resolve
-from edgecell.rundir import RunDir, atomic_write_bytes, atomic_write_json, sha256_file
+from edgecell.rundir import RunDir
 
 
 def names(folder: Path) -> list[str]:
@@ -97,7 +98,7 @@ def test_json_refuses_what_json_cannot_say(tmp_path):
     atomic_write_json(path, {"name": "Größe", "x": 1.5})
     with pytest.raises(ValueError, match="not JSON compliant"):
         atomic_write_json(path, {"x": float("nan")})
-    assert rundir.read_json(path) == {"name": "Größe", "x": 1.5}
+    assert disk.read_json(path) == {"name": "Größe", "x": 1.5}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
@@ -105,10 +106,10 @@ def test_a_damaged_json_file_is_one_line(tmp_path, content):
     path = tmp_path / "f.json"
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match="not a readable JSON file") as caught:
-        rundir.read_json(path)
+        disk.read_json(path)
     assert "\n" not in str(caught.value)
     with pytest.raises(ArtifactError, match="does not exist"):
-        rundir.read_json(tmp_path / "g.json")
+        disk.read_json(tmp_path / "g.json")
 
 
 def test_the_hash_of_a_folder_sees_names_and_contents(tmp_path):
@@ -303,7 +304,7 @@ def test_no_record_is_written_when_an_output_is_missing(tmp_path):
 
 
 def test_the_environment_tells_versions_and_nobody_s_name():
-    facts = rundir.environment()
+    facts = machine.environment()
     assert facts["cores"] >= 1
     assert re.match(r"2\.21", facts["packages"]["tensorflow"])
     assert facts["packages"]["edgecell"] != "not installed"

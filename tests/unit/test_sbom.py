@@ -10,7 +10,8 @@ import pytest
 
 from edgecell import sbom
 from edgecell.custody import audit_run
-from edgecell.rundir import RunDir, atomic_write_text
+from edgecell.disk import atomic_write_text
+from edgecell.rundir import RunDir
 
 
 def package(folder: Path, name: str, version: str, *lines: str) -> metadata.Distribution:

@@ -13,13 +13,14 @@ import pytest
 from openpyxl import Workbook as Book
 from openpyxl import load_workbook
 
+from edgecell.disk import atomic_write_json, atomic_write_text
 from edgecell.errors import ArtifactError
 from edgecell.evaluate import evaluate, write_artefacts
 from edgecell.examples import examples
 from edgecell.predictions import Predictions
 from edgecell.record import Measurement
 from edgecell.report import excel
-from edgecell.rundir import RunDir, atomic_write_json, atomic_write_text
+from edgecell.rundir import RunDir
 from edgecell.workbook import Workbook
 
 EVIL = ['=HYPERLINK("http://evil","x")', "+1+1", "-2+3", "@SUM(A1:A9)", "#N/A", "\t=1", "=1"]

@@ -17,11 +17,12 @@ from benchmarks import speed
 from benchmarks.comparison import compare, paired, same_answers
 from benchmarks.regression import Limits, check_images, judge, parse_limits
 from benchmarks.sources import Source, of_results, read_bench, read_sources
+from edgecell.disk import atomic_write_json
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.metrics import accuracy, confusion_matrix, macro_f1
 from edgecell.predictions import answers, read_answers
 from edgecell.report.comparison import render_comparison
-from edgecell.rundir import RunDir, atomic_write_json
+from edgecell.rundir import RunDir
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ from PIL import Image
 
 from edgecell.bundle import manifest
 from edgecell.bundle.targets import TARGETS
+from edgecell.disk import sha256_bytes
 from edgecell.errors import ArtifactError, ConvertError
 from edgecell.pipeline import bundling
 from edgecell.pipeline.bundling import Bundled, Wishes, bundle_model
 from edgecell.progress import Silent
-from edgecell.rundir import sha256_bytes
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL, ORDINAL
 

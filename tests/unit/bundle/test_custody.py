@@ -13,9 +13,9 @@ import toy_bundle
 from edgecell.bundle import signing, writer
 from edgecell.bundle.custody import audit_bundle
 from edgecell.custody import Custody
+from edgecell.disk import atomic_write_json, read_json
 from edgecell.errors import ArtifactError
 from edgecell.record import seal
-from edgecell.rundir import atomic_write_json, read_json
 
 pytest.importorskip("cryptography", reason="the extra 'custody' is not installed")
 

@@ -157,7 +157,7 @@ def test_a_changed_weight_is_a_fault_of_inference(tab, bundle, covered_up):
     data[weight_at(bytes(data))] ^= 0x80
     (bundle / "model.tflite").write_bytes(data)
     if covered_up:
-        from edgecell.rundir import sha256_bytes
+        from edgecell.disk import sha256_bytes
 
         edit_card(bundle, lambda card: card["model"].update(sha256=sha256_bytes(bytes(data))))
     with opened(tab, bundle):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgecell import rundir
+from edgecell import disk
+from edgecell.disk import sha256_file
 from edgecell.pipeline.sweep_cells import read_cells
-from edgecell.rundir import RunDir, sha256_file
+from edgecell.rundir import RunDir
 
 PRECISIONS = ("float16", "int8")
 
@@ -20,7 +21,7 @@ def run(tmp_path: Path) -> RunDir:
     files = [made.stage("quantize") / f"net-{precision}.tflite" for precision in PRECISIONS]
     answers = made.stage("cells") / "answers.npz"
     for path in (*files, answers):
-        rundir.atomic_write_bytes(path, path.name.encode())
+        disk.atomic_write_bytes(path, path.name.encode())
     made.write_record("quantize", inputs=[], outputs=files, config={}, results={})
     made.write_record("verify", inputs=files, outputs=[], config={}, results={})
     cells = [

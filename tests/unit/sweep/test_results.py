@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from edgecell import rundir
+from edgecell import disk
 from edgecell.config import Config, ModelConfig, QuantizeConfig
 from edgecell.evaluate import evaluate
 from edgecell.pipeline.sweep_cells import ANSWERS
@@ -202,7 +202,7 @@ def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks)
     assert "3 on one processor" not in machines and "1 on another processor" in machines
     for precision in PRECISIONS:
         folder = networks[0].run.stage("evaluate") / f"{networks[0].name}-{precision}-test"
-        rundir.atomic_write_json(folder / "record.json", {})
+        disk.atomic_write_json(folder / "record.json", {})
     *_, looked = _warnings(cells, networks, ONE)
     assert "test has been looked at for 2 cells" in looked
     assert f"{networks[0].name}-float16, {networks[0].name}-int8" in looked

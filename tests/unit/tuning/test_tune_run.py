@@ -10,7 +10,7 @@ import pytest
 import tf_keras as keras
 from click.testing import CliRunner
 
-from edgecell import rundir
+from edgecell import disk
 from edgecell.cli.tuning import tune
 from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
 from edgecell.errors import ArtifactError, ConfigError, DataError
@@ -146,7 +146,7 @@ def test_a_state_is_found_behind_an_attempt_that_died_before_it_took_it_over(
         state = run.stage("train") / "state"
         found.append(sorted(path.name for path in state.glob("*")))
         if len(found) == 1:
-            rundir.atomic_write_bytes(state / "state.json", b"{}")
+            disk.atomic_write_bytes(state / "state.json", b"{}")
             raise KeyboardInterrupt
         raise PrunedError("not in this test")
 
