@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.host import Others, host
 from benchmarks.latency import Pace
 from benchmarks.method_rows import FLOAT32, compare, markdown, reference_row
-from edgecell.config import load_config
+from edgecell.config_file import load_config
 from edgecell.data import load_dataset, materialize
 from edgecell.disk import atomic_write_json
 from edgecell.errors import ArtifactError, ConfigError, DataError, EdgecellError

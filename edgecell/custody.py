@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from edgecell import former
-from edgecell.config import Config, load_config
+from edgecell.config import Config
+from edgecell.config_file import load_config
 from edgecell.disk import TEMPORARY, read_json, sha256_file
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.record import check_envelope, is_inside, seal

@@ -12,7 +12,8 @@ import toys
 from PIL import Image
 
 from edgecell.bundle import manifest, writer
-from edgecell.config import Config, ModelConfig, to_toml
+from edgecell.config import Config, ModelConfig
+from edgecell.config_file import to_toml
 from edgecell.disk import atomic_write_bytes, atomic_write_text, sha256_bytes
 from edgecell.rundir import RunDir
 from edgecell.tasks import MULTI_CLASS, TASKS

@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from edgecell.cli import cli, options
-from edgecell.config import Config, from_toml
+from edgecell.config import Config
+from edgecell.config_file import from_toml
 from edgecell.errors import ConfigError
 from edgecell.tuning.space import parse_space
 

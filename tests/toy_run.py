@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import toys
 
-from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
+from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig
+from edgecell.config_file import to_toml
 from edgecell.data import load_dataset
 from edgecell.data.channels import measure
 from edgecell.disk import atomic_write_text

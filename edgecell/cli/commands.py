@@ -13,6 +13,20 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli import show, show_comparison, show_evaluation, show_quantization
+from edgecell.cli.flags import (
+    BENCH,
+    CALIBRATION,
+    DATA,
+    MODEL,
+    QAT,
+    RESIZE,
+    SEARCH,
+    SLIM,
+    TEACHER,
+    TRAIN,
+    VERIFY,
+    VERIFY_SPLIT,
+)
 from edgecell.cli.terminal import Display, print_json, print_line
 from edgecell.config import Config
 from edgecell.errors import ConfigError
@@ -32,7 +46,7 @@ def display() -> Iterator[Display]:
 
 
 @click.command(short_help="Images to a trained model.")
-@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
+@opt.flags(DATA, MODEL, TRAIN, TEACHER)
 @click.option(
     "--recipe", help="Start from a recipe: a name (see 'edgecell recipes') or a .toml file."
 )
@@ -177,7 +191,7 @@ def evaluate(
 @click.command(short_help="A trained model to .tflite files.")
 @click.argument("target", type=PATH)
 @opt.precision_flags
-@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.SLIM, opt.RESIZE)
+@opt.flags(CALIBRATION, SEARCH, QAT, SLIM, RESIZE)
 @opt.run_data_flags
 @click.option(
     "--analyze", is_flag=True, help="Quantize every layer alone and rank what it costs on val."
@@ -233,7 +247,7 @@ def quantize(
 @click.command(short_help="Prove that .tflite files do what their model does.")
 @click.argument("target", type=PATH)
 @click.option("--reference", type=PATH, help="The Keras model that files of no run came from.")
-@opt.flags(opt.VERIFY, opt.VERIFY_SPLIT)
+@opt.flags(VERIFY, VERIFY_SPLIT)
 @opt.run_data_flags
 @opt.output_option
 @opt.json_option
@@ -282,7 +296,7 @@ def verify(
     help="How much worse is allowed: 5%, or accuracy=, bytes= or latency=5%; repeatable [default: 5%].",
 )
 @opt.pace_flags
-@opt.flags(opt.BENCH)
+@opt.flags(BENCH)
 @opt.run_data_flags
 @opt.output_option
 @opt.json_option
@@ -336,10 +350,10 @@ def bench(
 
 @click.command(short_help="All stages of a recipe, finished ones skipped.")
 @click.argument("recipe", required=False)
-@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
+@opt.flags(DATA, MODEL, TRAIN, TEACHER)
 @opt.precision_flags
 @opt.pace_flags
-@opt.flags(opt.CALIBRATION, opt.SEARCH, opt.QAT, opt.RESIZE, opt.VERIFY, opt.BENCH)
+@opt.flags(CALIBRATION, SEARCH, QAT, RESIZE, VERIFY, BENCH)
 @click.option("--name", help="Name of the run [default: the recipe's, or from the data set].")
 @opt.new_run_option
 @opt.json_option

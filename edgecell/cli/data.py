@@ -10,6 +10,7 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli import show
+from edgecell.cli.flags import DATA
 from edgecell.cli.terminal import Display, print_json, print_line, print_table
 from edgecell.config import Config
 
@@ -20,7 +21,7 @@ def data() -> None:
 
 
 @data.command("show")
-@opt.flags(opt.DATA)
+@opt.flags(DATA)
 @click.option(
     "--per-class", type=click.IntRange(1, 50), default=8, show_default=True, help="Samples a class."
 )
@@ -64,7 +65,7 @@ def show_data(per_class: int, output: Path | None, as_json: bool, **parameters: 
 @click.option(
     "--pool", is_flag=True, help="Share out all images anew, also of splits that are given."
 )
-@opt.flags(tuple(flag for flag in opt.DATA if flag.name == "--columns"))
+@opt.flags(tuple(flag for flag in DATA if flag.name == "--columns"))
 @opt.json_option
 def split_data(
     source: Path,
@@ -96,7 +97,7 @@ def split_data(
 
 
 @data.command("eda")
-@opt.flags(opt.DATA)
+@opt.flags(DATA)
 @click.option(
     "--near-bits",
     type=click.IntRange(0, 64),
@@ -126,7 +127,7 @@ def explore_data(near_bits: int, output: Path | None, as_json: bool, **parameter
 
 @data.command("fetch")
 @click.argument("name")
-@opt.flags(tuple(flag for flag in opt.DATA if flag.name in ("--size", "--root")))
+@opt.flags(tuple(flag for flag in DATA if flag.name in ("--size", "--root")))
 def fetch(name: str, **parameters: Any) -> None:
     """Download a MedMNIST 2D data set and check its MD5."""
     from edgecell.data.medmnist_files import fetch as fetch_file
@@ -136,7 +137,7 @@ def fetch(name: str, **parameters: Any) -> None:
 
 
 @data.command("list")
-@opt.flags(tuple(flag for flag in opt.DATA if flag.name == "--root"))
+@opt.flags(tuple(flag for flag in DATA if flag.name == "--root"))
 @opt.json_option
 def list_data(as_json: bool, **parameters: Any) -> None:
     """The MedMNIST 2D data sets that --data takes by name."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgecell.cli import options as opt
-from edgecell.config import DataConfig, load_config
+from edgecell.cli.flags import DATA
+from edgecell.config import DataConfig
+from edgecell.config_file import load_config
 from edgecell.pipeline.vouching import find_run
 from edgecell.rundir import TRAINED
 
@@ -33,7 +34,7 @@ def words(target: Path, folder: Path, data: DataConfig | None) -> list[str | Pat
 def flags(data: DataConfig) -> list[str]:
     """The flags that name these images: the source, and what is not as it is without a flag."""
     usual, found = DataConfig(), ["--data", data.source]
-    for flag in opt.DATA[1:]:
+    for flag in DATA[1:]:
         key = flag.field.removeprefix("data.")
         value = getattr(data, key)
         if value != getattr(usual, key):

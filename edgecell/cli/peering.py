@@ -9,9 +9,10 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display, named_data
+from edgecell.cli.flags import BENCH
 from edgecell.cli.terminal import print_json, print_line, print_table
 
-_PACE = tuple(flag for flag in opt.BENCH if flag.name in ("--runs", "--seconds", "--warmup-runs"))
+_PACE = tuple(flag for flag in BENCH if flag.name in ("--runs", "--seconds", "--warmup-runs"))
 
 
 @click.command(short_help="The same network in other runtimes, side by side.")

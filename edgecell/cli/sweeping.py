@@ -9,6 +9,18 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display
+from edgecell.cli.flags import (
+    BENCH,
+    CALIBRATION,
+    DATA,
+    MODEL,
+    QAT,
+    SEARCH,
+    SLIM,
+    TEACHER,
+    TRAIN,
+    VERIFY,
+)
 from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_json, print_line, print_next, print_table
 from edgecell.config import ALPHAS, PRECISIONS, Config
@@ -19,8 +31,8 @@ DEFAULT_ALPHAS = (0.35, 0.5, 0.75)
 DEFAULT_SIZES = (64, 96, 128)
 DEFAULT_PRECISIONS = ("float16", "dynamic", "int8")
 _AXES = ("model.name", "model.alpha", "model.image_size")
-_OTHER_MODEL = tuple(flag for flag in opt.MODEL if flag.field not in _AXES)
-_SEARCH = tuple(flag for flag in opt.SEARCH if flag.field == "quantize.search")
+_OTHER_MODEL = tuple(flag for flag in MODEL if flag.field not in _AXES)
+_SEARCH = tuple(flag for flag in SEARCH if flag.field == "quantize.search")
 
 _LIMITS = ("max_bytes", "max_latency_ms", "min_f1", "min_accuracy", "min_auc", "sure")
 _OWN = (
@@ -124,10 +136,8 @@ class _Alpha(click.Choice[str]):
 )
 @opt.device_flags
 @opt.pace_flags
-@opt.flags(
-    opt.DATA, _OTHER_MODEL, opt.TRAIN, opt.TEACHER, opt.CALIBRATION, _SEARCH, opt.QAT, opt.SLIM
-)
-@opt.flags(opt.VERIFY, tuple(flag for flag in opt.BENCH if flag.field != "bench.profile"))
+@opt.flags(DATA, _OTHER_MODEL, TRAIN, TEACHER, CALIBRATION, _SEARCH, QAT, SLIM)
+@opt.flags(VERIFY, tuple(flag for flag in BENCH if flag.field != "bench.profile"))
 @click.option(
     "--output", type=PATH, help="Folder to write to [default: artifacts/sweep/<study>, every time]."
 )

@@ -9,6 +9,7 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display, named_data
+from edgecell.cli.flags import CONFIDENCE, ROBUSTNESS
 from edgecell.cli.show import measurement
 from edgecell.cli.show_label_confidence import show_label_confidence
 from edgecell.cli.terminal import print_json, print_line, print_table
@@ -30,7 +31,7 @@ _REFERENCE = click.option(
     show_default=True,
     help="'test' also reports what the numbers, always fitted on val, hold there.",
 )
-@opt.flags(opt.CONFIDENCE)
+@opt.flags(CONFIDENCE)
 @opt.run_data_flags
 @opt.output_option
 @opt.json_option
@@ -51,7 +52,7 @@ def calibrate(
     from edgecell.pipeline import confidence
 
     data = named_data(parameters)
-    given = [flag for flag in opt.CONFIDENCE if parameters[flag.parameter] is not None]
+    given = [flag for flag in CONFIDENCE if parameters[flag.parameter] is not None]
     with display() as progress:
         record = confidence.calibrate_target(
             target,
@@ -78,7 +79,7 @@ def calibrate(
 @click.option(
     "--split", type=click.Choice(["val", "test"]), default="val", show_default=True, help="Split."
 )
-@opt.flags(opt.ROBUSTNESS)
+@opt.flags(ROBUSTNESS)
 @opt.run_data_flags
 @opt.output_option
 @opt.json_option

@@ -10,6 +10,7 @@ import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.commands import PATH, display
+from edgecell.cli.flags import DATA, MODEL, TEACHER, TRAIN
 from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_json, print_line, print_next, print_table
 from edgecell.errors import ConfigError
@@ -22,7 +23,7 @@ _MOST_TRIALS = 10
 @click.option(
     "--recipe", help="Recipe that the trials start from: a name or a .toml file [default: none]."
 )
-@opt.flags(opt.DATA, opt.MODEL, opt.TRAIN, opt.TEACHER)
+@opt.flags(DATA, MODEL, TRAIN, TEACHER)
 @click.option(
     "--trials",
     type=click.IntRange(min=1),

@@ -15,7 +15,8 @@ from benchmarks.choice import Limits, Prefer, Score
 from benchmarks.devices.registry import DeviceOptions, open_device
 from edgecell import disk, machine
 from edgecell.checkpoint import Checkpoint
-from edgecell.config import Config, to_toml
+from edgecell.config import Config
+from edgecell.config_file import to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.errors import ArtifactError, ConfigError, ConvertError, DivergedError
 from edgecell.pipeline import quantize_settings, sweep_output

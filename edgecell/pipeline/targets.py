@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgecell.config import Config, DataConfig, load_config
+from edgecell.config import Config, DataConfig
+from edgecell.config_file import load_config
 from edgecell.data import Dataset, load_dataset
 from edgecell.disk import sha256_bytes
 from edgecell.errors import ArtifactError, ConfigError, DataError, NoDataError

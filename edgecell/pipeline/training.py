@@ -10,7 +10,8 @@ from typing import Any
 
 from edgecell import disk, former, plots
 from edgecell.checkpoint import Checkpoint
-from edgecell.config import Config, load_config, to_toml
+from edgecell.config import Config
+from edgecell.config_file import load_config, to_toml
 from edgecell.data import Dataset, load_dataset
 from edgecell.data.duplicates import refuse_overlap
 from edgecell.device import configure

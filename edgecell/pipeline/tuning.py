@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from edgecell import disk, plots
 from edgecell.checkpoint import Checkpoint, Progression
-from edgecell.config import Config, to_toml
+from edgecell.config import Config
+from edgecell.config_file import to_toml
 from edgecell.data import Dataset
 from edgecell.device import configure
 from edgecell.errors import ArtifactError, ConfigError, DivergedError

@@ -6,7 +6,8 @@ import difflib
 from importlib import resources
 from pathlib import Path
 
-from edgecell.config import Config, from_toml, load_config
+from edgecell.config import Config
+from edgecell.config_file import from_toml, load_config
 from edgecell.errors import ConfigError
 
 

@@ -29,7 +29,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from edgecell.config import Config, from_toml, to_toml
+from edgecell.config import Config
+from edgecell.config_file import from_toml, to_toml
 from edgecell.documents import DocumentError
 from edgecell.errors import ConfigError
 from edgecell.toml_document import toml_of, toml_text

@@ -17,7 +17,8 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
 from benchmarks import quantization_methods
 from edgecell import corruptions
-from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig, to_toml
+from edgecell.config import Config, DataConfig, ModelConfig, QuantizeConfig
+from edgecell.config_file import to_toml
 from edgecell.data import load_dataset
 from edgecell.data.channels import measure
 from edgecell.disk import atomic_write_text

@@ -17,7 +17,8 @@ import toys_labels
 from easy import Run
 from sklearn.metrics import roc_auc_score
 
-from edgecell.config import DataConfig, load_config
+from edgecell.config import DataConfig
+from edgecell.config_file import load_config
 from edgecell.data import load_dataset, materialize
 from edgecell.preprocess import PreprocessSpec
 from edgecell.rundir import RunDir

@@ -14,7 +14,8 @@ import numpy as np
 import tomli_w
 from PIL import Image
 
-from edgecell.config import DataConfig, from_toml, load_config, to_toml
+from edgecell.config import DataConfig
+from edgecell.config_file import from_toml, load_config, to_toml
 from edgecell.data import load_dataset
 from edgecell.disk import sha256_file
 from edgecell.pipeline.lookup import entry_of, passing_hashes, trained_labels

@@ -19,6 +19,7 @@ TIERS = (
     ("edgecell", "errors"),
     (
         "config",
+        "config_file",
         "record",
         "metrics",
         "preprocess",
@@ -80,7 +81,7 @@ WITHOUT_TENSORFLOW = (
     *("confidence", "corruptions", "tasks", "tuning", "bundle", "embedding"),
     "label_confidence",
     *("answers", "classifier", "tflite_metadata", "inspection", "serve", "custody", "share"),
-    "lock",
+    *("lock", "disk", "config_file", "fonts"),
 )
 HEAVY = ("tensorflow", "tf_keras", "tensorflow_model_optimization")
 # Programs that run as a process of their own: their exit is their answer.

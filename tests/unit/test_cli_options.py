@@ -7,14 +7,16 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from edgecell.cli import flags as tables
 from edgecell.cli import options as opt
+from edgecell.cli.flags import BENCH, QAT, SEARCH, SLIM, Flag
 from edgecell.config import PRECISIONS, Config
 from edgecell.errors import ConfigError
 
 GROUPS = [
     group
-    for group in vars(opt).values()
-    if isinstance(group, tuple) and group and all(isinstance(flag, opt.Flag) for flag in group)
+    for group in vars(tables).values()
+    if isinstance(group, tuple) and group and all(isinstance(flag, Flag) for flag in group)
 ]
 FLAGS = [flag for group in GROUPS for flag in group]
 SWITCHES = [flag for flag in FLAGS if flag.switch]
@@ -77,7 +79,7 @@ def configured(*arguments: str, base: Config | None = None, groups=GROUPS) -> Co
     return made[0]
 
 
-def option_of(flag: opt.Flag) -> click.Option:
+def option_of(flag: Flag) -> click.Option:
     @click.command()
     @opt.flags((flag,))
     def command(**_parameters) -> None: ...
@@ -214,7 +216,7 @@ def conversion(*arguments: str, base: Config) -> Config:
 
     @click.command()
     @opt.precision_flags
-    @opt.flags(opt.SEARCH, opt.QAT, opt.SLIM)
+    @opt.flags(SEARCH, QAT, SLIM)
     def command(**parameters) -> None:
         precisions = opt.take_precisions(parameters)
         made.append(opt.configure_conversion(parameters, base, precisions))
@@ -276,7 +278,7 @@ def paced(*arguments: str) -> Config:
 
     @click.command()
     @opt.pace_flags
-    @opt.flags(opt.BENCH)
+    @opt.flags(BENCH)
     def command(**parameters) -> None:
         opt.take_pace(parameters)
         made.append(opt.configure(parameters, Config()))

@@ -10,7 +10,8 @@ import pytest
 import tf_keras as keras
 import toys
 
-from edgecell.config import DataConfig, TeacherConfig, load_config, to_toml
+from edgecell.config import DataConfig, TeacherConfig
+from edgecell.config_file import load_config, to_toml
 from edgecell.data import load_dataset
 from edgecell.disk import atomic_write_text
 from edgecell.errors import DataError

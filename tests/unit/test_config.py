@@ -29,10 +29,8 @@ from edgecell.config import (
     TeacherConfig,
     TrainConfig,
     VerifyConfig,
-    from_toml,
-    load_config,
-    to_toml,
 )
+from edgecell.config_file import from_toml, load_config, to_toml
 from edgecell.errors import ConfigError
 
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edgecell.config import Config, to_toml
+from edgecell.config import Config
+from edgecell.config_file import to_toml
 from edgecell.custody import BROKEN, Custody, audit_run
 from edgecell.disk import atomic_write_json, read_json
 from edgecell.errors import ArtifactError

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from edgecell import train as train_module
-from edgecell.config import Config, TrainConfig, load_config
+from edgecell.config import Config, TrainConfig
+from edgecell.config_file import load_config
 from edgecell.distribution import ONE, Devices, Place, place_of
 from edgecell.errors import ConfigError
 from edgecell.pipeline import running, seeds, sweeping, tuning

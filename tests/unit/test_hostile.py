@@ -19,7 +19,8 @@ from ai_edge_litert import schema_py_generated as schema
 from PIL import Image
 
 from edgecell import keras_check, quarantine
-from edgecell.config import DataConfig, from_toml, load_config
+from edgecell.config import DataConfig
+from edgecell.config_file import from_toml, load_config
 from edgecell.data import load_dataset
 from edgecell.data.npz_member import BOMB
 from edgecell.disk import atomic_write_text, read_json

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgecell.config import from_toml, to_toml
+from edgecell.config_file import from_toml, to_toml
 from edgecell.errors import ConfigError
 from edgecell.recipes import load_recipe, names, recipe_text
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgecell.cli.options import MODEL
+from edgecell.cli.flags import MODEL
 from edgecell.config import Config
 from edgecell.data import load_dataset
 from edgecell.errors import DataError

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgecell import autobatch
-from edgecell.config import Config, DataConfig, ModelConfig, TrainConfig, load_config
+from edgecell.config import Config, DataConfig, ModelConfig, TrainConfig
+from edgecell.config_file import load_config
 from edgecell.errors import ConfigError, DataError
 from edgecell.pipeline.seeds import train_seeds
 from edgecell.progress import Silent

@@ -10,15 +10,8 @@ import pytest
 from conftest import separable
 
 from edgecell import stepping
-from edgecell.config import (
-    AugmentConfig,
-    Config,
-    DataConfig,
-    ModelConfig,
-    TrainConfig,
-    load_config,
-    to_toml,
-)
+from edgecell.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainConfig
+from edgecell.config_file import load_config, to_toml
 from edgecell.errors import ArtifactError, ConfigError, DivergedError
 from edgecell.pipeline import training
 from edgecell.progress import Silent

@@ -17,7 +17,8 @@ from benchmarks.method_rows import compare
 from benchmarks.quantization_methods import METHODS, main, make, methods_in
 from converters.tflite import PRECISIONS
 from edgecell.cli import cli
-from edgecell.config import Config, DataConfig, to_toml
+from edgecell.config import Config, DataConfig
+from edgecell.config_file import to_toml
 from edgecell.data import load_dataset
 from edgecell.packing import deflated_bytes
 from edgecell.rundir import RunDir

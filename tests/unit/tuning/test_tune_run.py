@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from edgecell import disk
 from edgecell.cli.tuning import tune
-from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig, load_config
+from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig
+from edgecell.config_file import load_config
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.pipeline import tuning
 from edgecell.progress import Silent
