@@ -67,12 +67,12 @@ def train(
     **parameters: Any,
 ) -> None:
     """Train a classifier: a frozen backbone first, then fine-tuning; the best epoch on val is kept."""
-    from edgecell.pipeline import training
+    from edgecell.pipeline import train_settings, training
 
     before = None
     if resume is not None:
         given = {key: value for key, value in parameters.items() if value not in (None, ())}
-        rates = {key: given.pop(f"set_train__{key}", None) for key in training.RATES}
+        rates = {key: given.pop(f"set_train__{key}", None) for key in train_settings.RATES}
         rates = {key: rate for key, rate in rates.items() if rate is not None}
         if given or recipe or output or seeds:
             raise ConfigError(
@@ -80,10 +80,10 @@ def train(
                 " --head-learning-rate; leave the other flags out"
             )
         before, run = training.resume_config(resume)
-        config = training.with_rates(before, rates)
+        config = train_settings.with_rates(before, rates)
     else:
         config = opt.configure(parameters, opt.base_config(recipe))
-        config = replace(config, name=name or training.default_name(config))
+        config = replace(config, name=name or train_settings.default_name(config))
         if seeds is not None:
             _train_seeds(config, seeds, output, as_json)
             return
@@ -364,12 +364,12 @@ def run(
 
     With --output a finished stage whose inputs and settings are unchanged is skipped.
     """
-    from edgecell.pipeline import training
+    from edgecell.pipeline import train_settings
 
     opt.take_pace(parameters)
     precisions = opt.take_precisions(parameters)
     config = opt.configure_conversion(parameters, opt.base_config(recipe), precisions)
-    default = config.name if recipe else training.default_name(config)
+    default = config.name if recipe else train_settings.default_name(config)
     config = replace(config, name=name or default)
     _run_all(config, output, as_json)
 

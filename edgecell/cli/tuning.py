@@ -100,10 +100,10 @@ def tune(
     config = opt.configure(parameters, opt.base_config(recipe))
     found = load_space(space)
 
-    from edgecell.pipeline import training, tuning
+    from edgecell.pipeline import train_settings, tuning
 
     if not recipe:
-        config = replace(config, name=training.default_name(config))
+        config = replace(config, name=train_settings.default_name(config))
     plan = tuning.Plan(
         found,
         seed=chosen.pop("sampler_seed"),

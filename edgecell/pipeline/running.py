@@ -9,7 +9,7 @@ from typing import Any
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ParityError
-from edgecell.pipeline import evaluation, training
+from edgecell.pipeline import evaluation, train_settings, training
 from edgecell.pipeline.benching import bench_in, unverified
 from edgecell.pipeline.conversion import quantize_in
 from edgecell.pipeline.lookup import verdict_on
@@ -50,9 +50,9 @@ def run_all(config: Config, output: Path | None, progress: Progress) -> Outcome:
         EdgecellError: whatever a stage refuses.
     """
     check_settings(config)
-    training.only_alone(config, "a whole run")
+    train_settings.only_alone(config, "a whole run")
     run = training.start_run(config, output)
-    config = training.settled(config, run)
+    config = train_settings.settled(config, run)
     progress.say(f"run: {run.path}")
     with run.not_left_empty():
         dataset = training.load_noted(config, progress)

@@ -14,7 +14,7 @@ from typing import Any
 from edgecell import disk, rundir
 from edgecell.config import Config
 from edgecell.errors import ArtifactError, ConfigError
-from edgecell.pipeline import training
+from edgecell.pipeline import train_settings, training
 from edgecell.pipeline.evaluation import Evaluated
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
@@ -56,7 +56,7 @@ def train_seeds(
     Raises:
         ConfigError: ``output`` is a single run, or holds seeds of other settings.
     """
-    training.only_alone(config, "several seeds")
+    train_settings.only_alone(config, "several seeds")
     if output is not None and (output / "config.toml").is_file():
         raise ConfigError(f"{output} is a single run; choose a new folder for the seeds")
     folder = output or RunDir.create(f"{config.name}-seeds", training.RUNS).path
@@ -98,7 +98,7 @@ def _train_each(
 def _settled(config: Config, folder: Path) -> Config:
     """``config`` with the batch size that "auto" was found to be for the seeds in ``folder``."""
     for written in sorted(folder.glob(f"{rundir.SEED_PREFIX}*/config.toml")):
-        return training.settled(config, RunDir(written.parent))
+        return train_settings.settled(config, RunDir(written.parent))
     return config
 
 

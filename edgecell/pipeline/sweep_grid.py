@@ -11,7 +11,7 @@ from edgecell.config import Config, ModelConfig
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.models.registry import MODELS, architecture_of
 from edgecell.pipeline.quantize_settings import check_settings
-from edgecell.pipeline.training import weights_file
+from edgecell.pipeline.train_settings import weights_file
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from edgecell.pipeline.sweep_grid import Grid, task_of
 from edgecell.pipeline.sweep_results import Found, Place, summary
 from edgecell.pipeline.sweep_wishes import wishes_for
 from edgecell.pipeline.teaching import teacher_files
-from edgecell.pipeline.training import data_name, load_noted, only_alone, settings_of
+from edgecell.pipeline.train_settings import data_name, only_alone, settings_of
+from edgecell.pipeline.training import load_noted
 from edgecell.progress import Prefixed, Progress
 from edgecell.rundir import RunDir
 from edgecell.runtime import available_cores

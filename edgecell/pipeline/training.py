@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,16 @@ from edgecell.distribution import Devices, Place, place_of, start
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.lock import claimed
 from edgecell.models.registry import architecture_of
-from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.teaching import Loaded, load_teachers, teacher_files
+from edgecell.pipeline.train_settings import (
+    RATES,
+    first_difference,
+    rates_of,
+    settings_of,
+    settled,
+    weights_file,
+)
 from edgecell.pipeline.vouching import admit_weights
 from edgecell.progress import Progress
 from edgecell.record import Measurement
@@ -30,16 +36,8 @@ from edgecell.tasks import task_named
 from edgecell.train import AfterEpoch, Trained, assist, state_key, train
 
 RUNS = Path("artifacts/runs")
-PARTS = ("data", "model", "augment", "train", "teacher")
 FIGURES = {"auc": "fraction", "accuracy": "fraction", "kappa": "1", "loss": "nat"}
 """What a record says of val in the epoch that was kept, where the task has it; with its unit."""
-RATES = ("learning_rate", "head_learning_rate")
-"""What may be set otherwise when a training is taken up again: after it diverged, say."""
-_ELSEWHERE = (
-    *(("data", "source"), ("data", "root"), ("data", "strict_splits")),
-    ("train", "strategy"),
-)
-"""What changes neither the images nor what is done with them."""
 
 
 def start_run(config: Config, output: Path | None) -> RunDir:
@@ -62,7 +60,7 @@ def start_run(config: Config, output: Path | None) -> RunDir:
         raise ConfigError(
             f"{output} holds a run with other settings; choose a new folder with --output"
         )
-    other = _first_difference(old, new)
+    other = first_difference(old, new)
     if stopped and other:
         raise ConfigError(
             f"{output} holds a stopped training with other settings ({other}); go on with it by"
@@ -179,28 +177,6 @@ def start_devices(config: Config, progress: Progress) -> Devices:
     return devices
 
 
-def only_alone(config: Config, what: str) -> None:
-    """Refuse several workers for something that one process has to do.
-
-    Raises:
-        ConfigError: ``config`` is for several workers.
-    """
-    if config.train.strategy == "multiworker":
-        raise ConfigError(
-            f"{what} cannot be shared by several workers; use 'edgecell train --strategy multiworker'"
-            " for one training, or the strategy mirrored or one"
-        )
-
-
-def settled(config: Config, run: RunDir) -> Config:
-    """``config`` with the batch size that "auto" was found to be when ``run`` began."""
-    written = run.path / "config.toml"
-    if config.train.batch_size or not written.is_file():
-        return config
-    size = load_config(written).train.batch_size
-    return replace(config, train=replace(config.train, batch_size=size))
-
-
 def with_batch_size(config: Config, dataset: Dataset, progress: Progress) -> Config:
     """``config`` with the batch size that "auto" turns out to be on this machine."""
     if config.train.batch_size:
@@ -225,28 +201,6 @@ def load_noted(config: Config, progress: Progress) -> Dataset:
     for note in dataset.notes:
         progress.say(f"note: {note}")
     return dataset
-
-
-def rates_of(config: Config) -> dict[str, float]:
-    """The learning rates of ``config`` by their names in RATES."""
-    return {key: getattr(config.train, key) for key in RATES}
-
-
-def with_rates(config: Config, rates: Mapping[str, float]) -> Config:
-    """``config`` with other learning rates, by their names in RATES.
-
-    Raises:
-        ConfigError: several workers, which would have to find the state changed at the same moment.
-    """
-    if rates:
-        only_alone(config, "a training taken up with another rate")
-    now = config.train
-    train = replace(
-        now,
-        learning_rate=rates.get("learning_rate", now.learning_rate),
-        head_learning_rate=rates.get("head_learning_rate", now.head_learning_rate),
-    )
-    return replace(config, train=train)
 
 
 def _adopt(
@@ -330,14 +284,6 @@ def save_keras(model: Any, path: Path) -> None:
         raise ArtifactError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """The settings that a trained model depends on: not on how many devices share the work."""
-    settings = {part: asdict(getattr(config, part)) for part in PARTS}
-    settings["model"] = config.model.settings()
-    del settings["train"]["strategy"]
-    return settings
-
-
 def _is_finished(config: Config, run: RunDir, dataset: Dataset) -> bool:
     try:
         return run.is_current(
@@ -348,43 +294,6 @@ def _is_finished(config: Config, run: RunDir, dataset: Dataset) -> bool:
         )
     except ArtifactError:
         return False  # a damaged record: its own message says to train again
-
-
-def default_name(config: Config) -> str:
-    """A run's name from its data set and model, where the user gives none.
-
-    Raises:
-        ConfigError: a model that is unknown or does not take its settings.
-    """
-    model = config.model
-    width = f"-{model.alpha}" if architecture_of(model).widths else ""
-    return f"{data_name(config)}-{model.name}{width}-{model.image_size}"
-
-
-def data_name(config: Config) -> str:
-    """The data set's part of a name: letters, digits, - and _."""
-    source = config.data.source.rstrip("/")
-    stem = Path(source).stem if source.endswith((".npz", ".csv", ".tsv")) else Path(source).name
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in stem).strip("-") or "run"
-
-
-def weights_file(config: Config) -> list[Path]:
-    """The file of the backbone's weights where the user names one, as inputs of a record."""
-    named = config.model.weights in ("imagenet", "none")
-    return [] if named else [trained_file(config.model.weights) or Path(config.model.weights)]
-
-
-def _first_difference(old: Config, new: Config) -> str:
-    """The first setting in which a stopped training is another, with both values; empty for none.
-
-    Where its images lie may be typed otherwise: the saved state knows them by their hash.
-    """
-    for part in PARTS:
-        was, now = (asdict(getattr(config, part)) for config in (old, new))
-        for key, value in was.items():
-            if value != now[key] and (part, key) not in _ELSEWHERE:
-                return f"{part}.{key} was {value!r}, now {now[key]!r}"
-    return ""
 
 
 def _state(run: RunDir) -> Path:

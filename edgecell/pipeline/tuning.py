@@ -21,16 +21,14 @@ from edgecell.models.registry import MODELS, architecture_of
 from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.teaching import load_teachers, teacher_files
-from edgecell.pipeline.training import (
+from edgecell.pipeline.train_settings import (
     default_name,
-    load_noted,
     only_alone,
     settings_of,
     settled,
-    train_run,
     weights_file,
-    with_batch_size,
 )
+from edgecell.pipeline.training import load_noted, train_run, with_batch_size
 from edgecell.pipeline.tuning_output import (
     Judge,
     Plan,

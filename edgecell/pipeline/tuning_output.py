@@ -17,7 +17,7 @@ from edgecell.config_file import to_toml
 from edgecell.data import Dataset
 from edgecell.metrics import wilson_interval
 from edgecell.pipeline.teaching import teacher_files
-from edgecell.pipeline.training import weights_file
+from edgecell.pipeline.train_settings import weights_file
 from edgecell.record import Measurement
 from edgecell.rundir import RunDir
 from edgecell.tasks import Task

@@ -17,7 +17,8 @@ from edgecell.models import MODELS, build_model, describe_model
 from edgecell.models import weights as weights_module
 from edgecell.models.efficientnet_b0 import normalization_of
 from edgecell.models.registry import architecture_of, set_trainable
-from edgecell.pipeline.training import default_name, start_run
+from edgecell.pipeline.train_settings import default_name
+from edgecell.pipeline.training import start_run
 
 SMALLEST = {name: model.smallest for name, model in MODELS.items()}
 NEW = [name for name in MODELS if name != "mobilenet_v2"]

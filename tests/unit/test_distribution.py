@@ -13,7 +13,7 @@ from edgecell.config_file import load_config
 from edgecell.distribution import ONE, Devices, Place, place_of
 from edgecell.errors import ConfigError
 from edgecell.pipeline import running, seeds, sweeping, tuning
-from edgecell.pipeline.training import settings_of
+from edgecell.pipeline.train_settings import settings_of
 from edgecell.progress import Silent
 
 

@@ -13,7 +13,7 @@ from edgecell import stepping
 from edgecell.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainConfig
 from edgecell.config_file import load_config, to_toml
 from edgecell.errors import ArtifactError, ConfigError, DivergedError
-from edgecell.pipeline import training
+from edgecell.pipeline import train_settings, training
 from edgecell.progress import Silent
 from edgecell.rundir import RunDir
 from edgecell.stepping import Watch
@@ -81,7 +81,7 @@ def test_it_goes_on_from_the_last_good_epoch_with_a_lower_rate(
     run = RunDir.at(tmp_path / "run")
     diverge(config, run, monkeypatch)
     before, _ = training.resume_config(run.path)
-    lower = training.with_rates(before, {"learning_rate": 0.001})
+    lower = train_settings.with_rates(before, {"learning_rate": 0.001})
     record = training.train_run(lower, run, Silent(), before=before)
     assert record["results"]["epochs"] == 3
     assert record["results"]["changes"] == [{"after_epoch": 1, "learning_rate": [0.01, 0.001]}]
@@ -94,7 +94,7 @@ def test_other_settings_without_saying_so_are_still_refused(
     run = RunDir.at(tmp_path / "run")
     diverge(config, run, monkeypatch)
     written = (run.path / "config.toml").read_bytes()
-    lower = training.with_rates(config, {"learning_rate": 0.001})
+    lower = train_settings.with_rates(config, {"learning_rate": 0.001})
     with pytest.raises(ArtifactError, match="other settings"):
         training.train_run(lower, run, Silent())
     assert (run.path / "config.toml").read_bytes() == written
@@ -107,7 +107,7 @@ def test_a_stopped_training_is_no_place_for_other_settings(
     run = RunDir.at(tmp_path / "run")
     diverge(config, run, monkeypatch)
     written = (run.path / "config.toml").read_bytes()
-    lower = training.with_rates(config, {"learning_rate": 0.002})
+    lower = train_settings.with_rates(config, {"learning_rate": 0.002})
     with pytest.raises(ConfigError) as caught:
         training.start_run(lower, run.path)
     assert str(caught.value) == (
@@ -148,12 +148,12 @@ def test_what_was_stopped_before_its_first_epoch_may_begin_otherwise(
 ) -> None:
     run = RunDir.at(tmp_path / "run")
     (run.path / "config.toml").write_text(to_toml(config))
-    training.start_run(training.with_rates(config, {"learning_rate": 0.002}), run.path)
+    training.start_run(train_settings.with_rates(config, {"learning_rate": 0.002}), run.path)
 
 
 def test_without_a_kept_epoch_there_is_nothing_to_go_on_from(
     config: Config, tmp_path: Path
 ) -> None:
-    lower = training.with_rates(config, {"learning_rate": 0.001})
+    lower = train_settings.with_rates(config, {"learning_rate": 0.001})
     with pytest.raises(ArtifactError, match="no epoch is kept"):
         training.train_run(lower, RunDir.at(tmp_path / "run"), Silent(), before=config)
