@@ -22,6 +22,7 @@ from edgecell.cli import (
     terminal,
     trust,
     tuning,
+    whole,
 )
 from edgecell.errors import EdgecellError
 from edgecell.interrupts import InterruptsUncovered
@@ -71,7 +72,9 @@ def cli() -> None:
 
 
 for command in (
+    *whole.COMMANDS,
     *commands.COMMANDS,
+    *whole.LAST,
     *trust.COMMANDS,
     *comparing.COMMANDS,
     *peering.COMMANDS,

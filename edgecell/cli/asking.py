@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH, display
-from edgecell.cli.terminal import print_line, print_table, printable
+from edgecell.cli.options import PATH
+from edgecell.cli.terminal import display, print_line, print_table, printable
 
 if TYPE_CHECKING:
     from edgecell.answers import Answer

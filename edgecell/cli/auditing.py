@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH
+from edgecell.cli.options import PATH
 from edgecell.cli.terminal import print_json, print_line
 from edgecell.errors import ArtifactError
 

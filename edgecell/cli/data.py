@@ -11,6 +11,7 @@ import click
 from edgecell.cli import options as opt
 from edgecell.cli import show
 from edgecell.cli.flags import DATA
+from edgecell.cli.options import PATH
 from edgecell.cli.terminal import Display, print_json, print_line, print_table
 from edgecell.config import Config
 
@@ -42,10 +43,8 @@ def show_data(per_class: int, output: Path | None, as_json: bool, **parameters: 
 
 
 @data.command("split")
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--output", type=click.Path(path_type=Path), required=True, help="Folder to write to."
-)
+@click.argument("source", type=PATH)
+@click.option("--output", type=PATH, required=True, help="Folder to write to.")
 @click.option(
     "--val", type=float, default=0.1, show_default=True, help="Share of the images (0: no val)."
 )

@@ -15,6 +15,8 @@ from edgecell.config import BENCH_PACES, PRECISIONS, Config
 from edgecell.errors import ConfigError
 from edgecell.recipes import load_recipe
 
+PATH = click.Path(path_type=Path)
+
 
 def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:
     """A decorator that adds the flags of ``groups``; a default is the configuration's, or what the flag says."""
@@ -183,7 +185,7 @@ def output_to(default: str) -> Callable[[Any], Any]:
     """``--output DIR``, which without it is ``default``."""
     return click.option(
         "--output",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=None,
         help=f"Folder to write to [default: {default}].",
     )
@@ -213,3 +215,16 @@ def _shown(value: Any) -> str:
     if value in ("", ()):
         return "none"
     return str(value)
+
+
+def named_data(parameters: dict[str, Any]) -> Any:
+    """The data set named on the command line, or None; removes its flags from ``parameters``."""
+    named = names_data(parameters)
+    mine = {k: parameters.pop(k) for k in list(parameters) if k.startswith("set_data__")}
+    if not named:
+        given = [k for k, v in mine.items() if v is not None]
+        if given:
+            flag = "--" + given[0].removeprefix("set_data__").replace("_", "-")
+            raise ConfigError(f"{flag} goes with --data; name the data set too")
+        return None
+    return configure(mine, Config()).data

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH, display, named_data
+from edgecell.cli.options import PATH, named_data
 from edgecell.cli.show import measurement
-from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.cli.terminal import display, print_json, print_line, print_table
 from edgecell.config import MAX_SEED
 
 _SPLIT = click.option(

@@ -9,8 +9,8 @@ import click
 
 from edgecell.bundle.targets import TARGETS
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH, display, named_data
-from edgecell.cli.terminal import print_json, print_line
+from edgecell.cli.options import PATH, named_data
+from edgecell.cli.terminal import display, print_json, print_line
 
 
 @click.command(short_help="A verified file as a folder and a zip for an app.")

@@ -8,7 +8,6 @@ from typing import Any, Generic, TypeVar
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH, display
 from edgecell.cli.flags import (
     BENCH,
     CALIBRATION,
@@ -21,8 +20,9 @@ from edgecell.cli.flags import (
     TRAIN,
     VERIFY,
 )
+from edgecell.cli.options import PATH
 from edgecell.cli.show import measurement
-from edgecell.cli.terminal import print_json, print_line, print_next, print_table
+from edgecell.cli.terminal import display, print_json, print_line, print_next, print_table
 from edgecell.config import ALPHAS, PRECISIONS, Config
 from edgecell.errors import UnmetError
 from edgecell.tasks import Task, task_of_record

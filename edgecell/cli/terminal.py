@@ -9,6 +9,8 @@ import shlex
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -120,3 +122,13 @@ def print_next(verb: str, *words: str | Path, label: str = "next: ") -> None:
 def printable(text: str) -> str:
     """``text`` with the bytes of a file name that are no UTF-8 written as escapes, as JSON writes them."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """A progress display on stderr that is gone at the end, however it ends."""
+    shown = Display(sys.stderr)
+    try:
+        yield shown
+    finally:
+        shown.close()

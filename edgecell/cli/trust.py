@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH, display, named_data
 from edgecell.cli.flags import CONFIDENCE, ROBUSTNESS
+from edgecell.cli.options import PATH, named_data
 from edgecell.cli.show import measurement
 from edgecell.cli.show_label_confidence import show_label_confidence
-from edgecell.cli.terminal import print_json, print_line, print_table
+from edgecell.cli.terminal import display, print_json, print_line, print_table
 from edgecell.naming import listed
 from edgecell.tasks import task_of_record
 

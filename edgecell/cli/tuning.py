@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from edgecell.cli import options as opt
-from edgecell.cli.commands import PATH, display
 from edgecell.cli.flags import DATA, MODEL, TEACHER, TRAIN
+from edgecell.cli.options import PATH
 from edgecell.cli.show import measurement
-from edgecell.cli.terminal import print_json, print_line, print_next, print_table
+from edgecell.cli.terminal import display, print_json, print_line, print_next, print_table
 from edgecell.errors import ConfigError
 
 _MOST_TRIALS = 10
