@@ -24,7 +24,8 @@ _OF_ALL = (
 )
 NOTES = (
     f"Accuracy and macro-F1{_OF_VAL}",
-    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics.",
+    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images, joined with the classes'"
+    " own. Times: order statistics.",
     *_OF_ALL,
 )
 LABEL_NOTES = (

@@ -144,19 +144,24 @@ def paired(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     ends = tango_interval(lost, gained, n)
     draws = paired_bootstrap(labels, before, after, classes)
     f1 = [macro_f1(confusion_matrix(labels, said, classes)) for said in (before, after)]
-    f1_ends = percentile_interval(draws["macro_f1"])
     drop = Measurement((lost - gained) / n, "fraction", n, ends.low, ends.high)
     p = stats.binomtest(lost, lost + gained, 0.5).pvalue if lost + gained else 1.0
     return {
         "accuracy_drop": drop.to_json(),
-        "macro_f1_drop": Measurement(
-            float(f1[0] - f1[1]), "fraction", n, f1_ends.low, f1_ends.high
-        ).to_json(),
+        "macro_f1_drop": _resampled(float(f1[0] - f1[1]), n, draws["macro_f1"]).to_json(),
         "agreement": Measurement(float((before == after).mean()), "fraction", n).to_json(),
         "lost": lost,
         "gained": gained,
         "p": float(p),
     }
+
+
+def _resampled(value: float, n: int, draws: NDArray[np.float64]) -> Measurement:
+    """With its interval; where no answer differs resampling gives none."""
+    ends = percentile_interval(draws)
+    if ends.low == ends.high:
+        return Measurement(value, "fraction", n)
+    return Measurement(value, "fraction", n, ends.low, ends.high)
 
 
 def _paired_labels(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,7 @@ def _row(
         _measured(
             float(drops[worst]),
             int((labels == worst).sum()),
-            metrics.percentile_interval(resampled),
+            paired.f1_drop_interval(labels == worst, expected == worst, found == worst, resampled),
         ),
         len(data),
         deflated_bytes(data),
@@ -192,10 +192,12 @@ def _quality(
 ) -> tuple[Measurement, Measurement]:
     confusion, n = metrics.confusion_matrix(labels, found, classes), len(labels)
     right = int((found == labels).sum())
-    resampled = metrics.bootstrap_confusion(confusion, seed=seed)["macro_f1"]
+    drawn = metrics.bootstrap_confusion(confusion, seed=seed)
+    counts = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    ends = metrics.mean_f1_interval(*counts, drawn["f1"], drawn["macro_f1"])
     return (
         _measured(right / n, n, metrics.wilson_interval(right, n)),
-        _measured(metrics.macro_f1(confusion), n, metrics.percentile_interval(resampled)),
+        _measured(metrics.macro_f1(confusion), n, ends),
     )
 
 

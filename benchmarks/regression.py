@@ -226,7 +226,8 @@ def _finding(
 
 
 def _shown(drop: dict[str, Any]) -> str:
-    return f"{drop['value']:+.4f} [{drop['low']:+.4f}, {drop['high']:+.4f}]"
+    ends = f" [{drop['low']:+.4f}, {drop['high']:+.4f}]" if "low" in drop else ""
+    return f"{drop['value']:+.4f}{ends}"
 
 
 def _ratio(ratio: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ All tests are paired: both models saw the same images. Verdicts, in this order:
   drop" at ``alpha``; or the F1 or the recall of a class fell by more than ``class_budget`` and its
   test rejects at ``alpha`` after Holm's correction over all classes and both scores.
 - **equivalent**: Tango's score test rejects "the accuracy fell by ``margin`` or more" at ``alpha``,
-  that is, the one-sided upper bound of the drop is at most ``margin`` (non-inferiority).
+  that is, the one-sided upper bound of the drop is at most ``margin`` (non-inferiority). With a
+  ``class_margin`` the same of every class's recall, an intersection-union test.
 - **cannot tell**: neither, with the number of images that would tell in 4 of 5 repetitions, if the
   observed drop and disagreement are the true ones.
 """
@@ -19,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 from statsmodels.stats.contingency_tables import mcnemar
 
-from converters.class_tests import ROUNDING, compare_classes, drop_of
-from converters.judgement import Judgement, NeededFor, verdict_of
+from converters.class_tests import ROUNDING, ClassTest, compare_classes, drop_of
+from converters.judgement import Judgement, NeededFor, largest, verdict_of
 from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
 from edgecell.metrics.paired import (
     discordant,
+    drop_bound,
     images_for_equivalence,
     images_for_worse,
     non_inferiority_p,
@@ -46,6 +48,7 @@ class GateReport(Judgement):
     """
 
     headline = "accuracy"
+    class_score = "its recall"
 
     lost: int
     gained: int
@@ -74,6 +77,7 @@ def judge(
     margin: float,
     class_budget: float,
     alpha: float = 0.05,
+    class_margin: float | None = None,
     seed: int = 0,
 ) -> GateReport:
     """Compare two models' predicted classes on the same images.
@@ -82,6 +86,7 @@ def judge(
         labels, reference, converted: int (N,) in 0..C-1, N at least 1.
         margin: largest drop of accuracy that still counts as equivalent, a fraction above 0.
         class_budget: largest drop of a class's F1 or recall that may be significant.
+        class_margin: what every class's bound has to keep for "equivalent"; None: not asked.
         seed: of the bootstrap and of permutation tests too large to enumerate.
     """
     n = len(labels)
@@ -102,10 +107,12 @@ def judge(
     p_worse = worse_p(lost, gained)
     accuracy_worse = p_worse <= alpha and drop > margin + ROUNDING
     p_inferior = non_inferiority_p(lost, gained, n, margin)
-    verdict = verdict_of(p_inferior <= alpha, accuracy_worse, rows)
+    verdict = verdict_of(p_inferior <= alpha, accuracy_worse, rows, class_margin)
     before, after = (confusion_matrix(labels, p, len(class_names)) for p in (reference, converted))
     needed, needed_for = (
-        _needed(lost, gained, n, margin, alpha) if verdict == "cannot tell" else (None, None)
+        _needed(lost, gained, n, margin, alpha, rows, class_margin)
+        if verdict == "cannot tell"
+        else (None, None)
     )
     return GateReport(
         verdict=verdict,
@@ -120,7 +127,7 @@ def judge(
         macro_f1_drop=drop_of(
             macro_f1(before) - macro_f1(after), n, percentile_interval(resampled["macro_f1"])
         ),
-        upper_bound=tango_interval(lost, gained, n, 1 - 2 * alpha).high,
+        upper_bound=drop_bound(lost, gained, n, alpha),
         non_inferiority_p=p_inferior,
         mcnemar_p=float(mcnemar([[0, lost], [gained, 0]], exact=True).pvalue)
         if lost + gained
@@ -130,14 +137,34 @@ def judge(
         classes=rows,
         images_needed=needed,
         needed_for=needed_for,
+        class_margin=class_margin,
     )
 
 
 def _needed(
-    lost: int, gained: int, n: int, margin: float, alpha: float
+    lost: int,
+    gained: int,
+    n: int,
+    margin: float,
+    alpha: float,
+    classes: tuple[ClassTest, ...],
+    class_margin: float | None,
 ) -> tuple[int | None, NeededFor]:
-    discordance, drop = (lost + gained) / n, (lost - gained) / n
-    if drop < margin:
-        # A gain is not counted on: it would make the number too small.
-        return images_for_equivalence(discordance, max(drop, 0.0), margin, alpha), "equivalence"
-    return images_for_worse(discordance, drop, alpha), "a significant drop"
+    drop = (lost - gained) / n
+    if drop >= margin:
+        return images_for_worse((lost + gained) / n, drop, alpha), "a significant drop"
+    needed = [_for_equivalence(lost, gained, n, margin, alpha)]
+    if class_margin is not None:
+        needed += [
+            # So many of this class come with as many more of the others.
+            None if own is None else -(-own * n // row.support)
+            for row in classes
+            if row.support
+            for own in [_for_equivalence(row.lost, row.gained, row.support, class_margin, alpha)]
+        ]
+    return largest(needed), "equivalence"
+
+
+def _for_equivalence(lost: int, gained: int, n: int, margin: float, alpha: float) -> int | None:
+    # A gain is not counted on: it would make the number too small.
+    return images_for_equivalence((lost + gained) / n, max(lost - gained, 0) / n, margin, alpha)

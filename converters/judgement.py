@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from converters.class_tests import ClassTest
+from converters.class_tests import ROUNDING, ClassTest
 from edgecell.record import Measurement
 
 Verdict = Literal["equivalent", "worse", "cannot tell"]
@@ -18,11 +19,15 @@ class Judgement:
 
     ``upper_bound`` is the one-sided bound of the drop that the verdict compares with ``margin``,
     ``non_inferiority_p`` its p-value; ``worse_p`` the one-sided p-value against "no drop".
-    ``macro_f1_drop`` has a paired bootstrap interval. ``images_needed`` is for showing ``needed_for``.
+    ``macro_f1_drop`` has a paired bootstrap interval. ``class_margin`` is the drop of recall, with
+    several labels of AUC, that every class's bound has to keep for equivalence; None where that is not
+    asked. ``images_needed`` is for showing ``needed_for``.
     """
 
     headline: ClassVar[str]
     """What the margin is about, as people write it."""
+    class_score: ClassVar[str]
+    """What a class's bound is about."""
 
     verdict: Verdict
     n: int
@@ -36,6 +41,7 @@ class Judgement:
     classes: tuple[ClassTest, ...]
     images_needed: int | None
     needed_for: NeededFor | None
+    class_margin: float | None = None
 
     @property
     def drop(self) -> Measurement:
@@ -53,6 +59,15 @@ class Judgement:
         return self.non_inferiority_p <= self.alpha
 
     @property
+    def least_known(self) -> ClassTest | None:
+        """The class of the largest bound, which is one of the largest drop; None where none has one.
+
+        With the confidence of one bound no class fell by more (:func:`edgecell.metrics.paired.drop_bound`).
+        """
+        bounded = [row for row in self.classes if row.bound is not None]
+        return max(bounded, key=lambda row: row.bound or 0.0, default=None)
+
+    @property
     def worse_classes(self) -> tuple[ClassTest, ...]:
         """Classes that got worse, the most certain first."""
         return tuple(sorted((row for row in self.classes if row.worse), key=lambda r: r.p_holm))
@@ -61,7 +76,11 @@ class Judgement:
     def sentence(self) -> str:
         """The verdict with its numbers, in one line."""
         if self.verdict == "equivalent":
-            return f"equivalent at a margin of {self.margin:g} on {self.n:,} images"
+            said = f"equivalent at a margin of {self.margin:g} on {self.n:,} images"
+            least = self.least_known
+            if least is None or least.bound is None:
+                return said
+            return f"{said}; no class lost more than {ceiling(least.bound)} of {self.class_score}"
         if self.verdict == "worse":
             names = [self.headline] * self.drop_worse
             names += [f"'{row.name}' (p = {row.p_holm:.2g})" for row in self.worse_classes]
@@ -86,11 +105,34 @@ class Judgement:
         }
 
 
-def verdict_of(non_inferior: bool, worse: bool, classes: tuple[ClassTest, ...]) -> Verdict:
+def verdict_of(
+    non_inferior: bool,
+    worse: bool,
+    classes: tuple[ClassTest, ...],
+    class_margin: float | None = None,
+) -> Verdict:
     """Worse goes before equivalent: a mean can hide a class."""
     if worse or any(row.worse for row in classes):
         return "worse"
-    return "equivalent" if non_inferior else "cannot tell"
+    return "equivalent" if non_inferior and within(classes, class_margin) else "cannot tell"
+
+
+def within(classes: tuple[ClassTest, ...], class_margin: float | None) -> bool:
+    """Whether every class's bound keeps ``class_margin``; where none is asked for they do."""
+    return class_margin is None or all(
+        row.bound <= class_margin + ROUNDING for row in classes if row.bound is not None
+    )
+
+
+def largest(needed: list[int | None]) -> int | None:
+    """Images that are enough for all; None where no number is for one of them."""
+    known = [each for each in needed if each is not None]
+    return max(known) if len(known) == len(needed) else None
+
+
+def ceiling(bound: float) -> str:
+    """A bound in three digits after the point, never below itself."""
+    return f"{math.ceil(bound * 1000 - ROUNDING) / 1000:.3f}"
 
 
 def _class_json(row: ClassTest) -> dict[str, Any]:

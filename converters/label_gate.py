@@ -12,13 +12,14 @@ mean AUC. All tests are paired: both models saw the same images. Verdicts, in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.class_tests import ROUNDING, ClassTest, compare_class, drop_of, holm
-from converters.judgement import Judgement, NeededFor, verdict_of
+from converters.judgement import Judgement, NeededFor, largest, verdict_of
 from edgecell.metrics import decide, percentile_interval
 from edgecell.metrics.paired import discordant
 from edgecell.metrics.paired_labels import (
@@ -42,6 +43,7 @@ class LabelGateReport(Judgement):
     """
 
     headline = "mean AUC"
+    class_score = "its AUC"
 
     lost: int
     gained: int
@@ -69,6 +71,7 @@ def judge_labels(
     margin: float,
     label_budget: float,
     alpha: float = 0.05,
+    class_margin: float | None = None,
     seed: int = 0,
 ) -> LabelGateReport:
     """Compare two models' probabilities on the same images.
@@ -77,6 +80,7 @@ def judge_labels(
         labels: int (N, C), 0 or 1; reference, converted: finite (N, C), 0..1.
         margin: largest drop of the mean AUC that still counts as equivalent, a fraction above 0.
         label_budget: largest drop of a label's AUC, recall or F1 that may be significant.
+        class_margin: what every class's bound has to keep for "equivalent"; None: not asked.
         seed: of the bootstrap and of permutation tests too large to enumerate.
 
     Raises:
@@ -99,16 +103,19 @@ def judge_labels(
             1,
             name,
             resampled["f1"][:, i],
+            finest=alpha / (3 * len(label_names)),
             seed=seed + i,
         )
-        rows.append(_with_area(row, drops[i]))
+        rows.append(_with_area(row, drops[i], alpha))
     classes = holm(rows, alpha, label_budget)
     lost, gained = discordant(said == labels, says == labels)
     p_worse, p_inferior = whole.worse_p(), whole.non_inferiority_p(margin)
     auc_worse = p_worse <= alpha and whole.drop > margin + ROUNDING
-    verdict = verdict_of(p_inferior <= alpha, auc_worse, classes)
+    verdict = verdict_of(p_inferior <= alpha, auc_worse, classes, class_margin)
     needed, needed_for = (
-        _needed(whole, n, margin, alpha) if verdict == "cannot tell" else (None, None)
+        _needed(whole, drops, n, margin, alpha, class_margin)
+        if verdict == "cannot tell"
+        else (None, None)
     )
     return LabelGateReport(
         verdict=verdict,
@@ -132,15 +139,17 @@ def judge_labels(
         classes=classes,
         images_needed=needed,
         needed_for=needed_for,
+        class_margin=class_margin,
     )
 
 
-def _with_area(row: ClassTest, drop: AreaDrop | None) -> ClassTest:
+def _with_area(row: ClassTest, drop: AreaDrop | None, alpha: float) -> ClassTest:
     if drop is None:
         reason = f"fewer than {FEWEST} images with the label, or without it"
         return replace(row, auc_drop=Measurement.missing("fraction", reason))
     measured = drop_of(drop.drop, row.support, drop.interval())
-    return replace(row, auc_drop=measured, auc_p=drop.worse_p())
+    bound = drop.upper_bound(alpha)
+    return replace(row, auc_drop=measured, auc_p=drop.worse_p(), bound=bound)
 
 
 def _mean_f1_drop(classes: tuple[ClassTest, ...]) -> float:
@@ -148,7 +157,18 @@ def _mean_f1_drop(classes: tuple[ClassTest, ...]) -> float:
     return float(np.mean([row.f1_drop.value or 0.0 for row in classes if row.support]))
 
 
-def _needed(whole: AreaDrop, n: int, margin: float, alpha: float) -> tuple[int | None, NeededFor]:
-    if whole.drop < margin:
-        return whole.images_for_equivalence(n, margin, alpha), "equivalence"
-    return whole.images_for_worse(n, alpha), "a significant drop"
+def _needed(
+    whole: AreaDrop,
+    drops: Sequence[AreaDrop | None],
+    n: int,
+    margin: float,
+    alpha: float,
+    class_margin: float | None,
+) -> tuple[int | None, NeededFor]:
+    if whole.drop >= margin:
+        return whole.images_for_worse(n, alpha), "a significant drop"
+    needed = [whole.images_for_equivalence(n, margin, alpha)]
+    if class_margin is not None:
+        ranked = [drop for drop in drops if drop is not None]
+        needed += [drop.images_for_equivalence(n, class_margin, alpha) for drop in ranked]
+    return largest(needed), "equivalence"

@@ -189,14 +189,14 @@ class Labels:
     def quality(self, labels: NDArray[np.int64], probabilities: NDArray[Any]) -> Quality:
         """Of labels (N, C): accuracy of decisions, F1 at 0.5.
 
-        macro_f1 is the mean over labels that an image has or was given, 0 without any.
+        macro_f1 is the mean over labels that an image has, 0 without any.
         """
         said, has = self.answers(probabilities), labels == 1
         support, given = has.sum(axis=0), has.sum(axis=0) + said.sum(axis=0)
         f1 = 2 * (said & has).sum(axis=0) / np.maximum(given, 1)
         return Quality(
             metrics.label_accuracy(labels, probabilities),
-            float(f1.sum() / max(1, (given > 0).sum())),
+            float(f1[support > 0].sum() / max(1, (support > 0).sum())),
             f1,
             support > 0,
             metrics.mean_auc(labels, probabilities),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from converters.class_tests import ROUNDING
-from converters.judgement import Judgement
-from converters.verdict import EQUIVALENCE, Check, VerifyBudget, signed
+from converters.judgement import Judgement, ceiling, within
+from converters.verdict import EACH_CLASS, EQUIVALENCE, Check, VerifyBudget, signed
 
 
 def significance(
@@ -20,6 +20,7 @@ def significance(
         drops = f"AUC {signed(first.auc_drop.value or 0.0)}, {drops}"
     failed = gate.drop_worse and (gate.drop.value or 0.0) > allowed + ROUNDING
     undecided = False if failed or budget.require_equivalence else None
+    sure = f"with {100 * (1 - budget.alpha):g} % confidence"
     return (
         Check(
             "significance of class drops",
@@ -31,8 +32,26 @@ def significance(
         Check(
             EQUIVALENCE[gate.headline],
             True if gate.non_inferior else undecided,
-            f"drop at most {gate.upper_bound:.4f} with {100 * (1 - budget.alpha):g} % confidence"
-            + counted,
+            f"drop at most {gate.upper_bound:.4f} {sure}" + counted,
             f"at most {budget.margin:g}",
+        ),
+        *_each_class(gate, budget, sure),
+    )
+
+
+def _each_class(gate: Judgement, budget: VerifyBudget, sure: str) -> tuple[Check, ...]:
+    """What no class fell by more than, judged where ``budget`` has a margin for it."""
+    least = gate.least_known
+    if least is None:
+        return ()
+    margin, undecided = budget.class_margin, False if budget.require_equivalence else None
+    kept = None if margin is None else within(gate.classes, margin) or undecided
+    return (
+        Check(
+            EACH_CLASS,
+            kept,
+            f"no class lost more than {ceiling(least.bound or 0.0)} of {gate.class_score} {sure};"
+            f" least known: {least.name} (n = {least.support})",
+            "not judged" if margin is None else f"at most {margin:g}",
         ),
     )

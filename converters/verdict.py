@@ -20,6 +20,7 @@ EQUIVALENCE = {
     "mean AUC": "equivalence of the mean AUC",
 }
 """What a gate's margin is about → the name of its check."""
+EACH_CLASS = "equivalence of each class"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class VerifyBudget:
     ``max_f1_drop`` holds for every class; where an image can have several labels, ``max_auc_drop`` holds
     for the mean over labels and ``max_label_auc_drop`` for every label instead. ``margin`` and ``alpha``
     are those of the statistical gate (:mod:`converters.gate`, :mod:`converters.label_gate`); with
-    ``require_equivalence`` its "cannot tell" is a failure too. ``min_agreement`` None: not judged.
+    ``require_equivalence`` its "cannot tell" is a failure too. ``class_margin`` is the drop of recall, with
+    several labels of AUC, that every class has to be shown to keep; None: not asked. ``min_agreement``
+    None: not judged.
     """
 
     max_accuracy_drop: float = 0.005
@@ -40,6 +43,7 @@ class VerifyBudget:
     require_equivalence: bool = False
     max_auc_drop: float = 0.005
     max_label_auc_drop: float = 0.02
+    class_margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,7 @@ def _next_step(check: str) -> str:
         "mean AUC drop": ranks,
         "AUC drop of each label": ranks,
         **dict.fromkeys(EQUIVALENCE.values(), more),
+        EACH_CLASS: more.replace("--margin", "--class-margin"),
     }.get(check, "try 'edgecell quantize --int8 --search', --float16, or a larger budget")
 
 

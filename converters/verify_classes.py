@@ -81,6 +81,7 @@ def compare(
         margin=budget.margin,
         class_budget=budget.max_f1_drop,
         alpha=budget.alpha,
+        class_margin=budget.class_margin,
     )
     said = significance(
         gate,
@@ -104,11 +105,15 @@ def _kappa_drop(
         return Measurement.missing("1", "labels and predictions are one class throughout")
     drawn = metrics.bootstrap_kappa_drop(labels, was, now, len(confusion))
     ends = metrics.percentile_interval(drawn)
+    if ends.low == ends.high:  # the answers are the same in every resample
+        return Measurement(before - after, "1", len(labels))
     return Measurement(before - after, "1", len(labels), ends.low, ends.high)
 
 
 def _kappa_check(drop: Measurement) -> Check:
-    measured = drop.reason or f"{drop.value:+.4f} (95 % {drop.low:+.4f} to {drop.high:+.4f})"
+    measured = drop.reason or f"{drop.value:+.4f}"
+    if drop.low is not None:
+        measured += f" (95 % {drop.low:+.4f} to {drop.high:+.4f})"
     return Check("quadratic kappa drop", None, measured, "not judged")
 
 

@@ -86,6 +86,7 @@ def compare(
         margin=budget.margin,
         label_budget=budget.max_label_auc_drop,
         alpha=budget.alpha,
+        class_margin=budget.class_margin,
     )
     rows = _rows(labels, expected, found, gate, budget)
     measured |= _measure(expected, found, rows, gate)

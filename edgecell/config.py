@@ -310,7 +310,8 @@ class VerifyConfig:
     """Budgets of the parity gate, as fractions; a drop is reference minus converted.
 
     ``margin`` and ``alpha`` are those of the equivalence test, ``split`` the images it looks at. Where an
-    image can have several labels the AUC budgets hold, and the margin is the mean AUC's.
+    image can have several labels the AUC budgets hold, and the margin is the mean AUC's. ``class_margin``
+    is one for the recall, or AUC, of every class; 0: not asked.
     """
 
     max_accuracy_drop: float = 0.005
@@ -321,8 +322,10 @@ class VerifyConfig:
     require_equivalence: bool = False
     max_auc_drop: float = 0.005
     max_label_auc_drop: float = 0.02
+    class_margin: float = 0.0
 
     def __post_init__(self) -> None:
+        _between("verify.class_margin", self.class_margin, 0.0, 1.0)
         _between("verify.max_accuracy_drop", self.max_accuracy_drop, 0.0, 1.0)
         _between("verify.max_auc_drop", self.max_auc_drop, 0.0, 1.0)
         _between("verify.max_label_auc_drop", self.max_label_auc_drop, 0.0, 1.0)

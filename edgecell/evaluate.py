@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgecell import metrics, plots
 from edgecell.disk import atomic_write_json, atomic_write_text
 from edgecell.errors import DataError
-from edgecell.evaluate_labels import evaluate_labels, label_figures
+from edgecell.evaluate_labels import ece_caption, evaluate_labels, label_figures
 from edgecell.naming import listed
 from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
@@ -43,9 +43,12 @@ def evaluate(
         class_names: C names.
         resamples, seed: of the bootstrap.
 
-    Proportions (accuracy, precision, recall) carry Wilson intervals; F1, AUC, loss and Brier score
-    percentile bootstrap intervals over images; ECE carries none (resampling inflates it). Intervals
-    speak of this set of images alone: not of other hospitals, stains or microscopes.
+    Proportions (accuracy, precision, recall) carry Wilson intervals, a class's F1 that of its Jaccard
+    index, a mean F1 :func:`edgecell.metrics.mean_f1_interval`, kappa a smoothed bootstrap, the area of
+    one ROC curve Newcombe's; the mean of several areas, loss and Brier score percentile bootstrap
+    intervals over images. ECE carries none (resampling inflates it); "ece_if_calibrated" is what it
+    would be by chance. Intervals speak of this set of images alone: not of other hospitals, stains or
+    microscopes.
 
     Raises:
         DataError: shapes or values that do not fit together.
@@ -59,18 +62,23 @@ def evaluate(
     predicted = probabilities.argmax(axis=1)
     confusion = metrics.confusion_matrix(labels, predicted, class_count)
     draws = metrics.bootstrap_confusion(confusion, resamples, seed)
-    classes = _classes(confusion, draws["f1"], class_names)
+    classes = _classes(confusion, class_names)
 
     fewer = metrics.auc_resamples(n, class_count, resamples)
 
     def by_images(name: str, value: float, unit: str) -> dict[str, Any]:
-        count = fewer if name == "auc" else resamples
         interval = metrics.bootstrap_interval(
-            name, labels, probabilities, n=count, seed=seed, level=LEVEL
+            name, labels, probabilities, n=resamples, seed=seed, level=LEVEL
         )
         return _measured(value, unit, n, interval)
 
-    area = metrics.auc(labels, probabilities)
+    def mean_f1(name: str, value: float, shares: NDArray | None = None) -> dict[str, Any]:
+        hits, support, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+        interval = metrics.mean_f1_interval(
+            hits, support, called, draws["f1"], draws[name], shares, LEVEL
+        )
+        return _measured(value, "fraction", n, interval)
+
     grades = {"kappa": _kappa(confusion, n, resamples, seed)} if ordinal else {}
     asked = {"task": ORDINAL} if ordinal else {}
     return {
@@ -85,25 +93,18 @@ def evaluate(
             n,
             metrics.wilson_interval(np.trace(confusion), n),
         ),
-        "macro_f1": _measured(
-            metrics.macro_f1(confusion),
-            "fraction",
-            n,
-            metrics.percentile_interval(draws["macro_f1"]),
-        ),
-        "weighted_f1": _measured(
-            metrics.weighted_f1(confusion),
-            "fraction",
-            n,
-            metrics.percentile_interval(draws["weighted_f1"]),
+        "macro_f1": mean_f1("macro_f1", metrics.macro_f1(confusion)),
+        "weighted_f1": mean_f1(
+            "weighted_f1", metrics.weighted_f1(confusion), confusion.sum(axis=1)
         ),
         **grades,
-        "auc": by_images("auc", area, "fraction")
-        if area is not None
-        else Measurement.missing("fraction", "all images have the same label").to_json(),
+        "auc": _area(labels, probabilities, fewer, seed),
         "loss": by_images("log_loss", metrics.log_loss(labels, probabilities), "nat"),
         "brier": by_images("brier", metrics.brier(labels, probabilities), "1"),
         "ece": _measured(metrics.ece(labels, probabilities), "fraction", n, None),
+        "ece_if_calibrated": _by_chance(
+            metrics.calibrated_eces(probabilities.max(axis=1), seed), n
+        ),
         "worst_class": _worst(classes),
         "classes": classes,
         "confusion": confusion.tolist(),
@@ -121,8 +122,13 @@ def evaluate(
         "method": {
             "level": LEVEL,
             "proportions": "Wilson score interval",
-            "others": f"percentile bootstrap over images, {resamples} resamples, seed {seed}"
-            + (f"; AUC {fewer} resamples, for there are many classes" if fewer < resamples else ""),
+            "f1": "Wilson score interval of the Jaccard index, as F1",
+            "mean_f1": "percentile bootstrap joined with the variance recovered from the classes' intervals",
+            "quadratic_kappa": "percentile bootstrap with two images added",
+            "auc": "Newcombe's method 5"
+            if class_count == 2
+            else f"percentile bootstrap over images, {fewer} resamples",
+            "others": f"percentile bootstrap over images, {resamples} resamples, seed {seed}",
             "ece_bins": metrics.ECE_BINS,
         },
         "notes": _notes(confusion, class_names),
@@ -171,7 +177,7 @@ def _class_figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
         "confidence.png": plots.confidence_histogram(**evaluation["confidence_histogram"]),
         "reliability.png": plots.reliability_diagram(
             **evaluation["reliability"],
-            caption=f"ECE {evaluation['ece']['value']:.3f} (n={evaluation['n']})",
+            caption=ece_caption(evaluation, f"n={evaluation['n']}"),
         ),
     }
 
@@ -186,13 +192,30 @@ def _kappa(confusion: NDArray, n: int, resamples: int, seed: int) -> dict[str, A
     if value is None:
         reason = "labels and predictions are one class throughout"
         return Measurement.missing("1", reason).to_json()
-    drawn = metrics.bootstrap_kappa(confusion, resamples, seed)
-    return _measured(value, "1", n, metrics.percentile_interval(drawn))
+    return _measured(value, "1", n, metrics.kappa_interval(confusion, resamples, seed))
 
 
-def _classes(
-    confusion: NDArray, f1_draws: NDArray, class_names: Sequence[str]
-) -> list[dict[str, Any]]:
+def _area(labels: NDArray, probabilities: NDArray, resamples: int, seed: int) -> dict[str, Any]:
+    """The AUC: of two classes one ROC curve, of more the mean of several."""
+    area, n = metrics.auc(labels, probabilities), len(labels)
+    if area is None:
+        return Measurement.missing("fraction", "all images have the same label").to_json()
+    if probabilities.shape[1] == 2:
+        positives = int(labels.sum())
+        return _measured(area, "fraction", n, metrics.auc_interval(area, positives, n - positives))
+    found = metrics.bootstrap_interval(
+        "auc", labels, probabilities, n=resamples, seed=seed, level=LEVEL
+    )
+    # Resamples of a faultless order are faultless: that is no interval.
+    return _measured(area, "fraction", n, found if found.low < found.high else None)
+
+
+def _by_chance(drawn: NDArray, n: int) -> dict[str, Any]:
+    """The mean of what would be seen of a calibrated model, and what 95 of 100 such sets show."""
+    return _measured(float(drawn.mean()), "fraction", n, metrics.percentile_interval(drawn))
+
+
+def _classes(confusion: NDArray, class_names: Sequence[str]) -> list[dict[str, Any]]:
     scores, rows = metrics.per_class(confusion), []
     for i, name in enumerate(class_names):
         support, predicted, hits = int(scores.support[i]), int(scores.predicted[i]), confusion[i, i]
@@ -219,12 +242,12 @@ def _classes(
                     metrics.wilson_interval(hits, support),
                 ),
                 "f1": Measurement.missing("fraction", never).to_json()
-                if scores.f1_undefined[i]
+                if scores.recall_undefined[i]
                 else _measured(
                     float(scores.f1[i]),
                     "fraction",
                     support,
-                    metrics.percentile_interval(f1_draws[:, i]),
+                    metrics.f1_interval(hits, support, predicted),
                 ),
             }
         )
@@ -247,9 +270,7 @@ def _notes(confusion: NDArray, class_names: Sequence[str]) -> list[str]:
     notes = [metrics.moved_line(moved, class_names, "these images")] if moved else []
     absent = [name for name, count in zip(class_names, support, strict=True) if count == 0]
     if absent:
-        notes.append(
-            f"no image of {listed(absent)}: left out of AUC and, unless predicted, of macro F1"
-        )
+        notes.append(f"no image of {listed(absent)}: left out of AUC and of macro F1")
     silent = [
         name for name, s, p in zip(class_names, support, predicted, strict=True) if s > 0 and p == 0
     ]

@@ -66,11 +66,12 @@ def evaluate_labels(
         "auc": _mean_auc(labels, probabilities, drawn, n),
         "accuracy": _resampled(float(right.mean()), "fraction", n, drawn.accuracy),
         "exact_match": _proportion(exact, n),
-        "macro_f1": _resampled(_macro(classes), "fraction", n, drawn.macro_f1),
+        "macro_f1": _macro(classes, drawn, n),
         "average_precision": _mean_precision(classes, drawn, n),
         "loss": _resampled(metrics.label_log_loss(labels, probabilities), "nat", n, drawn.loss),
         "brier": _resampled(float(((probabilities - labels) ** 2).mean()), "1", n, drawn.brier),
         "ece": Measurement(metrics.ece(asked, decisions), "fraction", n).to_json(),
+        "ece_if_calibrated": _by_chance(metrics.calibrated_eces(decisions.max(axis=1), seed), n),
         "worst_class": _worst(classes),
         "classes": classes,
         "reliability": {
@@ -85,6 +86,9 @@ def evaluate_labels(
         "method": {
             "level": 0.95,
             "proportions": "Wilson score interval",
+            "f1": "Wilson score interval of the Jaccard index, as F1",
+            "mean_f1": "percentile bootstrap joined with the variance recovered from the labels' intervals",
+            "label_auc": "Newcombe's method 5",
             "others": f"percentile bootstrap over images, {fewer} resamples, seed {seed};"
             " average precision moved to its value, for resampling raises it",
             "ece_bins": metrics.ECE_BINS,
@@ -106,10 +110,19 @@ def label_figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
         ),
         "reliability.png": plots.reliability_diagram(
             **evaluation["reliability"],
-            caption=f"ECE {evaluation['ece']['value']:.3f} ({decisions})",
+            caption=ece_caption(evaluation, decisions),
             of="decision",
         ),
     }
+
+
+def ece_caption(evaluation: dict[str, Any], images: str) -> str:
+    """The calibration error and what it would be by chance, for the reliability diagram."""
+    chance = evaluation["ece_if_calibrated"]
+    return (
+        f"ECE {evaluation['ece']['value']:.3f} ({images}; if calibrated"
+        f" {chance['low']:.3f} to {chance['high']:.3f})"
+    )
 
 
 def _resampled(value: float, unit: str, n: int, samples: NDArray[np.float64]) -> dict[str, Any]:
@@ -146,10 +159,22 @@ def _mean_precision(
     return _resampled(mean, "fraction", n, _unflattered(drawn.mean_precision, mean))
 
 
-def _macro(classes: list[dict[str, Any]]) -> float:
-    """Mean F1 of the labels that an image has or was given; 0 without any."""
+def _macro(classes: list[dict[str, Any]], drawn: metrics.LabelDraws, n: int) -> dict[str, Any]:
+    """Mean F1 of the labels that an image has."""
     found = [row["f1"]["value"] for row in classes if "value" in row["f1"]]
-    return float(np.mean(found)) if found else 0.0
+    if not found:
+        return Measurement.missing("fraction", "no image has any of the labels").to_json()
+    hits, support, called = (
+        np.array([row["counts"]["hits"] if key == "hits" else row[key] for row in classes])
+        for key in ("hits", "support", "predicted")
+    )
+    ends = metrics.mean_f1_interval(hits, support, called, drawn.f1, drawn.macro_f1)
+    return Measurement(float(np.mean(found)), "fraction", n, ends.low, ends.high).to_json()
+
+
+def _by_chance(drawn: NDArray[np.float64], n: int) -> dict[str, Any]:
+    ends = metrics.percentile_interval(drawn)
+    return Measurement(float(drawn.mean()), "fraction", n, ends.low, ends.high).to_json()
 
 
 def _classes(
@@ -167,9 +192,12 @@ def _classes(
         hits, support, called = int((has & said).sum()), int(has.sum()), int(said.sum())
         rejected = int((~has & ~said).sum())
         never = "no image of this label" if support == 0 else "never predicted"
-        f1 = Measurement.missing("fraction", never).to_json()
-        if support + called:
-            f1 = _resampled(2 * hits / (support + called), "fraction", support, drawn.f1[:, i])
+        f1 = _measured(
+            2 * hits / (support + called) if support else None,
+            support,
+            metrics.f1_interval(hits, support, called),
+            never,
+        )
         rows.append(
             {
                 "name": name,
@@ -185,7 +213,12 @@ def _classes(
                 "recall": _proportion(hits, support, never),
                 "specificity": _proportion(rejected, n - support, "every image has this label"),
                 "f1": f1,
-                "auc": _by_label(areas[i], support, drawn.auc[:, i], _unranked(support)),
+                "auc": _measured(
+                    areas[i],
+                    support,
+                    metrics.auc_interval(areas[i] or 0.0, support, n - support),
+                    _unranked(support),
+                ),
                 "average_precision": _by_label(
                     precisions[i],
                     support,
@@ -207,6 +240,15 @@ def _unflattered(samples: NDArray[np.float64], value: float | None) -> NDArray[n
 
 def _unranked(support: int) -> str:
     return "every image has this label" if support else "no image of this label"
+
+
+def _measured(
+    value: float | None, n: int, interval: metrics.Interval | None, missing: str
+) -> dict[str, Any]:
+    if value is None:
+        return Measurement.missing("fraction", missing).to_json()
+    low, high = interval or (None, None)
+    return Measurement(value, "fraction", n, low, high).to_json()
 
 
 def _by_label(

@@ -351,6 +351,12 @@ VERIFY = (
         "Drop of accuracy, or of several labels' mean AUC, that still is equivalent, fraction.",
         float,
     ),
+    Flag(
+        "--class-margin",
+        "verify.class_margin",
+        "Drop of each class's recall, or label's AUC, that has to be excluded too, fraction (0: not asked).",
+        float,
+    ),
     Flag("--significance", "verify.alpha", "Level of the gate's tests, fraction.", float),
     Flag(
         "--require-equivalence",

@@ -103,7 +103,8 @@ def regressed(found: dict[str, Any]) -> None:
 def _drop(data: dict[str, Any]) -> str:
     if "value" not in data:
         return "–"
-    return f"{data['value']:+.4f} [{data['low']:+.4f}, {data['high']:+.4f}]"
+    ends = f" [{data['low']:+.4f}, {data['high']:+.4f}]" if "low" in data else ""
+    return f"{data['value']:+.4f}{ends}"
 
 
 def _times(data: dict[str, Any]) -> str:

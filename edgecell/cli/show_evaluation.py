@@ -47,7 +47,14 @@ def _figures(results: dict[str, Any], task: Task) -> None:
     named = {task.names.get(key, key.replace("_", " ")): key for key in keys if key in results}
     width = max(12, *map(len, named))
     for name, key in named.items():
-        print_line(f"  {name:{width}} {measurement(results[key])}")
+        print_line(f"  {name:{width}} {measurement(results[key])}{_by_chance(results, key)}")
+
+
+def _by_chance(results: dict[str, Any], key: str) -> str:
+    """What a calibrated model would show, beside ECE; records made before it was measured lack it."""
+    if f"{key}_if_calibrated" not in results:
+        return ""
+    return f"; {measurement(results[f'{key}_if_calibrated'])} if every confidence were true"
 
 
 def _classes(classes: list[dict[str, Any]]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from edgecell.metrics.auc_intervals import auc_interval
+from edgecell.metrics.chance import calibrated_eces
+from edgecell.metrics.f1_intervals import f1_interval, mean_f1_interval
 from edgecell.metrics.intervals import (
     Interval,
     auc_resamples,
@@ -26,7 +29,7 @@ from edgecell.metrics.labels import (
     mean_auc,
 )
 from edgecell.metrics.moved import Moved, find_moved, moved_line
-from edgecell.metrics.ordinal import bootstrap_kappa, bootstrap_kappa_drop, quadratic_kappa
+from edgecell.metrics.ordinal import bootstrap_kappa_drop, kappa_interval, quadratic_kappa
 from edgecell.metrics.scores import (
     ECE_BINS,
     PerClass,

@@ -58,13 +58,14 @@ def bootstrap_labels(
     total, parts = len(labels), []
     for weights in resampled_images(total, n, seed):
         support, predicted = weights @ truth, weights @ called
-        f1, some = _ratio(2 * (weights @ (truth * called)), support + predicted)
+        f1, _ = _ratio(2 * (weights @ (truth * called)), support + predicted)
+        some = support > 0  # a label that no image has has no F1, said or not
         (auc, ranked), (precision, found) = (scorer(weights) for scorer in scorers)
         accuracy, loss, brier = (weights @ by_image / total).T
         parts.append(
             (
                 accuracy,
-                np.divide(f1.sum(1), some.sum(1), out=np.zeros(len(f1)), where=some.any(1)),
+                _ratio((f1 * some).sum(1), some.sum(1))[0],
                 mean_of_defined(auc, ranked),
                 mean_of_defined(precision, found),
                 loss,

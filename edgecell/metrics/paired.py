@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from edgecell.metrics.intervals import Interval, sum_by_class
+from edgecell.metrics.intervals import Interval, percentile_interval, sum_by_class
 from edgecell.metrics.scores import count_scores
 
 RESAMPLES = 2000
@@ -63,8 +63,24 @@ def tango_interval(lost: int, gained: int, n: int, level: float = 0.95) -> Inter
 
 
 def non_inferiority_p(lost: int, gained: int, n: int, margin: float) -> float:
-    """p-value against "the drop is ``margin`` or more"; small: it is less (Tango's score test)."""
-    return float(stats.norm.cdf(tango_z(lost, gained, n, margin)))
+    """p-value against "the drop is ``margin`` or more"; small: it is less (Tango's score test).
+
+    Where nothing is lost it is not below (1 - margin)^n, how often that happens to a model whose drop
+    is ``margin``: the normal approximation says 0.05 of 539 images and a margin of 0.005 where 0.067
+    is true.
+    """
+    p = float(stats.norm.cdf(tango_z(lost, gained, n, margin)))
+    return p if lost else max(p, (1 - margin) ** n)
+
+
+def drop_bound(lost: int, gained: int, n: int, alpha: float) -> float:
+    """What the drop does not exceed at one-sided ``alpha``: the ``margin`` whose p-value is ``alpha``.
+
+    The largest of several classes' bounds is one of their largest drop, with no correction for their
+    number: the class that truly lost most would have to be missed (Berger 1982, Technometrics 24:295).
+    """
+    bound = tango_interval(lost, gained, n, 1 - 2 * alpha).high
+    return bound if lost else max(bound, 1 - float(alpha ** (1 / n)))
 
 
 def worse_p(lost: int, gained: int) -> float:
@@ -90,7 +106,8 @@ def images_for_equivalence(
     under_null = (drop - margin) / float(tango_z(lost, gained, 1.0, margin))
     true = math.sqrt(max(discordance - drop**2, 0.0))
     z_alpha, z_power = stats.norm.isf(alpha), stats.norm.ppf(power)
-    return math.ceil(((z_alpha * under_null + z_power * true) / (margin - drop)) ** 2)
+    normal = math.ceil(((z_alpha * under_null + z_power * true) / (margin - drop)) ** 2)
+    return max(normal, math.ceil(math.log(alpha) / math.log(1 - margin)))  # where none is lost
 
 
 def images_for_worse(
@@ -112,6 +129,36 @@ def discordant(
     return (
         int((reference_right & ~converted_right).sum()),
         int((converted_right & ~reference_right).sum()),
+    )
+
+
+def f1_drop_interval(
+    has: NDArray[np.bool_],
+    said: NDArray[np.bool_],
+    says: NDArray[np.bool_],
+    drawn: NDArray[np.float64],
+) -> Interval:
+    """The drop of a class's F1: resampled drops ``drawn`` (B,) joined with Tango's interval, as F1.
+
+    Resamples of few images that differ, or of none, hardly vary. Tango's interval is one of decisions,
+    on the images that have the class or are called it by either model; F1 moves by 2 / (1 + J)² of a
+    small change of the Jaccard index J. Of 20 images and a true drop of 0.011 resampling alone holds
+    it 44 times in 100.
+
+    Args:
+        has, said, says: bool (N,): the images of the class, those that the reference and that the
+            converted model calls so.
+    """
+    counted = has | said | says
+    lost, gained = discordant((said == has)[counted], (says == has)[counted])
+    either = int((has | said).sum())
+    jaccard = int((has & said).sum()) / either if either else 0.0
+    slope = 2 / (1 + jaccard) ** 2
+    ends = tango_interval(lost, gained, int(counted.sum()))
+    bootstrap = percentile_interval(drawn)
+    return Interval(
+        max(-1.0, min(bootstrap.low, slope * ends.low)),
+        min(1.0, max(bootstrap.high, slope * ends.high)),
     )
 
 

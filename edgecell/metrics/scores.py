@@ -29,7 +29,7 @@ class PerClass:
     """Per-class scores, each (C,).
 
     A ratio with an empty denominator is 0.0 and flagged: `precision_undefined` where a class is never
-    predicted, `recall_undefined` where it has no images, `f1_undefined` where both hold.
+    predicted, `recall_undefined` where it has no images; then its F1 says nothing either.
     """
 
     precision: FloatArray
@@ -39,7 +39,6 @@ class PerClass:
     predicted: IntArray
     precision_undefined: BoolArray
     recall_undefined: BoolArray
-    f1_undefined: BoolArray
 
 
 @dataclass(frozen=True)
@@ -121,12 +120,15 @@ def per_class(confusion: NDArray) -> PerClass:
         predicted=predicted.astype(np.int64),
         precision_undefined=predicted == 0,
         recall_undefined=support == 0,
-        f1_undefined=(support + predicted) == 0,
     )
 
 
 def macro_f1(confusion: NDArray) -> float:
-    """Mean F1 of the classes that occur in labels or predictions (scikit-learn's default)."""
+    """Mean F1 of the classes that images have: scikit-learn's with ``labels=np.unique(y_true)``.
+
+    Its default also counts a class that is only predicted, with F1 0. Then one image that is called an
+    absent class lowers the mean by 1/C, and two models are compared over different classes.
+    """
     return float(count_scores(*_margins(confusion))["macro_f1"])
 
 
@@ -223,15 +225,16 @@ def _margins(confusion: NDArray) -> tuple[NDArray, NDArray, NDArray]:
 
 
 def count_scores(hits: NDArray, support: NDArray, predicted: NDArray) -> dict[str, FloatArray]:
-    """Scores from counts (…, C); classes that occur nowhere do not enter macro_f1."""
+    """Scores from counts (…, C); classes without images do not enter macro_f1."""
     f1 = _divide(2 * hits, support + predicted)
+    present = support > 0
     total = support.sum(axis=-1)
     return {
         "accuracy": hits.sum(axis=-1) / total,
         "precision": _divide(hits, predicted),
         "recall": _divide(hits, support),
         "f1": f1,
-        "macro_f1": f1.sum(axis=-1) / ((support + predicted) > 0).sum(axis=-1),
+        "macro_f1": (f1 * present).sum(axis=-1) / present.sum(axis=-1),
         "weighted_f1": (f1 * support).sum(axis=-1) / total,
     }
 

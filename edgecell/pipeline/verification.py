@@ -161,6 +161,7 @@ def budget_of(settings: VerifyConfig) -> VerifyBudget:
         require_equivalence=settings.require_equivalence,
         max_auc_drop=settings.max_auc_drop,
         max_label_auc_drop=settings.max_label_auc_drop,
+        class_margin=settings.class_margin or None,
     )
 
 

@@ -86,7 +86,8 @@ def _interval(axes: Axes, place: float, drop: Mapping[str, Any], color: str) -> 
         left = axes.get_yaxis_transform()  # from the left edge on: a long reason has room there
         axes.text(0.01, place, drop["reason"], va="center", fontsize=7, color=MUTED, transform=left)
         return
-    axes.plot([drop["low"], drop["high"]], [place, place], color=color, linewidth=1.6)
+    if "low" in drop:  # where no answer differs resampling gives none
+        axes.plot([drop["low"], drop["high"]], [place, place], color=color, linewidth=1.6)
     axes.plot(drop["value"], place, "o", color=color, markersize=5.5)
 
 

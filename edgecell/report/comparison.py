@@ -168,6 +168,8 @@ def _difference(data: Mapping[str, Any]) -> Html:
     if "value" not in data:
         return join("–", element("small", data["reason"]))
     shown = f"{data['value']:+.4f}"
+    if "low" not in data:  # where no answer differs resampling gives no interval
+        return join(shown)
     return join(shown, element("small", f"{data['low']:+.4f} to {data['high']:+.4f}"))
 
 

@@ -46,6 +46,7 @@ def gate_part(gate: dict[str, Any]) -> Html:
             row["name"],
             row["support"],
             *([_drop(row["auc_drop"]), _p(row["auc_p_holm"])] if several else ()),
+            _bound(row),
             _drop(row["recall_drop"]),
             _p(row["recall_p_holm"]),
             _drop(row["f1_drop"]),
@@ -55,12 +56,18 @@ def gate_part(gate: dict[str, Any]) -> Html:
         for row in gate["classes"]
     ]
     columns = ["Class", "Images", *(("AUC drop", "p (Holm)") if several else ())]
-    columns += ["Recall drop", "p (Holm)", "F1 drop", "p (Holm)", ""]
+    columns += ["Lost at most", "Recall drop", "p (Holm)", "F1 drop", "p (Holm)", ""]
     return join(
         element("p", badge(gate["sentence"], _VERDICTS[gate["verdict"]])),
         table(["Paired test", "Result"], rows),
         details("Classes in the gate", table(columns, classes, numeric=range(1, len(columns) - 1))),
     )
+
+
+def _bound(row: dict[str, Any]) -> str:
+    """What the class's recall, or label's AUC, did not fall by more than; older records have none."""
+    bound = row.get("bound")
+    return "–" if bound is None else f"{bound:.4f}"
 
 
 def _tests_of_classes(gate: dict[str, Any]) -> list[list[str]]:
@@ -243,4 +250,5 @@ def _drop(data: dict[str, Any]) -> str:
     """A difference of fractions with its sign and a digit more than a score needs."""
     if "reason" in data:
         return f"none: {data['reason']}"
-    return f"{data['value']:+.4f} [{data['low']:+.4f}, {data['high']:+.4f}]"
+    interval = f" [{data['low']:+.4f}, {data['high']:+.4f}]" if "low" in data else ""
+    return f"{data['value']:+.4f}{interval}"

@@ -219,6 +219,7 @@ RANGES = [
     (VerifyConfig, "max_f1_drop", 0, 1),
     (VerifyConfig, "max_auc_drop", 0, 1),
     (VerifyConfig, "max_label_auc_drop", 0, 1),
+    (VerifyConfig, "class_margin", 0, 1),
     (VerifyConfig, "margin", 0.0001, 0.5),
     (VerifyConfig, "alpha", 0.001, 0.4),
     (ConfidenceConfig, "target_accuracy", 0.5, 0.9999),

@@ -53,13 +53,41 @@ def test_absent_and_silent_classes_have_reasons(predictions):
     result = evaluate(constant, np.r_[np.zeros(15, int), np.ones(5, int)], NAMES, resamples=50)
     _, silent, absent = result["classes"]
     assert silent["precision"]["reason"] == "never predicted"
-    assert silent["f1"]["value"] == 0.0
+    assert silent["f1"]["value"] == silent["f1"]["low"] == 0.0
+    assert 0.2 < silent["f1"]["high"] < 0.8  # five images say little
     assert absent["f1"]["reason"] == "no image of this class"
     assert result["worst_class"]["name"] == NAMES[1]
     assert any("never predicted: a, quoted name" in note for note in result["notes"])
     assert any("no image of platelet" in note for note in result["notes"])
     one_label = evaluate(constant, np.zeros(20, int), NAMES, resamples=50)
     assert one_label["auc"]["reason"] == "all images have the same label"
+
+
+def test_an_image_that_is_called_an_absent_class_is_one_mistake_like_another():
+    labels = np.r_[np.zeros(15, int), np.ones(15, int)]
+    answered = np.eye(3)[labels]
+    answered[0] = [0, 1, 0]
+    usual = evaluate(answered, labels, NAMES, resamples=50)
+    answered[0] = [0, 0, 1]
+    absent = evaluate(answered, labels, NAMES, resamples=50)
+    assert absent["classes"][2]["f1"]["reason"] == "no image of this class"
+    assert absent["macro_f1"]["value"] == pytest.approx(usual["macro_f1"]["value"], abs=0.02)
+
+
+def test_what_is_faultless_on_few_images_is_not_certain():
+    labels = np.arange(30) % 3
+    result = evaluate(np.eye(3)[labels], labels, NAMES, ordinal=True, resamples=50)
+    for found in (*(row["f1"] for row in result["classes"]), result["macro_f1"], result["kappa"]):
+        assert found["value"] == found["high"] == 1.0 and found["low"] < 0.99
+    assert result["auc"]["value"] == 1.0 and "low" not in result["auc"]
+    two = evaluate(np.eye(2)[labels % 2], labels % 2, NAMES[:2], resamples=50)
+    assert two["auc"]["high"] == 1.0 and two["auc"]["low"] < 0.99
+
+
+def test_the_calibration_error_stands_beside_what_chance_gives(predictions):
+    result = evaluate(*predictions, NAMES, resamples=50)
+    chance = result["ece_if_calibrated"]
+    assert 0 < chance["low"] < chance["value"] < chance["high"] < 0.3
 
 
 def test_wrong_number_of_names(predictions):

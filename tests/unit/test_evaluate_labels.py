@@ -80,10 +80,17 @@ def test_labels_that_nobody_or_everybody_has_are_said():
     assert found["auc"]["value"] == pytest.approx(expected)
     assert found["worst_class"]["name"] in NAMES[2:]
     assert any("no image of mass" in note for note in found["notes"])
+    probabilities[0, 0] = 0.9  # said once of an image, and still no image has it
+    said = evaluate(probabilities, labels, NAMES, resamples=20)
+    assert said["classes"][0]["f1"]["reason"] == "no image of this label"
+    assert said["macro_f1"]["value"] == found["macro_f1"]["value"]
+    ranked = found["classes"][2]["auc"]
+    assert 0 < ranked["low"] < ranked["value"] < ranked["high"] < 1
     assert any("every image has nodule" in note for note in found["notes"])
     labels[:] = 0
     none = evaluate(np.full((400, 4), 0.1), labels, NAMES, resamples=20)
     assert "reason" in none["auc"] and none["accuracy"]["value"] == 1.0
+    assert "reason" in none["macro_f1"]
 
 
 def test_a_label_that_is_always_said_is_named():
