@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from benchmarks import speed
 from benchmarks.ranking import RankingDrop, ranking_drop
 from benchmarks.sources import Source
+from edgecell.data.groups import dependence_line
 from edgecell.errors import ConfigError
 from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
 from edgecell.metrics.paired import discordant, paired_bootstrap, tango_interval
@@ -243,6 +244,7 @@ def _warnings(sources: Sequence[Source], entries: Sequence[Entry]) -> list[str]:
         found.append(
             "not all models are known to have seen the same images: accuracies of others do not compare"
         )
+    found += dict.fromkeys(filter(None, map(_dependence, entries)))
     timed = [source for source in sources if source.kind == "bench"]
     for source in timed[1:]:
         apart = speed.differences(source, timed[0])
@@ -252,3 +254,9 @@ def _warnings(sources: Sequence[Source], entries: Sequence[Entry]) -> list[str]:
                 " their times do not compare, ratios within a bench do"
             )
     return found
+
+
+def _dependence(entry: Entry) -> str:
+    """What is to be said of a model's images that come in groups, or ""."""
+    quality, groups = entry.model["quality"], entry.model.get("groups")
+    return dependence_line(quality.get("split", "test"), quality["n"], groups) if groups else ""

@@ -158,6 +158,7 @@ def _evaluated(results: dict[str, Any]) -> dict[str, Any]:
         "precision": "evaluated file" if path.suffix == ".tflite" else "trained model",
         "images": results.get("images"),
         "quality": results,
+        **{key: results[key] for key in ("groups",) if key in results},
     }
 
 

@@ -1,1 +1,1 @@
-"""Keras model in, .tflite bytes out, and the proof that they agree."""
+"""Keras model in, .tflite bytes out, and the tests that they agree."""

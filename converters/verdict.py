@@ -186,7 +186,7 @@ def _where(report: VerifyReport) -> str:
 
 
 def _next_step(check: str) -> str:
-    more = "verify more images (--split val+test), or a larger --margin"
+    more = "verify more images: add some to val, or give --split test as the last step"
     ranks = (
         "try 'edgecell quantize --int8 --search', --float16, or a larger --max-auc-drop and"
         " --max-label-auc-drop; class weights in training keep a rare label's probabilities apart"

@@ -318,7 +318,7 @@ class VerifyConfig:
     max_f1_drop: float = 0.02
     margin: float = 0.005
     alpha: float = 0.05
-    split: Literal["val", "val+test"] = "val"
+    split: Literal["val", "val+test", "test"] = "val"
     require_equivalence: bool = False
     max_auc_drop: float = 0.005
     max_label_auc_drop: float = 0.02

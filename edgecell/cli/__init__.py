@@ -43,7 +43,7 @@ class Group(click.Group):
 )
 @click.version_option(__version__, prog_name="edgecell")
 def cli() -> None:
-    """Train small medical-image classifiers, quantize them to TFLite, prove that nothing was lost,
+    """Train small medical-image classifiers, quantize them to TFLite, show how little was lost,
     and measure them where they run.
 
     \b

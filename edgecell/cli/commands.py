@@ -230,7 +230,7 @@ def quantize(
         print_json(printed[0] if len(printed) == 1 else {each["verb"]: each for each in printed})
 
 
-@click.command(short_help="Prove that .tflite files do what their model does.")
+@click.command(short_help="Test that .tflite files do what their model does.")
 @click.argument("target", type=PATH)
 @click.option("--reference", type=PATH, help="The Keras model that files of no run came from.")
 @opt.flags(VERIFY, VERIFY_SPLIT)
@@ -240,7 +240,8 @@ def quantize(
 def verify(
     target: Path, reference: Path | None, output: Path | None, as_json: bool, **parameters: Any
 ) -> None:
-    """Prove that converted files do what their reference does, on the val split, class by class.
+    """Test that converted files do what their reference does, on the val split: what accuracy, and what
+    any class, can have lost at most.
 
     TARGET is a run or a folder of 'quantize --output' (all its files), or one .tflite file. Each file
     is found equivalent, worse, or these images cannot tell. Exit code 5 where a file is worse or

@@ -370,7 +370,7 @@ VERIFY_SPLIT = (
         "--split",
         "verify.split",
         "Images to compare on; test only where it is named.",
-        click.Choice(["val", "val+test"]),
+        click.Choice(["val", "val+test", "test"]),
     ),
 )
 CONFIDENCE = (

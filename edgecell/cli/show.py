@@ -98,6 +98,8 @@ def verified(record: dict[str, Any]) -> None:
         print_table(title, ["check", "", "measured", "allowed"], rows, numeric_from=9)
         if "gate" in entry:
             _gate(entry["gate"])
+        for line in entry.get("notes", ()):
+            print_line(f"  !! {line}")
         if not entry["passed"] and entry["classes"]:
             _classes(entry)
     for line in record["results"].get("notes", ()):

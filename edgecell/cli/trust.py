@@ -137,6 +137,8 @@ def _calibrated(record: dict[str, Any]) -> None:
         print_line(
             f"  temperature {temperature['value']:.3f}, {'kept' if temperature['kept'] else 'not kept'}: {why}"
         )
+    for line in record["results"].get("notes", ()):
+        print_line(f"!! {line}")
 
 
 def _promises(entry: dict[str, Any], split: str) -> None:

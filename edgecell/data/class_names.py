@@ -63,7 +63,7 @@ def ordered(dataset: Dataset, given: str) -> Dataset:
 def _renumbered(split: Split, order: NDArray[np.int64]) -> Split:
     """``split`` with class, or label, i at the place ``order[i]``."""
     moved = split.labels[:, np.argsort(order)] if split.multi_label else order[split.labels]
-    return Split(split.name, split.source, moved)
+    return replace(split, labels=moved)
 
 
 def _same_number(names: tuple[str, ...], own: tuple[str, ...], where: str) -> None:

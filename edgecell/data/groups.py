@@ -1,4 +1,4 @@
-"""Splits that keep groups whole: all images of a patient or a photograph on one side."""
+"""Groups: all images of a patient or a photograph, kept on one side of a split, and what they do to intervals."""
 
 from __future__ import annotations
 
@@ -61,6 +61,19 @@ def share_out(
         got[owner[group]] += held[group]
     _fill_gaps(owner, held, got, target, class_names, names)
     return np.array(names)[owner][whole]
+
+
+def dependence_line(where: str, images: int, groups: int | None) -> str:
+    """One line about images of fewer groups, or "" where each is alone or none are known (None).
+
+    Wilson's interval, the bootstrap over images and every test in pairs take images as independent.
+    """
+    if groups is None or groups == images:
+        return ""
+    return (
+        f"{where}: {images:,} images of {groups:,} groups: intervals take images as independent, so they"
+        " are too narrow"
+    )
 
 
 def together(groups: Sequence[Hashable], copies: Sequence[Hashable]) -> NDArray[np.int64]:

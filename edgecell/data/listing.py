@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgecell.config import DataConfig
@@ -66,8 +66,9 @@ def to_dataset(listing: Listing, config: DataConfig) -> Dataset:
     if straddling and config.strict_splits:
         raise DataError(f"{straddling}; make splits anew with 'edgecell data split --pool'")
     notes += [straddling] if straddling else []
-    groups = listing.groups["train"] if listing.groups else None
-    splits = complete_splits(dict(listing.splits), listing.class_names, config, notes, groups)
+    known = listing.groups or {}
+    given = {name: replace(split, groups=known.get(name)) for name, split in listing.splits.items()}
+    splits = complete_splits(given, listing.class_names, config, notes, known.get("train"))
     require_classes(where, splits, listing.class_names, notes)
     return Dataset(
         name=listing.name,

@@ -15,7 +15,7 @@ from edgecell.data.folder import load_folder
 from edgecell.data.medmnist_files import fetch
 from edgecell.data.npz import load_npz
 from edgecell.data.sources import subset
-from edgecell.data.splits import limit_indices, limit_note
+from edgecell.data.splits import groups_at, limit_indices, limit_note
 from edgecell.data.synthetic import load_synthetic
 from edgecell.data.table import SUFFIXES as TABLE_SUFFIXES
 from edgecell.data.table import load_table
@@ -122,7 +122,8 @@ def _limited(dataset: Dataset, config: DataConfig) -> Dataset:
     for name in SPLITS:
         split = dataset.split(name)
         rows = limit_indices(split.labels, config.limit, config.seed, name)
-        parts.append(Split(name, subset(split.source, rows), split.labels[rows]))
+        groups = groups_at(split.groups, rows)
+        parts.append(Split(name, subset(split.source, rows), split.labels[rows], groups))
     train, val, test = parts
     if all(len(part) == len(dataset.split(part.name)) for part in parts):
         return dataset

@@ -53,8 +53,13 @@ def make_splits(
     made = {}
     for name in ("train", *fractions):
         rows = np.flatnonzero(image_owner == name)
-        made[name] = Split(name, subset(source, rows), labels[rows])
+        made[name] = Split(name, subset(source, rows), labels[rows], groups_at(groups, rows))
     return made
+
+
+def groups_at(groups: Sequence[str] | None, rows: NDArray[np.int64]) -> tuple[str, ...] | None:
+    """The groups of the images at ``rows``; None where none are known."""
+    return None if groups is None else tuple(groups[row] for row in rows)
 
 
 def _by_class(

@@ -36,12 +36,14 @@ class ImageSource(Protocol):
 class Split:
     """One split: images and their labels, int64 (N,), values 0 … classes − 1.
 
-    Where an image can have several labels at once they are int64 (N, C), values 0 and 1.
+    Where an image can have several labels at once they are int64 (N, C), values 0 and 1. ``groups`` are
+    what the images are of, a name for each (a patient, a photograph); None where that is not known.
     """
 
     name: str
     source: ImageSource
     labels: NDArray[np.int64]
+    groups: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if len(self.source) != len(self.labels):
@@ -57,6 +59,11 @@ class Split:
     def multi_label(self) -> bool:
         """Whether an image can have several labels at once."""
         return several_labels(self.labels)
+
+    @property
+    def group_count(self) -> int | None:
+        """How many groups the images are of; None where that is not known."""
+        return None if self.groups is None else len(set(self.groups))
 
     def having(self, label: int) -> NDArray[np.bool_]:
         """Which images are of class ``label``, or have that label, bool (N,)."""

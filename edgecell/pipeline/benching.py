@@ -29,6 +29,7 @@ from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.targets import (
     Target,
     data_hash,
+    groups_known,
     images_id,
     load_data,
     resolve,
@@ -146,6 +147,7 @@ def bench_in(
         for entry, path in zip(result.models, paths, strict=True):
             entry["verify"] = verdicts[str(path)]
             entry["images"] = images_id(dataset, "test")
+            entry |= groups_known(dataset.test)
         folder = run.stage(verb)
         outputs = write_artefacts(folder, result)
         results = result.to_json()

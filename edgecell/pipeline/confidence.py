@@ -19,6 +19,7 @@ from edgecell.pipeline.conversion import Adjust
 from edgecell.pipeline.last_layer import check_last_layer
 from edgecell.pipeline.measured import Seen, mean_of, share_of
 from edgecell.pipeline.pairing import Pair, find_pair
+from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
 from edgecell.pipeline.retained import write_beside
@@ -73,6 +74,8 @@ def _calibrate_in(
     check_last_layer(pair.subject, model, dataset)
     splits = ("val", "test") if split == "test" else ("val",)
     images = {s: verify_images(model, pair.subject, dataset, s, progress) for s in splits}
+    run = pair.subject.run
+    notes = [n for s, (x, _) in images.items() for n in doubts(run, dataset, s, x, progress)]
     expected = {s: model.predict(x) for s, (x, _) in images.items()}
     folder, results, pictures = pair.run.stage("calibrate"), [], []
     opened = [TFLitePredictor(entry["path"], threads=0) for entry in pair.files]
@@ -104,7 +107,8 @@ def _calibrate_in(
         pictures=pictures,
         config={key: asdict(settings)[key] for key in asked} | {"split": split},
         results=({"task": dataset.task} if several else {})
-        | {"splits": list(splits), "models": results},
+        | {"splits": list(splits), "models": results}
+        | ({"notes": notes} if notes else {}),
         progress=progress,
     )
 

@@ -26,6 +26,7 @@ from edgecell.pipeline.targets import (
     Target,
     check_classes,
     data_hash,
+    groups_known,
     images_id,
     load_data,
     resolve,
@@ -198,6 +199,7 @@ def evaluate_split(
     results = evaluate(probabilities, chosen.labels, dataset.class_names, ordinal=ordinal)
     results |= {"split": split, "model": predictor.name, "examples": examples(predictions)}
     results["images"] = images_id(dataset, split)
+    results |= groups_known(chosen)
     results["notes"] = [*doubts(target.run, dataset, split, images, progress), *results["notes"]]
     return results, predictions, write_artefacts(folder, results, predictions, images)
 

@@ -159,3 +159,11 @@ def source_size_of(entry: dict[str, Any]) -> tuple[int, int] | None:
     """Height and width of the images that a file enlarges by itself; None of one that does not."""
     found = entry.get("source_size")
     return None if found is None else (int(found[0]), int(found[1]))
+
+
+def chosen_on_val(entry: dict[str, Any]) -> bool:
+    """Whether val took part in making the file: a search, a training, or what was left in float.
+
+    Each of them is named by a method; of a file without a record nothing is known.
+    """
+    return entry.get("method") is not None

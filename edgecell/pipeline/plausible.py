@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgecell.data import Dataset
 from edgecell.data.channels import Channels, drift_line, flat, flat_line, measure
 from edgecell.data.duplicates import overlap_line
+from edgecell.data.groups import dependence_line
 from edgecell.progress import Progress
 from edgecell.rundir import RunDir
 
@@ -29,7 +30,9 @@ def doubts(
 
     ``images`` uint8 (N, H, W, 3) are those of ``split`` as the model takes them; ``run`` is the model's.
     """
-    return _said([overlap_line(dataset, split), *_looks(run, images, split)], progress)
+    count = dataset.split(split).group_count
+    of_split = [overlap_line(dataset, split), dependence_line(split, len(images), count)]
+    return _said([*of_split, *_looks(run, images, split)], progress)
 
 
 def doubts_of_calibration(

@@ -9,6 +9,7 @@ from typing import Any
 from edgecell.config import Config
 from edgecell.data import Dataset
 from edgecell.errors import ConfigError
+from edgecell.pipeline.pairing import chosen_on_val
 from edgecell.pipeline.verification import budget_of
 
 CALIBRATED = ("int8", "int16x8", "mixed")
@@ -51,8 +52,8 @@ def hashes_behind(entries: Iterable[dict[str, Any]], record: dict[str, Any]) -> 
         split
         for entry in entries
         for split, read in (
-            ("train", entry["calibrated"] or "method" in entry),
-            ("val", "method" in entry),
+            ("train", entry["calibrated"] or chosen_on_val(entry)),
+            ("val", chosen_on_val(entry)),
         )
         if read
     }

@@ -77,6 +77,7 @@ def sweep_run(
         DataError, ArtifactError: from the data, the weights and the storage.
     """
     only_alone(config, "a sweep")
+    _refuse_test(config)
     place = Place(open_device(plan.device, plan.device_options), plan.device)
     networks = plan.grid.networks(config)
     jobs = _jobs(plan.jobs, len(networks))
@@ -222,6 +223,17 @@ class _Shop:
             if not path.is_file():
                 disk.atomic_write_text(path, secrets.token_hex(8))
             return path.read_text(encoding="utf-8")
+
+
+def _refuse_test(config: Config) -> None:
+    """Refuse verdicts on test: of the cells that pass, one is chosen, and val alone may choose."""
+    split = config.verify.split
+    if "test" in split.split("+"):
+        raise ConfigError(
+            f"verify.split is {split}, and a sweep chooses among the files that verify passes, so val"
+            " alone may judge them; leave it at val, and give 'edgecell verify FILE --split test' for the"
+            " chosen file"
+        )
 
 
 def _given_up(path: Path, reason: str) -> PrunedError:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgecell.config import Config, DataConfig
 from edgecell.config_file import load_config
-from edgecell.data import Dataset, load_dataset
+from edgecell.data import Dataset, Split, load_dataset
 from edgecell.disk import sha256_bytes
 from edgecell.errors import ArtifactError, ConfigError, DataError, NoDataError
 from edgecell.naming import listed
@@ -135,6 +135,12 @@ def images_id(dataset: Dataset, split: str) -> str:
     choices = [origin.get(key) for key in ("limit", "seed", "val_fraction", "test_fraction")]
     facts = json.dumps([dataset.fingerprint, split, len(chosen), choices])
     return sha256_bytes(facts.encode() + np.ascontiguousarray(chosen.labels, np.int64).tobytes())
+
+
+def groups_known(split: Split) -> dict[str, int]:
+    """How many groups the images of a split are of, as a record says it; {} where that is not known."""
+    count = split.group_count
+    return {} if count is None else {"groups": count}
 
 
 def check_classes(target: Target, found: int, dataset: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""``edgecell verify``: each converted file against its reference, on val or on val and test."""
+"""``edgecell verify``: each converted file against its reference, on val, on test, or on both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgecell.errors import ParityError
 from edgecell.lock import claimed
 from edgecell.pipeline.evaluation import split_images
 from edgecell.pipeline.last_layer import check_last_layer
-from edgecell.pipeline.pairing import find_pair, source_size_of
+from edgecell.pipeline.pairing import chosen_on_val, find_pair, source_size_of
 from edgecell.pipeline.plausible import doubts
 from edgecell.pipeline.read_files import ReadFiles
 from edgecell.pipeline.reporting import write_report
@@ -131,7 +131,7 @@ def _judged(
             shown=own,
             ordinal=task_named(dataset.task).ordinal,
         )
-        results.append(_entry(entry, report))
+        results.append(_entry(entry, report, config.verify.split))
         pictures += _pictures(report, folder / path.stem)
         progress.advance(count, f"{path.name}: {report.verdict}")
         failure = failure or _failure(report)
@@ -189,13 +189,21 @@ def shown_to(
     return verify_images(converted, target, dataset, split, progress)[0]
 
 
-def _entry(entry: dict[str, Any], report: VerifyReport) -> dict[str, Any]:
+def _entry(entry: dict[str, Any], report: VerifyReport, split: str) -> dict[str, Any]:
     facts = {
         "file": entry["file"],
         "precision": entry["precision"],
         "sha256": sha256_file(entry["path"]),
     }
-    return facts | report.to_json()
+    note = _optimistic(entry, split)
+    return facts | report.to_json() | ({"notes": [note]} if note else {})
+
+
+def _optimistic(entry: dict[str, Any], split: str) -> str:
+    """What is to be said of a verdict on the images that chose the file, "" where they did not."""
+    if not chosen_on_val(entry) or "val" not in split.split("+"):
+        return ""
+    return f"chosen on val: a verdict on {split} is optimistic; --split test is not"
 
 
 def _failure(report: VerifyReport) -> ParityError | None:

@@ -132,6 +132,7 @@ def _conversion(verify: Record | None, model: Mapping[str, Any]) -> Part:
     text = [model["verified"]["sentence"]]
     if gate:
         text.append(f"On the same images: {gate['sentence']}.")
+    text += [str(note) for note in verify.get("notes", ())]
     rows = tuple((words(key), measurement(entry)) for key, entry in verify["measurements"].items())
     return Part(title, tuple(text), (Grid(("figure", "trained model and this file"), rows),))
 

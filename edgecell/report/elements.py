@@ -49,6 +49,13 @@ def section(title: str, anchor: str, *children: object, lead: str = "") -> Html:
     return element("section", element("h2", title), opening, *children, id=anchor)
 
 
+def note_list(lines: Sequence[str]) -> Html:
+    """Lines in small print below what they are about; nothing of none."""
+    if not lines:
+        return Html()
+    return element("ul", *(element("li", line) for line in lines), cls="notes")
+
+
 MOST_ROWS = 100
 """Rows that a table of classes has before it is folded."""
 

@@ -17,6 +17,7 @@ from edgecell.report.elements import (
     join,
     long_table,
     measurement,
+    note_list,
     section,
     table,
     value,
@@ -159,7 +160,6 @@ def verify_headline(results: dict[str, Any]) -> Html:
 
 def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: Verdicts) -> Html:
     """Per file: verdict, checks, and what happened to each class."""
-    notes = record["results"].get("notes", ())
     parts: list[Html] = []
     models = record["results"]["models"]
     stems = [Path(model["file"]).stem for model in models]
@@ -174,6 +174,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "reference",
         "converted",
         "gate",
+        "notes",
     }
     for name, stem, model in zip(_names(models), stems, models, strict=True):
         # Where the gate spoke, its sentence follows in a colour of its own.
@@ -184,6 +185,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         parts.append(element("h3", title))
         if "gate" in model:
             parts.append(gate_part(model["gate"]))
+        parts.append(note_list(model.get("notes", ())))
         parts.append(_checks(model["checks"]))
         own = [path for path in drawn if owner_of(path.stem, stems) == stem]
         parts.append(
@@ -203,7 +205,7 @@ def verify_section(record: dict[str, Any], folder: Path, pictures: Pictures, _: 
         "Verification",
         "verify",
         *parts,
-        element("ul", *(element("li", note) for note in notes), cls="notes") if notes else "",
+        note_list(record["results"].get("notes", ())),
         lead="Each file against the trained model it came from, on the same images"
         f" ({record['results'].get('split', 'val')}). Agreement is between "
         "the two models; accuracy is against the labels. A drop is trained minus converted: positive is worse.",
@@ -257,9 +259,7 @@ def evaluate_section(record: dict[str, Any], folder: Path, pictures: Pictures, _
         facts(scores),
         label_tables(results["classes"]) if task.multi_label else _class_table(results["classes"]),
         _figures(record, folder, pictures),
-        element("ul", *(element("li", note) for note in results["notes"]), cls="notes")
-        if results["notes"]
-        else "",
+        note_list(results["notes"]),
         details("How the figures were made", facts(results["method"])),
         lead=label_lead(results) if task.multi_label else "",
     )

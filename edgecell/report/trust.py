@@ -14,6 +14,7 @@ from edgecell.report.elements import (
     element,
     join,
     measurement,
+    note_list,
     section,
     table,
     value,
@@ -119,6 +120,7 @@ def calibrate_section(
         "Confidence",
         "calibrate",
         *parts,
+        note_list(results.get("notes", ())),
         lead=LEAD
         if several
         else "All thresholds are fitted on val and apply to the file's own output. A threshold for "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from easy import LENIENT, Run
+from easy import LENIENT, QUICK, Run
 
 from edgecell.rundir import RunDir
 
@@ -20,6 +20,22 @@ def test_verify_joins_val_and_test_only_on_request(edgecell: Run, run_copy: Path
     assert gates[0]["verdict"] == "equivalent" and "equivalent at a margin of 0.3" in shown.out
     for entry in record["results"]["models"]:
         assert f"verify/{Path(entry['file']).stem}-gate.png" in record["outputs"]
+
+
+def test_verify_looks_at_test_alone_and_bench_takes_its_verdict(
+    edgecell: Run, run_copy: Path
+) -> None:
+    (file,) = (run_copy / "quantize").glob("*-int8.tflite")
+    shown = edgecell("verify", file, *LENIENT, "--margin", "0.3", "--split", "test")
+    assert shown.code == 0, shown.err
+    record = RunDir(run_copy).read_record("verify")
+    (entry,) = record["results"]["models"]
+    assert entry["gate"]["n"] == 36 and record["results"]["split"] == "test"
+    assert [n.split(":")[-1] for n in record["inputs"] if n.startswith("data:")] == ["test"]
+    assert "on the same images (test)" in (run_copy / "report.html").read_text()
+    benched = edgecell("bench", "--model", file, *QUICK)
+    assert benched.code == 0, benched.err
+    assert RunDir(run_copy).read_record("bench")["config"]["unverified"] == []
 
 
 def test_cannot_tell_is_loud_and_fails_only_on_request(edgecell: Run, run_copy: Path) -> None:

@@ -83,6 +83,7 @@ def verify() -> dict:
         "verdict": "passed",
         "measurements": {"agreement": measured(0.98, 40, 0.9, 1.0)},
         "gate": {"sentence": "cannot tell with 40 images"},
+        "notes": ["chosen on val: a verdict on val is optimistic; --split test is not"],
     }
     return {"results": {"models": [entry]}}
 
@@ -179,6 +180,7 @@ def both(records: dict, **changes) -> tuple[str, str]:
         "0.810 [0.500, 0.990]",  # of a class
         "few images",
         "cannot tell with 40 images",
+        "chosen on val: a verdict on val is optimistic; --split test is not",
         "0.980 [0.900, 1.000] (n=40)",
         "It answers from 0.7500 on, for an accuracy of 0.95 with certainty 0.9 (n=40).",
         "0.990 (n=40)",

@@ -39,7 +39,7 @@ VALUES = {
     "train.strategy": ("mirrored", "mirrored"),
     "teacher.runs": ("runs/big", ("runs/big",)),
     "quantize.input_type": ("int8", "int8"),
-    "verify.split": ("val+test", "val+test"),
+    "verify.split": ("test", "test"),
     "confidence.target_accuracy": ("0.75", 0.75),
     "confidence.certainty": ("0.75", 0.75),
     "confidence.coverage": ("0.75", 0.75),

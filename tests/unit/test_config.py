@@ -84,7 +84,7 @@ CONFIGS = st.builds(
         VerifyConfig,
         st.floats(0, 1),
         st.floats(0, 1),
-        split=st.sampled_from(["val", "val+test"]),
+        split=st.sampled_from(["val", "val+test", "test"]),
         require_equivalence=st.booleans(),
     ),
     confidence=st.builds(ConfidenceConfig, st.floats(0.5, 0.9999), seed=SEED),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,15 @@ from PIL import Image
 from converters.calibration import calibration_set
 from converters.gate import judge
 from edgecell import train as train_module
+from edgecell.cli.trust import _calibrated
 from edgecell.config import AugmentConfig, Config, DataConfig, ModelConfig, TrainConfig
 from edgecell.data import load_dataset
 from edgecell.data.types import Split
 from edgecell.errors import DataError, ParityError
 from edgecell.evaluate import evaluate
 from edgecell.pipeline.benching import bench_models
+from edgecell.pipeline.comparing import compare_paths
+from edgecell.pipeline.confidence import calibrate_target
 from edgecell.pipeline.conversion import quantize_target
 from edgecell.pipeline.evaluation import evaluate_target
 from edgecell.pipeline.opening import open_model
@@ -34,6 +38,8 @@ from edgecell.pipeline.training import load_noted
 from edgecell.pipeline.verification import verify_target
 from edgecell.preprocess import PreprocessSpec, decode_file
 from edgecell.progress import Silent
+from edgecell.report.elements import Pictures
+from edgecell.report.trust import calibrate_section
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 Arrays = dict[str, np.ndarray]
@@ -242,6 +248,48 @@ def test_images_of_another_look_are_a_warning_in_every_verb(
     record, _ = quantize_target(run, int8_alone, data, tmp_path / "other", Silent())
     [line] = record["results"]["calibration"]["warnings"]
     assert re.match(look.format("the calibration set"), line)
+
+
+def patients(folder: Path, arrays: Arrays, column: str) -> DataConfig:
+    """The images as files and a table that says of which of few patients each is."""
+    lines = [f"path,label,split,{column}"]
+    for split, several in (("train", 8), ("val", 4), ("test", 3)):
+        for i, image in enumerate(arrays[f"{split}_images"]):
+            Image.fromarray(image).save(folder / f"{split}{i}.png")
+            label = toys.CLASSES[int(arrays[f"{split}_labels"][i, 0])]
+            lines.append(f"{split}{i}.png,{label},{split},{split}-{i // several}")
+    (folder / "cells.csv").write_text("\n".join(lines))
+    return DataConfig(source=str(folder / "cells.csv"), class_names=",".join(toys.CLASSES))
+
+
+def test_several_images_of_a_patient_are_said_wherever_there_are_intervals(
+    run: Path, arrays: Arrays, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = patients(tmp_path, arrays, "patient"), tmp_path / "out"
+    end = "groups: intervals take images as independent, so they are too narrow"
+    val, test = f"val: 32 images of 8 {end}", f"test: 48 images of 16 {end}"
+    assert val in evaluated(run, data, out)["notes"]
+    record, _ = verified(run, data, out)
+    assert record["results"]["notes"] == [val]
+    record = calibrate_target(run, None, same, data, "test", out, Silent())
+    assert record["results"]["notes"] == [val, test]
+    _calibrated(record)
+    assert f"!! {test}" in capsys.readouterr().out
+    assert calibrate_section(record, out / "calibrate", Pictures(), {}).count(end) == 2
+    assert test in benched(run, data, out)["warnings"]
+    for path in (out / "bench/record.json", out / "evaluate/model-val/record.json"):
+        again = path.with_name("again.json")
+        shutil.copy(path, again)
+        found, _ = compare_paths([path, again], None, tmp_path / "compared")
+        assert found["warnings"] == [test if "bench" in str(path) else val]
+
+
+def test_a_table_without_groups_raises_nothing(run: Path, arrays: Arrays, tmp_path: Path) -> None:
+    data = patients(tmp_path, arrays, "remark")
+    found = evaluated(run, data, tmp_path / "out")
+    assert "groups" not in found and not any("groups" in note for note in found["notes"])
+    record = calibrate_target(run, None, same, data, "val", tmp_path / "out", Silent())
+    assert "notes" not in record["results"]
 
 
 def test_files_of_another_look_are_a_warning_of_predict(run: Path, tmp_path: Path) -> None:

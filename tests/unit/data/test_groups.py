@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from edgecell.data.groups import share_out, together
+from edgecell.data.groups import dependence_line, share_out, together
 from edgecell.errors import DataError
 
 FRACTIONS = {"val": 0.1, "test": 0.2}
@@ -109,3 +109,10 @@ def test_images_are_linked_in_chains_of_either_key():
     assert together(groups, copies).tolist() == [0, 0, 0, 0, 1, 2]
     assert together(["x", "y"], ["x", "x"]).tolist() == [0, 0]
     assert together(["x", "y"], ["y", "x"]).tolist() == [0, 1]  # keys of different kinds never meet
+
+
+def test_images_of_a_group_are_said_and_images_alone_are_not():
+    assert dependence_line("val", 1342, 61) == (
+        "val: 1,342 images of 61 groups: intervals take images as independent, so they are too narrow"
+    )
+    assert dependence_line("val", 61, 61) == dependence_line("val", 61, None) == ""

@@ -122,6 +122,21 @@ def test_a_missing_split_is_made_of_whole_groups(write):
     assert sum(map(len, cut.values())) > 10
 
 
+def test_every_image_keeps_its_group(write):
+    lines = [f"{row},P{i // 4}" for i, row in enumerate(rows())]
+    path = write("path,label,patient_id", *lines)
+    for settings in ({}, {"limit": 3}, {"class_names": "b,a"}):
+        dataset = load(path, **settings)
+        for split in map(dataset.split, SPLITS):
+            assert split.groups == tuple(f"P{int(name[4:-4]) // 4}" for name in names(split))
+            assert split.group_count == len(set(split.groups))
+    given = [f"{row},{SPLITS[i // 14]},P{i // 4}" for i, row in enumerate(rows())]
+    dataset = load(write("path,label,split,patient", *given))
+    assert [dataset.split(s).group_count for s in SPLITS] == [4, 4, 3]
+    alone = load(path, columns="group=")
+    assert {alone.split(s).group_count for s in SPLITS} == {None}
+
+
 def test_groups_in_two_given_splits_are_said_or_refused(write):
     lines = [f"{row},{'train' if i < 30 else 'test'},P{i % 20}" for i, row in enumerate(rows())]
     path = write("path,label,split,patient", *lines)

@@ -8,8 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from edgecell.cli.sweeping import sweep
+from edgecell.config import Config, VerifyConfig
 from edgecell.errors import ConfigError
 from edgecell.pipeline import sweeping
+from edgecell.pipeline.sweep_grid import Grid
+from edgecell.progress import Silent
 
 
 class Begun(Exception):
@@ -62,3 +65,12 @@ def test_without_a_recipe_the_precisions_are_the_sweep_s_own(monkeypatch):
 def test_a_search_that_is_asked_for_is_refused_where_it_has_nothing_to_find(monkeypatch):
     with pytest.raises(ConfigError, match="the search looks for an int8 file"):
         networks(monkeypatch, "--precision", "float16", "--search")
+
+
+@pytest.mark.parametrize("split", ["test", "val+test"])
+def test_verdicts_on_test_would_choose_and_are_refused_before_anything_is_made(tmp_path, split):
+    config, output = Config(verify=VerifyConfig(split=split)), tmp_path / "out"
+    grid = Grid(("mobilenet_v2",), (0.35,), (32,), ("float16",))
+    with pytest.raises(ConfigError, match="val alone may judge them"):
+        sweeping.sweep_run(config, sweeping.Plan(grid), output, Silent())
+    assert not output.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -206,6 +207,12 @@ def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks)
     *_, looked = _warnings(cells, networks, ONE)
     assert "test has been looked at for 2 cells" in looked
     assert f"{networks[0].name}-float16, {networks[0].name}-int8" in looked
+    again = [{"file": f"{networks[0].name}-int8.tflite", "checks": []}]
+    verdicts = {"split": "test", "models": again}
+    networks[0].run.write_record("verify", inputs=[], outputs=[], config={}, results=verdicts)
+    assert _warnings(cells, networks, ONE) == [elsewhere, machines, looked]
+    shutil.rmtree(networks[0].run.stage("evaluate") / f"{networks[0].name}-int8-test")
+    assert _warnings(cells, networks, ONE)[-1] == looked
     alone = [networks[2]]
     assert _warnings(cells_of(RunDir(tmp_path), alone, ONE), alone, ONE) == []
 
