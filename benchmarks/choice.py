@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from benchmarks.joint_draws import JointDraws
+from edgecell.config import VerifyConfig
 from edgecell.errors import ConfigError
+from edgecell.record import Measurement
 
 Cell = dict[str, Any]
 """``name``, ``passed`` (verify), and measurements as JSON: ``size``, ``p50``, ``macro_f1``, ``accuracy``,
@@ -92,7 +95,12 @@ class Limits:
 
 
 def choose(
-    cells: Sequence[Cell], limits: Limits, prefer: Prefer = "f1", score: Score = "macro_f1"
+    cells: Sequence[Cell],
+    limits: Limits,
+    prefer: Prefer = "f1",
+    score: Score = "macro_f1",
+    draws: JointDraws | None = None,
+    margin: float = VerifyConfig.margin,
 ) -> dict[str, Any]:
     """The cell to ship: of those that passed verify and keep all limits, the one to ``prefer``.
 
@@ -105,7 +113,9 @@ def choose(
 
     Returns JSON: ``met``, ``cell`` (a name, or None with a ``reason``), ``distance``, one entry of
     ``limits`` for each limit, ``eligible`` and ``meeting`` (counts), and ``smaller_alike``, the smallest
-    cell that keeps the limits with a ``score`` inside the chosen one's interval.
+    cell that keeps the limits and loses at most ``margin`` of ``score`` with 95 % confidence: the upper end of
+    the chosen one's lead, ``smaller_drop``, is no more, on the same ``draws`` of images. Where none is named
+    ``smaller_drop`` has the reason.
     """
     found: dict[str, Any] = {
         "prefer": prefer,
@@ -114,14 +124,15 @@ def choose(
         "meeting": 0,
         "met": False,
         "cell": None,
-        "smaller_alike": None,
+        "margin": margin,
     }
     keys = _keys(prefer, score)
     order = _order(keys)
     needed = [_BOUNDS[name][0] for name in limits.given()] + list(keys)
     known = [c for c in cells if c["passed"] and all("value" in c[key] for key in needed)]
     if not known:
-        return found | {"reason": _nothing(cells), "limits": []}
+        reason = _nothing(cells)
+        return found | {"reason": reason, "limits": [], **_no_smaller(reason)}
     meeting = sorted((cell for cell in known if _keeps_all(cell, limits)), key=order)
     nearest = sorted(known, key=lambda cell: (*_distance(cell, limits), *order(cell)))
     chosen = (meeting or nearest)[0]
@@ -131,7 +142,7 @@ def choose(
         "met": bool(meeting),
         "cell": chosen["name"],
         "distance": _distance(chosen, limits)[0],
-        "smaller_alike": _smaller_alike(chosen, meeting, score),
+        **_smaller_alike(chosen, meeting, score, draws, margin),
         "limits": [_kept(chosen, name, limits) for name in limits.given()],
     }
 
@@ -196,14 +207,32 @@ def _order(keys: Sequence[str]) -> Callable[[Cell], tuple[float, ...]]:
     return key
 
 
-def _smaller_alike(chosen: Cell, meeting: Sequence[Cell], score: Score) -> str | None:
-    lowest = chosen[score].get("low")
-    if lowest is None:
-        return None
-    alike = [cell for cell in meeting if cell[score]["value"] >= lowest]
-    smallest = min(alike, key=lambda cell: cell["size"]["value"], default=chosen)
-    smaller = smallest["size"]["value"] < chosen["size"]["value"]
-    return str(smallest["name"]) if smaller else None
+def _smaller_alike(
+    chosen: Cell, meeting: Sequence[Cell], score: Score, draws: JointDraws | None, margin: float
+) -> dict[str, Any]:
+    """The smallest cell that is not worse by more than ``margin``, and by how much it is."""
+    smaller = [cell for cell in meeting if cell["size"]["value"] < chosen["size"]["value"]]
+    if not smaller:
+        return _no_smaller("no smaller cell keeps the limits")
+    names = [cell["name"] for cell in smaller]
+    if draws is None or not {chosen["name"], *names} <= set(draws.models):
+        return _no_smaller("not tested: there are no joint draws of the images")
+    drops = [chosen[score]["value"] - cell[score]["value"] for cell in smaller]
+    intervals = draws.drop_intervals(score, chosen["name"], names, drops)
+    tested = zip(smaller, drops, intervals, strict=True)
+    alike = [found for found in tested if found[2].high <= margin]
+    if not alike:
+        return _no_smaller(
+            f"none of the smaller cells that keep the limits ({len(smaller)}) surely loses at most {margin:g}"
+        )
+    cell, drop, interval = min(alike, key=lambda found: found[0]["size"]["value"])
+    lost = Measurement(drop, "fraction", draws.images, interval.low, interval.high)
+    return {"smaller_alike": cell["name"], "smaller_drop": lost.to_json()}
+
+
+def _no_smaller(reason: str) -> dict[str, Any]:
+    missing = Measurement.missing("fraction", reason)
+    return {"smaller_alike": None, "smaller_drop": missing.to_json()}
 
 
 def _nothing(cells: Sequence[Cell]) -> str:

@@ -202,14 +202,17 @@ def selective_curve(labels: Ints, probabilities: NDArray) -> tuple[Floats, Float
 class ConformalSets:
     """A class is in an image's set where its probability is at least its threshold.
 
-    ``threshold`` (one for all classes) promises ``coverage`` in the mean over images;
+    ``threshold`` (one for all classes) promises ``coverage`` in the mean over validation sets;
     ``class_thresholds`` (C,) promise it for each class by itself. 0.0: always in the set, because
-    there are too few images for the promise.
+    there are too few images for the promise. ``at_least`` and ``class_at_least`` (C,): the coverage that
+    the thresholds have with the certainty asked for, on the strength of these images.
     """
 
     coverage: float
     threshold: float
     class_thresholds: tuple[float, ...]
+    at_least: float
+    class_at_least: tuple[float, ...]
 
     def members(self, probabilities: NDArray, *, by_class: bool = False) -> NDArray[np.bool_]:
         """(N, C): which classes are in each image's set."""
@@ -217,18 +220,24 @@ class ConformalSets:
         return np.asarray(probabilities >= limits - 1e-7)
 
 
-def fit_conformal(labels: Ints, probabilities: NDArray, coverage: float) -> ConformalSets:
+def fit_conformal(
+    labels: Ints, probabilities: NDArray, coverage: float, certainty: float = 0.95
+) -> ConformalSets:
     """Split conformal with score 1 - p(label) (LAC: Sadinle et al. 2019; Angelopoulos & Bates 2021).
 
     The threshold is 1 minus the ⌈(n + 1) coverage⌉-th smallest score of n images, without
-    randomisation; by class, of the images of that class (Vovk's Mondrian sets).
+    randomisation; by class, of the images of that class (Vovk's Mondrian sets). About half of all
+    validation sets give less than ``coverage``; what this one gives is :func:`coverage_at_least`.
     """
     mine = np.asarray(probabilities, np.float64)[np.arange(len(labels)), labels]
-    by_class = [
-        least_score(mine[labels == index], coverage) or 0.0
-        for index in range(probabilities.shape[1])
-    ]
-    return ConformalSets(coverage, least_score(mine, coverage) or 0.0, tuple(by_class))
+    classes = [mine[labels == index] for index in range(probabilities.shape[1])]
+    return ConformalSets(
+        coverage,
+        least_score(mine, coverage) or 0.0,
+        tuple(least_score(scores, coverage) or 0.0 for scores in classes),
+        coverage_at_least(len(mine), coverage, certainty),
+        tuple(coverage_at_least(len(scores), coverage, certainty) for scores in classes),
+    )
 
 
 def cross_members(
@@ -302,6 +311,19 @@ def least_score(scores: Floats, coverage: float) -> float | None:
 def rank_of(count: int, coverage: float) -> int:
     """⌈(count + 1) coverage⌉: how many of ``count`` scores have to reach a threshold that promises coverage."""
     return math.ceil((count + 1) * coverage - 1e-9)
+
+
+def coverage_at_least(count: int, coverage: float, certainty: float) -> float:
+    """What the threshold of :func:`least_score` keeps with ``certainty``, on the strength of ``count`` scores.
+
+    Over their drawing the coverage of one threshold varies as Beta(rank, count + 1 - rank), and is more where
+    scores tie (Vovk 2012; Angelopoulos & Bates 2021): its lower quantile. 1.0 where there are too few scores
+    for a threshold, and all are let in.
+    """
+    rank = rank_of(count, coverage)
+    if rank > count:
+        return 1.0
+    return float(stats.beta.ppf(1 - certainty, rank, count + 1 - rank))
 
 
 def _confidence(labels: Ints, probabilities: NDArray) -> tuple[Floats, NDArray[np.bool_]]:

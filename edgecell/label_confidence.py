@@ -13,16 +13,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import optimize, special
 
 from edgecell.confidence import (
     Floats,
     Ints,
+    coverage_at_least,
     folds,
     least_score,
     mean_interval,
     probability_floor,
-    rank_of,
 )
 from edgecell.metrics import THRESHOLD, Interval
 from edgecell.metrics.labels import sample_label_loss
@@ -197,8 +197,9 @@ def choose_label_thresholds(
 
     Split conformal within a label (Vovk's label-conditional prediction, 2012; Sadinle, Lei & Wasserman 2019):
     the ⌈(n + 1) sensitivity⌉-th largest probability of the n images that have the label. It holds whatever
-    the model, for images drawn as these were, on average over their drawing; ties make it more. The sensitivity
-    of one such threshold varies as Beta(rank, n + 1 - rank), whose lower quantile is ``at_least``.
+    the model, if these images chose nothing of it, for images drawn as they were, on average over their
+    drawing; ties make it more. What one such threshold keeps is ``at_least``, of
+    :func:`edgecell.confidence.coverage_at_least`.
     """
     rows = np.asarray(probabilities, np.float64)
     return tuple(
@@ -212,9 +213,7 @@ def _threshold(scores: Floats, sensitivity: float, certainty: float) -> LabelThr
     if found is None:
         reason = f"{count} images with it, and {fewest(sensitivity)} are needed to promise {sensitivity:g}"
         return LabelThreshold(None, count, None, reason)
-    rank = rank_of(count, sensitivity)
-    at_least = float(stats.beta.ppf(1 - certainty, rank, count + 1 - rank))
-    return LabelThreshold(found, count, at_least)
+    return LabelThreshold(found, count, coverage_at_least(count, sensitivity, certainty))
 
 
 def fewest(sensitivity: float) -> int:

@@ -132,7 +132,7 @@ def _trust(decision: dict[str, Any]) -> str:
     else:
         lines.append(
             f"- **Sets of classes**: all classes from {conformal['threshold']:.4g} on; the set holds the right"
-            f" one in {conformal['coverage']:g} of the cases, on average over images like those."
+            f" one in {conformal['coverage']:g} of the cases, on average over validation sets like that one."
         )
     temperature = decision["temperature"]
     if temperature["use"]:
@@ -165,8 +165,8 @@ def _label_trust(model: dict[str, Any]) -> str:
         )
     return f"""## From which probability on a label is present
 
-A threshold finds {found["sensitivity"]:g} of the images with its label, on average over images like those of val that
-set it: as many as the last column says. With few of them the true share can be well below that.
+A threshold finds {found["sensitivity"]:g} of the images with its label, on average over validation sets like the
+one that set it: of as many as the last column says. With few of them the true share can be well below that.
 
 | label | present | images that set it |
 | --- | --- | --- |

@@ -380,7 +380,12 @@ CONFIDENCE = (
         "Accuracy wanted of the answers that are not abstained from, fraction.",
         float,
     ),
-    Flag("--certainty", "confidence.certainty", "Certainty of that promise, fraction.", float),
+    Flag(
+        "--certainty",
+        "confidence.certainty",
+        "Certainty of that promise and of lower bounds, fraction.",
+        float,
+    ),
     Flag(
         "--coverage",
         "confidence.coverage",

@@ -258,7 +258,7 @@ def _short(data: dict[str, Any]) -> str:
 
 
 def _answered(results: dict[str, Any], folder: Path, task: Task) -> None:
-    from edgecell.report.sweep import cell_named, limit_words, miss_words
+    from edgecell.report.sweep import cell_named, limit_words, miss_words, smaller_words
 
     found = results["answer"]
     if found["cell"] is None:
@@ -269,11 +269,9 @@ def _answered(results: dict[str, Any], folder: Path, task: Task) -> None:
     )
     for entry in found["limits"]:
         print_line(f"  {limit_words(entry)}")
-    if found["smaller_alike"] is not None:
-        print_line(
-            f"  {found['smaller_alike']} keeps them too, is smaller, and its"
-            f" {task.file_scores[0][0]} lies within the interval of the one above"
-        )
+    smaller = smaller_words(found, task)
+    if smaller is not None:
+        print_line(f"  {smaller}")
     file = folder / cell_named(results, found["cell"])["file"]
     print_line(f"file: {file}")
     test = found["test"]

@@ -162,11 +162,27 @@ def _promises(entry: dict[str, Any], split: str) -> None:
             f" {measurement(found[key]['coverage'])}, least {worst} {measurement(judged[worst])},"
             f" {found[key]['mean_size']:.2f} classes on average"
         )
+    if "coverage_at_least" in conformal:  # not in records from before it was told
+        print_line(f"  {_promised(conformal, abstention['n'])}")
     if conformal["always_in"]:
         print_line(
             f"  too few images for {conformal['coverage']:g} by class, so always in that set:"
             f" {', '.join(conformal['always_in'])}"
         )
+
+
+def _promised(conformal: dict[str, Any], n: int) -> str:
+    """What the sets promise in the mean, and what those of this val promise with certainty."""
+    said = (
+        f"coverage {conformal['coverage']:g} holds on average over validation sets; with certainty"
+        f" {conformal['certainty']:g} it is at least {conformal['coverage_at_least']:.3f} ({n:,} images in val)"
+    )
+    classes = conformal["class_coverage_at_least"]
+    able = [name for name in classes if name not in conformal["always_in"]]
+    if not able:
+        return said
+    least = min(able, key=lambda name: classes[name])
+    return f"{said}; one per class, at least {classes[least]:.3f} for {least}, and no less for the others"
 
 
 def _corrupted(record: dict[str, Any]) -> None:

@@ -127,7 +127,7 @@ def _calibrate(
     abstention = trust.choose_threshold(
         val.labels, val.converted, settings.target_accuracy, settings.certainty
     )
-    sets = trust.fit_conformal(val.labels, val.converted, settings.coverage)
+    sets = trust.fit_conformal(val.labels, val.converted, settings.coverage, settings.certainty)
     held = {"val": trust.cross_members(val.labels, val.converted, settings.coverage, settings.seed)}
     if "test" in seen:
         unseen = seen["test"].converted
@@ -145,9 +145,12 @@ def _calibrate(
         "abstention": _abstention(abstention, scale),
         "conformal": {
             "coverage": sets.coverage,
+            "certainty": settings.certainty,
+            "coverage_at_least": sets.at_least,
             "threshold": sets.threshold,
             "threshold_quanta": trust.quanta(sets.threshold, scale),
             "class_thresholds": dict(zip(class_names, sets.class_thresholds, strict=True)),
+            "class_coverage_at_least": dict(zip(class_names, sets.class_at_least, strict=True)),
             "always_in": [
                 name
                 for name, limit in zip(class_names, sets.class_thresholds, strict=True)

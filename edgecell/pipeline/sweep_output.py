@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.choice import LABEL_NOTES, NOTES, Score, choose
+from benchmarks.joint_draws import JointDraws
 from converters.verdict import EQUIVALENCE
 from edgecell import disk, plots
 from edgecell.config import Config
@@ -22,6 +23,7 @@ from edgecell.pipeline.sweep_results import (
     Place,
     add_times,
     cells_of,
+    draw_scores,
     figures_of,
     mark_front,
     time_cells,
@@ -61,8 +63,9 @@ def write(
     cells = cells_of(run, networks, task)
     timed = time_cells(config, run, cells, dataset, place, progress)
     warnings = add_times(cells, timed, task)
-    mark_front(cells, networks, wishes.by)
-    found = _answer(cells, networks, wishes, dataset, progress)
+    draws = draw_scores(cells, networks, task)
+    mark_front(cells, draws, wishes.by)
+    found = _answer(cells, networks, wishes, draws, config.verify.margin, dataset, progress)
     results: dict[str, Any] = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -109,6 +112,8 @@ def _answer(
     cells: Sequence[Cell],
     networks: Sequence[Found],
     wishes: Wishes,
+    draws: JointDraws | None,
+    margin: float,
     dataset: Dataset,
     progress: Progress,
 ) -> dict[str, Any] | None:
@@ -118,7 +123,7 @@ def _answer(
     """
     if not wishes.limits:
         return None
-    found = choose(cells, wishes.limits, wishes.prefer, wishes.score)
+    found = choose(cells, wishes.limits, wishes.prefer, wishes.score, draws, margin)
     found["test"] = None
     if found["met"]:
         cell = next(cell for cell in cells if cell["name"] == found["cell"])

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from benchmarks.choice import Score
 from benchmarks.devices.interface import Device
+from benchmarks.joint_draws import JointDraws
 from benchmarks.options import BenchOptions
 from benchmarks.pareto import draw_costs, front_shares, pareto_front
 from benchmarks.run import bench
@@ -250,18 +251,15 @@ def add_times(cells: Sequence[Cell], timed: dict[str, Any] | None, task: Task) -
     return warnings
 
 
-def mark_front(cells: Sequence[Cell], networks: Sequence[Found], by: Score) -> None:
-    """Which cells no other beats at quality, bytes and p50 together, into ``front``, and how surely.
+def draw_scores(cells: Sequence[Cell], networks: Sequence[Found], task: Task) -> JointDraws | None:
+    """Scores of the cells that are compared when the images of val are drawn anew, the same for all cells.
 
-    Compared are cells that passed verify and were timed. ``front_share`` is how often a cell is on the
-    front when all three are drawn anew within what was measured: the images of val with replacement,
-    the same for all cells, and p50 within its interval. Of very many images, labels and cells the mean
-    AUC is drawn fewer times.
+    Compared are cells that passed verify and were timed; None without any. Of very many images, labels and
+    cells the mean AUC is drawn fewer times.
     """
-    able = [cell for cell in cells if cell["passed"] and "value" in cell["p50"]]
+    able = _compared(cells)
     if not able:
-        return
-    costs = np.array([[1 - c[by]["value"], c["size"]["value"], c["p50"]["value"]] for c in able])
+        return None
     labels, said = None, []
     for cell in able:
         run = next(network.run for network in networks if network.name == cell["network"])
@@ -269,7 +267,22 @@ def mark_front(cells: Sequence[Cell], networks: Sequence[Found], by: Score) -> N
         said.append(answers)
     assert labels is not None
     classes = len(able[0]["quality"]["classes"])
-    drawn = _drawn(labels, np.stack(said), classes, by)
+    drawn = _drawn(labels, np.stack(said), classes, task)
+    return JointDraws(tuple(cell["name"] for cell in able), len(labels), drawn)
+
+
+def mark_front(cells: Sequence[Cell], draws: JointDraws | None, by: Score) -> None:
+    """Which cells no other beats at quality, bytes and p50 together, into ``front``, and how surely.
+
+    ``front_share`` is how often a cell is on the front when all three are drawn anew within what was
+    measured: quality as in ``draws``, which are :func:`draw_scores` of these cells, and p50 within its
+    interval.
+    """
+    able = _compared(cells)
+    if draws is None:
+        return
+    costs = np.array([[1 - c[by]["value"], c["size"]["value"], c["p50"]["value"]] for c in able])
+    drawn = draws.scores[by]
     times = [Measurement.from_json(cell["p50"]) for cell in able]
     shares = front_shares(draw_costs(drawn, [c["size"]["value"] for c in able], times))
     for cell, on, share in zip(able, pareto_front(costs), shares, strict=True):
@@ -277,11 +290,15 @@ def mark_front(cells: Sequence[Cell], networks: Sequence[Found], by: Score) -> N
         cell["front_share"] = Measurement(float(share), "fraction", n=len(drawn)).to_json()
 
 
+def _compared(cells: Sequence[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell["passed"] and "value" in cell["p50"]]
+
+
 def _drawn(
-    labels: NDArray[np.int64], said: NDArray[Any], classes: int, by: Score
-) -> NDArray[np.float64]:
-    """Resampled quality (B, K) of K cells, whose answers are as :func:`answers_of` gives them."""
-    if by == "auc":
+    labels: NDArray[np.int64], said: NDArray[Any], classes: int, task: Task
+) -> dict[str, NDArray[np.float64]]:
+    """Resampled scores (B, K) of K cells, whose answers are as :func:`answers_of` gives them."""
+    if task.multi_label:
         fewer = metrics.auc_resamples(len(labels), classes * len(said), RESAMPLES)
-        return metrics.mean_auc_together(labels, said, fewer)
-    return metrics.bootstrap_together(labels, said, classes, RESAMPLES)[by]
+        return {"auc": metrics.mean_auc_together(labels, said, fewer)}
+    return metrics.bootstrap_together(labels, said, classes, RESAMPLES)

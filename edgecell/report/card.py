@@ -158,11 +158,20 @@ def _confidence(entry: Record | None, records: Mapping[str, Record], task: Task)
         ("answered", measurement(found["answered"]["share"])),
         ("right of these", measurement(found["answered"]["accuracy"])),
         (f"sets for {conformal['coverage']:g}", measurement(found["sets"]["coverage"])),
+        *_sets_at_least(conformal),
         ("classes in a set, mean", f"{found['sets']['mean_size']:.2f}"),
         ("ECE", measurement(found["scores"]["converted"]["ece"])),
     )
     text.append("Thresholds were fitted on val.")
     return Part(title, tuple(text), (Grid(("promise", f"kept on {split}"), rows),))
+
+
+def _sets_at_least(conformal: Record) -> list[tuple[str, str]]:
+    """What the sets promise with certainty; nothing in records from before it was told."""
+    if "coverage_at_least" not in conformal:
+        return []
+    said = f"sets at least, with {conformal['certainty']:g}"
+    return [(said, f"{conformal['coverage_at_least']:.3f}")]
 
 
 def _robustness(records: Mapping[str, Record], digest: str) -> Part:

@@ -122,6 +122,9 @@ def answer_part(results: Mapping[str, Any]) -> Html:
         table(["Limit", "Found", "", "By how much"], rows, numeric=(1, 3)),
         element("p", words[0].upper() + words[1:] + "."),
     ]
+    smaller = smaller_words(found, task_of_record(results))
+    if smaller is not None:
+        parts.append(element("p", f"{smaller}."))
     test = found["test"]
     if test is not None:
         shown, worst = _on_test(test, task_of_record(results))
@@ -154,6 +157,24 @@ def miss_words(found: Mapping[str, Any]) -> str:
     return (
         f"none of {found['eligible']} cells keeps all limits; this one would if each limit were loosened"
         f" by {found['distance']:.1%}"
+    )
+
+
+def smaller_words(found: Mapping[str, Any], task: Task) -> str | None:
+    """What the smallest cell that loses little loses, or why none is named; None for a miss.
+
+    None too for records from when a cell was named without a paired drop.
+    """
+    drop = found.get("smaller_drop")
+    if drop is None or not found["met"]:
+        return None
+    if found["smaller_alike"] is None:
+        return f"No smaller cell is named: {drop['reason']}"
+    interval = f"{drop['value']:.4f} [{drop['low']:.4f}, {drop['high']:.4f}]"
+    return (
+        f"{found['smaller_alike']} keeps them too, is smaller, and loses at most {drop['high']:.4f} of"
+        f" {task.file_scores[0][0]} with 95 % confidence (drop {interval}, n={drop['n']:,}; margin"
+        f" {found['margin']:g})"
     )
 
 

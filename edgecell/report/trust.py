@@ -125,8 +125,8 @@ def calibrate_section(
         if several
         else "All thresholds are fitted on val and apply to the file's own output. A threshold for "
         "abstaining keeps its promise with the certainty it names; a conformal set holds the right "
-        "class as often as promised, on average over images like these. On val, sets are judged by "
-        "cross-validation.",
+        "class as often as promised, on average over validation sets like this one, and 'at least' is "
+        "what this one promises with certainty. On val, sets are judged by cross-validation.",
     )
 
 
@@ -141,15 +141,17 @@ def _confidence(model: dict[str, Any], split: str) -> Html:
         for key, said in names.items()
     ]
     abstention, conformal = model["abstention"], model["conformal"]
-    threshold = abstention["threshold"]
+    threshold, sure = abstention["threshold"], f"At least, with {abstention['certainty']:g}"
     promises = [
         [
             f"Answers right: {abstention['target_accuracy']:g}",
             abstention["reason"] if threshold is None else f"from {threshold:.4f} on",
             measurement(found["answered"]["accuracy"]),
             f"answered {measurement(found['answered']['share'], count=False)}",
+            "–" if threshold is None else f"{abstention['accuracy_at_least']:.3f}",
         ]
     ]
+    least = conformal_at_least(conformal)
     for key, said in (("sets", "one threshold"), ("sets_by_class", "one per class")):
         promises.append(
             [
@@ -157,13 +159,30 @@ def _confidence(model: dict[str, Any], split: str) -> Html:
                 said,
                 measurement(found[key]["coverage"]),
                 f"{found[key]['mean_size']:.2f} classes on average",
+                least[key],
             ]
         )
     return join(
         element("h4", f"On {split}"),
         table(["Model", "ECE", "Log loss", "Brier"], scores, numeric=(1, 2, 3)),
-        table(["Promise", "How", f"Kept on {split}", "Cost"], promises),
+        table(["Promise", "How", f"Kept on {split}", "Cost", sure], promises, numeric=(4,)),
     )
+
+
+def conformal_at_least(conformal: dict[str, Any]) -> dict[str, str]:
+    """The coverage that is promised with certainty, of one threshold and of the class with the least.
+
+    A dash where none is known: in records from before it was told, or with every class in every set.
+    """
+    if "coverage_at_least" not in conformal:
+        return {"sets": "–", "sets_by_class": "–"}
+    classes = conformal["class_coverage_at_least"]
+    able = [name for name in classes if name not in conformal["always_in"]]
+    worst = min(able, key=lambda name: classes[name], default=None)
+    return {
+        "sets": f"{conformal['coverage_at_least']:.3f}",
+        "sets_by_class": "–" if worst is None else f"{classes[worst]:.3f} ({worst})",
+    }
 
 
 def robustness_section(

@@ -150,6 +150,37 @@ def test_conformal_coverage_over_many_draws(coverage):
     assert coverage - 3 * error <= np.mean(held) <= coverage + 1 / 201 + 3 * error
 
 
+@pytest.mark.parametrize("read", [np.asarray, as_uint8])
+def test_one_validation_set_keeps_what_it_promises_with_certainty(read):
+    """Half of the sets give less than the coverage, 5 % less than ``at_least``; ties make it fewer."""
+    everyone, told = model(200_000, 99)
+    shown = read(told)
+    mine, sets = np.sort(shown[np.arange(len(everyone)), everyone]), []
+    for seed in range(600):
+        labels, p = model(150, seed)
+        found = trust.fit_conformal(labels, read(p), 0.9)
+        true = 1 - np.searchsorted(mine, found.threshold - 1e-7) / len(mine)
+        sets.append((true < 0.9, true < found.at_least))
+    less, below = np.mean(sets, axis=0)
+    assert below <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / len(sets))
+    if read is np.asarray:
+        assert 0.4 < less < 0.55 and below > 0.025
+
+
+def test_the_least_coverage_by_hand():
+    # All 9 of 9: the lower bound of Clopper and Pearson, one-sided.
+    for certainty in (0.95, 0.8):
+        bound = stats.binomtest(9, 9, alternative="greater").proportion_ci(certainty).low
+        assert trust.coverage_at_least(9, 0.9, certainty) == pytest.approx(bound)
+    assert trust.coverage_at_least(8, 0.9, 0.95) == 1.0  # too few: every class is in every set
+    assert trust.coverage_at_least(100, 0.9, 0.95) == pytest.approx(0.848, abs=5e-4)
+    assert trust.coverage_at_least(1000, 0.9, 0.95) == pytest.approx(0.884, abs=5e-4)
+    labels = np.repeat([0, 1, 2], [100, 30, 5])
+    found = trust.fit_conformal(labels, np.full((135, 3), 1 / 3), 0.9, 0.8)
+    assert found.at_least == trust.coverage_at_least(135, 0.9, 0.8)
+    assert found.class_at_least == tuple(trust.coverage_at_least(n, 0.9, 0.8) for n in (100, 30, 5))
+
+
 def test_by_class_covers_the_class_that_one_threshold_leaves_out():
     labels, p = model(20_000, 10)
     # The model is shy of class 3: its probability is halved.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.choice import Limits, choose, excess
+from benchmarks.joint_draws import JointDraws
 from edgecell.errors import ConfigError
 
 
@@ -28,6 +30,14 @@ def cell(
         "macro_f1": figure(f1, spread),
         "accuracy": figure(f1 + 0.005, spread),
     }
+
+
+def drawn(*spread: tuple[dict, float], score: str = "macro_f1", images: int = 5000) -> JointDraws:
+    """Draws of cells: what all share moves by 0.01, each one's own by its spread."""
+    random = np.random.default_rng(0)
+    common = random.normal(0, 0.01, 2000)
+    scores = [c[score]["value"] + common + random.normal(0, own, 2000) for c, own in spread]
+    return JointDraws(tuple(c["name"] for c, _ in spread), images, {score: np.stack(scores, 1)})
 
 
 SMALL = cell("small", 600_000, 2.0, 0.960)
@@ -68,9 +78,11 @@ def test_of_several_labels_the_mean_auc_bounds_chooses_and_breaks_ties():
     found = choose([low, high], Limits(min_auc=0.75), "auc", "auc")
     assert (found["cell"], found["meeting"]) == ("high", 2)
     assert found["limits"][0]["figure"] == high["auc"]
-    assert found["smaller_alike"] is None  # 0.80 is below 0.81
     near = ranked("near", 700, 0.815)
-    assert choose([low, near, high], Limits(min_auc=0.75), "auc", "auc")["smaller_alike"] == "near"
+    three, draws = [low, near, high], drawn((low, 0), (near, 0), (high, 0), score="auc")
+    for margin, smaller in ((0.01, "near"), (0.004, None)):
+        found = choose(three, Limits(min_auc=0.75), "auc", "auc", draws, margin)
+        assert found["smaller_alike"] == smaller
     # Of equal bytes and times the better ranking, not the better F1.
     for prefer in ("bytes", "latency"):
         same = [low, ranked("better", 700, 0.9)]
@@ -154,11 +166,52 @@ def test_sure_holds_the_worse_end_against_the_limit():
     assert held == {"max_latency_ms": pytest.approx(4.4), "min_f1": pytest.approx(0.965)}
 
 
-def test_a_smaller_cell_that_cannot_be_told_apart_is_named():
-    near = cell("near", 650_000, 4.0, 0.984)
-    found = choose([near, LARGE], Limits(min_f1=0.9))
-    assert (found["cell"], found["smaller_alike"]) == ("large", "near")
-    assert choose(CELLS, Limits(min_f1=0.9))["smaller_alike"] is None
+def test_a_smaller_cell_is_named_only_if_it_surely_loses_little():
+    near = cell("near", 650_000, 4.0, 0.988)  # 0.002 less, well within the interval of large
+    cells, wanted = [near, LARGE], Limits(min_f1=0.9)
+    found = choose(cells, wanted, draws=drawn((near, 0.001), (LARGE, 0)))
+    assert (found["cell"], found["smaller_alike"], found["margin"]) == ("large", "near", 0.005)
+    drop = found["smaller_drop"]
+    assert (drop["value"], drop["n"]) == (pytest.approx(0.002), 5000)
+    assert drop["low"] == pytest.approx(0.002 - 0.00196, abs=2e-4)
+    assert drop["high"] == pytest.approx(0.002 + 0.00196, abs=2e-4)
+    # The same drop, not told as surely: it may be 0.006.
+    unsure = choose(cells, wanted, draws=drawn((near, 0.002), (LARGE, 0)))
+    assert unsure["smaller_alike"] is None
+    assert unsure["smaller_drop"]["reason"] == (
+        "none of the smaller cells that keep the limits (1) surely loses at most 0.005"
+    )
+    wider = choose(cells, wanted, draws=drawn((near, 0.002), (LARGE, 0)), margin=0.007)
+    assert wider["smaller_alike"] == "near"
+    few = choose(cells, wanted, draws=drawn((near, 0), (LARGE, 0), images=764))
+    assert few["smaller_alike"] is None
+
+
+def test_of_those_that_lose_little_the_smallest_that_keeps_the_limits_is_named():
+    one, two, tiny = (
+        cell(name, size, 1.0, 0.989) for name, size in (("one", 9), ("two", 8), ("tiny", 2))
+    )
+    slow = cell("slow", 1, 99.0, 0.989)
+    cells = [one, two, SMALL, slow, LARGE]
+    draws = drawn(*((each, 0.0001) for each in [*cells, tiny]))
+    limits = Limits(min_f1=0.9, max_latency_ms=10.0)
+    assert choose(cells, limits, draws=draws)["smaller_alike"] == "two"
+    assert choose([*cells, tiny], limits, draws=draws)["smaller_alike"] == "tiny"
+    assert choose([SMALL, LARGE], limits, draws=draws)["smaller_alike"] is None
+
+
+def test_where_no_smaller_cell_is_named_there_is_a_reason():
+    def reason(cells, limits=Limits(min_f1=0.9), prefer="f1", draws=None):  # noqa: B008
+        found = choose(cells, limits, prefer, draws=draws)
+        assert found["smaller_alike"] is None
+        return found["smaller_drop"]["reason"]
+
+    untested = "not tested: there are no joint draws of the images"
+    assert reason(CELLS) == untested
+    assert reason(CELLS, draws=drawn((SMALL, 0), (LARGE, 0))) == untested  # none of middle
+    assert reason(CELLS, prefer="bytes") == "no smaller cell keeps the limits"
+    assert reason([SMALL, LARGE], ASKED) == "no smaller cell keeps the limits"
+    assert reason([], ASKED) == "no cell is finished"
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,23 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
+from benchmarks.choice import Limits
 from edgecell import disk
 from edgecell.config import Config, ModelConfig, QuantizeConfig
 from edgecell.evaluate import evaluate
+from edgecell.pipeline import sweep_output
 from edgecell.pipeline.sweep_cells import ANSWERS
 from edgecell.pipeline.sweep_output import _csv, _warnings
-from edgecell.pipeline.sweep_results import Found, add_times, cells_of, mark_front, summary
+from edgecell.pipeline.sweep_results import (
+    Found,
+    add_times,
+    cells_of,
+    draw_scores,
+    mark_front,
+    summary,
+)
+from edgecell.pipeline.sweep_wishes import Wishes
+from edgecell.progress import Silent
 from edgecell.rundir import RunDir
 from edgecell.tasks import MULTI_CLASS, task_named
 
@@ -171,11 +182,12 @@ def test_times_go_to_the_cells_of_their_hash_and_other_answers_are_told(tmp_path
 
 def test_the_front_is_of_cells_that_passed_and_were_timed(tmp_path, networks):
     cells = cells_of(RunDir(tmp_path), networks, ONE)
-    mark_front(cells, networks, "macro_f1")
+    assert draw_scores(cells, networks, ONE) is None
+    mark_front(cells, None, "macro_f1")
     assert {cell["front"] for cell in cells} == {None}
     times = {"mobilenet_v2-0.35-32-int8": 0.1, "mobilenet_v2-0.35-32-float16": 1.0}
     add_times(cells, timed(times), ONE)
-    mark_front(cells, networks, "macro_f1")
+    mark_front(cells, draw_scores(cells, networks, ONE), "macro_f1")
     assert [cell["front"] for cell in cells] == [True, *[None] * 7]
     assert cells[0]["front_share"]["value"] == 1.0
 
@@ -186,13 +198,38 @@ def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
     both = [network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
     cells = cells_of(RunDir(tmp_path), both, ONE)
     add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}), ONE)
+    draws = draw_scores(cells, both, ONE)
     for by in ("macro_f1", "accuracy"):
-        mark_front(cells, both, by)
+        mark_front(cells, draws, by)
         # The larger, slower file is better by one image of 60: drawn in 1 - (59/60)^60 of the draws.
         assert [cell["front"] for cell in cells] == [True, True]
         assert cells[1]["front_share"]["value"] == 1.0
         assert cells[0]["front_share"]["value"] == pytest.approx(0.635, abs=0.06)
         assert cells[0]["front_share"]["n"] == 1000
+
+
+@pytest.mark.parametrize(("margin", "named"), [(0.1, True), (0.05, False)])
+def test_the_margin_of_verify_decides_whether_a_smaller_cell_is_named(
+    tmp_path, monkeypatch, margin, named
+):
+    name = "mobilenet_v2-0.35-32"
+    mine = [made(name, "float16", 2, 900), made(name, "int8", 3, 600)]
+    both = [network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
+    cells = cells_of(RunDir(tmp_path), both, ONE)
+    add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}), ONE)
+    draws = draw_scores(cells, both, ONE)
+    seen = {"results": dict.fromkeys(("n", "accuracy", "macro_f1", "worst_class"))}
+    monkeypatch.setattr(sweep_output, "evaluate_anew", lambda *_: seen)
+    wishes = Wishes(Limits(min_f1=0.9), "f1", "macro_f1", "macro_f1")
+    dataset = SimpleNamespace(task=MULTI_CLASS)
+    found = sweep_output._answer(cells, both, wishes, draws, margin, dataset, Silent())
+    assert found["cell"] == f"{name}-float16" and found["margin"] == margin
+    assert found["smaller_alike"] == (f"{name}-int8" if named else None)
+    if named:
+        # One image of 60 in which they differ; 60 that differ nowhere exclude no 6 %.
+        lost = cells[0]["macro_f1"]["value"] - cells[1]["macro_f1"]["value"]
+        assert found["smaller_drop"]["value"] == pytest.approx(lost)
+        assert found["smaller_drop"]["n"] == 60 and 0.06 < found["smaller_drop"]["high"] < 0.061
 
 
 def test_warnings_name_other_machines_and_every_look_at_test(tmp_path, networks):

@@ -107,6 +107,7 @@ def test_the_page_holds_every_cell_with_what_it_costs(kept):
     assert first["p50_1"]["v"] == cell["p50"]["value"]
     assert first["alpha"]["v"] == 0.35 and first["image_size"]["t"] == "64 pixels"
     assert f"The cell to ship: {kept['answer']['cell']}" in page
+    assert f"<p>{kept['answer']['smaller_alike']} keeps them too, is smaller, and loses" in page
     assert "On test, n=400, looked at for this cell only" in page
     assert "immature granulocytes &lt;&amp;&gt;" in page and "granulocytes <&>" not in page
     assert "src=" not in page and 'href="h' not in page
@@ -169,10 +170,28 @@ def test_the_terminal_says_what_to_ship_and_how_to_go_on(kept, capsys):
     file = f"out/networks/{chosen.removesuffix('-int8')}/quantize/{chosen}.tflite"
     assert f"next: edgecell bundle {file}" in out
     assert "  bytes at most 700,000: 637,500, kept" in out
-    assert f"  {kept['answer']['smaller_alike']} keeps them too, is smaller" in out
+    drop = kept["answer"]["smaller_drop"]
+    assert (
+        f"  {kept['answer']['smaller_alike']} keeps them too, is smaller, and loses at most"
+        f" {drop['high']:.4f} of macro-F1 with 95 % confidence"
+        f" (drop {drop['value']:.4f} [{drop['low']:.4f}, {drop['high']:.4f}], n=4,000; margin 0.02)"
+    ) in out
     assert "on test, n=400: accuracy 0.99" in out
     assert "REFUSED" in out
     shown._refuse_a_miss(kept)
+
+
+def test_where_no_smaller_cell_is_named_the_reason_stands_there(kept, missed, capsys):
+    unsure = swept.results(KEPT, margin=1e-4)
+    line = f"No smaller cell is named: {unsure['answer']['smaller_drop']['reason']}"
+    assert "surely loses at most 0.0001" in line
+    assert f"  {line}" in printed(capsys, unsure)
+    assert f"<p>{line}.</p>" in render_sweep("s", unsure)
+    assert "smaller cell" not in printed(capsys, missed)
+    # A record from when no drop was told.
+    old = kept["answer"] | {"smaller_alike": "int8"}
+    del old["smaller_drop"]
+    assert "keeps them too" not in render_sweep("s", kept | {"answer": old})
 
 
 def test_the_terminal_says_by_how_much_a_limit_is_missed(missed, capsys):
