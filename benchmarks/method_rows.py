@@ -67,9 +67,9 @@ def compare(
 ) -> list[Row]:
     """One row a file (method → path), on images uint8 (N, H, W, 3) with labels (N,).
 
-    Intervals are of 95 %: Wilson for accuracy and agreement, Tango's for the drop, the paired
-    bootstrap over images for the worst class, the bootstrap for macro-F1, order statistics over
-    rounds for the ratio.
+    Intervals are of 95 %: Wilson for accuracy and agreement, Tango's for the drop, for the worst class
+    :func:`edgecell.metrics.paired.f1_drop_interval`, for macro-F1 the bootstrap over images joined with the
+    classes' own, order statistics over rounds for the ratio.
 
     Raises:
         ArtifactError: no classifier's .tflite. DataError: images and labels do not fit.

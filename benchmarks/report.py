@@ -14,13 +14,15 @@ _TURNS = (
     "medians in it, so that a slow phase of the machine cancels."
 )
 _BRACKETS_OF_LABELS = (
-    "Brackets are 95 % intervals. AUC, label accuracy and F1: bootstrap over images. Times: order statistics. "
+    "Brackets are 95 % intervals. A label's AUC: Newcombe's, its F1: Wilson's of the Jaccard index; means over "
+    "labels: bootstrap over images, of F1 joined with the labels' own. Times: order statistics. "
     "Several labels can hold for an image: mean AUC is the mean over labels, label accuracy the mean share of "
     "right decisions, a label being said above 0.5. Worst label: the lowest AUC."
 )
-_KAPPA = "Kappa: agreement of grades with quadratic weights, interval by bootstrap over images."
+_KAPPA = "Kappa: agreement of grades with quadratic weights, interval by bootstrap over images with two added."
 _BRACKETS = (
-    "Brackets are 95 % intervals. Accuracy: Wilson. F1: bootstrap over images. Times: order statistics. "
+    "Brackets are 95 % intervals. Accuracy: Wilson's; a class's F1: Wilson's of the Jaccard index; macro F1: bootstrap "
+    "over images joined with the classes' own. Times: order statistics. "
     "Worst class: the lowest F1 of a class that has images."
 )
 

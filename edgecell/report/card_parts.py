@@ -16,6 +16,7 @@ _WORDS = {
     "brier": "Brier score",
     "converted_auc": "converted mean AUC",
     "ece": "ECE",
+    "ece_if_calibrated": "ECE if every confidence were true",
     "f1": "F1",
     "kappa": "quadratic kappa",
     "loss": "log loss",
