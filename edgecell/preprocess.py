@@ -43,7 +43,6 @@ _CORRUPT = (
     OverflowError,
     NotImplementedError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zlib.error,
 )
@@ -201,6 +200,10 @@ def _decode(
         raise DataError(
             f"{path} is too large ({error}); allowed: {max_pixels:,} pixels; shrink it first"
         ) from error
+    except MemoryError as error:
+        raise DataError(
+            f"{path} takes more memory than there is; shrink, remove or replace it"
+        ) from error
     except _CORRUPT as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
@@ -217,8 +220,17 @@ def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:
 
 
 def resize(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """uint8 RGB (h, w, 3) → uint8 (spec.height, spec.width, 3)."""
+    """uint8 RGB (h, w, 3) → uint8 (spec.height, spec.width, 3).
+
+    Raises:
+        DataError: between the passes it would have more than MAX_PIXELS pixels: a line of a million rows.
+    """
     top, left, rows, columns = spec.seen(*image.shape[:2])
+    if rows * spec.width > MAX_PIXELS:
+        raise DataError(
+            f"{columns}×{rows} pixels are too few columns for so many rows; allowed:"
+            f" {MAX_PIXELS // spec.width:,} rows; crop it first"
+        )
     image = image[top : top + rows, left : left + columns]
     if image.shape[:2] == (spec.height, spec.width):
         return np.ascontiguousarray(image)

@@ -193,9 +193,15 @@ def _pixels(path: Path, spec: PreprocessSpec) -> Pixels | str:
     try:
         if path.exists() and not path.is_file():
             return f"{path} is not a file"  # a pipe would be waited for without end
-        return resize(decode_file(path), spec)
+        image = decode_file(path)
     except (DataError, OSError) as error:
         return str(error)
+    try:
+        return resize(image, spec)
+    except DataError as error:
+        return f"{path} cannot be resized: {error}"
+    except MemoryError:  # of one image: the others are answered
+        return f"{path} takes more memory than there is; shrink it first"
 
 
 # -------------------------------------------------------------------------------------- CSV

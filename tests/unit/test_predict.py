@@ -246,6 +246,33 @@ def test_unreadable_files_are_told_and_the_others_answered(file, mixed, monkeypa
     assert len(notes) == 1 and ("notes.txt" in notes[0] or ".hidden" in notes[0])
 
 
+def test_an_image_too_large_for_the_memory_harms_no_other(file, pictures, monkeypatch):
+    right = predicting.resize
+
+    def short_of_memory(image: np.ndarray, spec) -> np.ndarray:
+        if image.shape == (7, 5, 3):
+            raise MemoryError
+        return right(image, spec)
+
+    monkeypatch.setattr(predicting, "resize", short_of_memory)
+    monkeypatch.setattr(
+        predicting,
+        "decode_file",
+        lambda path: np.zeros((7, 5, 3) if path == pictures[1] else (9, 9, 3), np.uint8),
+    )
+    rows, tally = ask(file, pictures[:3])
+    assert [row.answer is None for row in rows] == [False, True, False]
+    [row] = tally.unreadable
+    assert row.problem == f"{pictures[1]} takes more memory than there is; shrink it first"
+    assert predicting.refuse(tally).exit_code == 3
+
+
+def test_a_line_of_a_million_rows_is_named(file, tmp_path):
+    Image.new("L", (2, 7_000_000)).save(tmp_path / "line.png")
+    [row], _ = ask(file, [tmp_path / "line.png"])
+    assert row.problem.startswith(f"{tmp_path / 'line.png'} cannot be resized: 2×7000000 pixels")
+
+
 def test_nothing_to_read_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no images in"):
         predicting.find_images([tmp_path])

@@ -341,6 +341,28 @@ def test_a_sliver_is_cropped_to_at_least_a_pixel():
     assert set(resize(sliver, PreprocessSpec(8, 8, "crop")).flat) == {9}
 
 
+def test_a_line_of_a_million_rows_is_refused_and_not_made_wide_first():
+    """2 × 2,000,000 pixels are 12 MB; between the passes they would be 2,000,000 × 96 × 4 bytes."""
+    line = np.zeros((2_000_000, 2, 3), np.uint8)
+    with pytest.raises(DataError, match=r"^2×2000000 pixels are too few columns .*1,041,666 rows"):
+        resize(line, PreprocessSpec(96, 96))
+    assert resize(line, PreprocessSpec(96, 96, "crop")).shape == (96, 96, 3)  # two rows of it
+    across = resize(line.transpose(1, 0, 2), PreprocessSpec(96, 96))
+    assert across.shape == (96, 96, 3)
+
+
+def test_an_image_that_memory_does_not_hold_is_not_called_corrupt(tmp_path, monkeypatch):
+    path = tmp_path / "cell.png"
+    Image.fromarray(RGB).save(path)
+
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "tobytes", no_room)
+    with pytest.raises(DataError, match=r"cell\.png takes more memory than there is; shrink"):
+        decode_file(path)
+
+
 def test_scale_is_exact_in_steps_of_a_128th():
     spec = PreprocessSpec(16, 16)
     levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)

@@ -49,6 +49,8 @@ def resize(image: np.ndarray, preprocessing: dict) -> np.ndarray:
     fraction = fit.get("central_fraction", 1.0)
     crop_h = min(h, max(1, round(high * fraction)))
     crop_w = min(w, max(1, round(wide * fraction)))
+    if crop_h * width > preprocessing["decode"]["max_pixels"]:  # what the first pass would make
+        raise ValueError(f"{w}×{h} pixels are too few columns for so many rows")
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     image = image[top : top + crop_h, left : left + crop_w]
     picture = Image.fromarray(np.ascontiguousarray(image))
