@@ -12,6 +12,7 @@ import stat
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgecell.config import ModelConfig
 from edgecell.errors import ConfigError, DataError
+from edgecell.jpeg_scans import excess
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (decompression bombs)."""
@@ -169,6 +171,7 @@ def _decode(
     source: Path | io.BytesIO, path: str, max_pixels: int, formats: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     try:
+        _check_scans(source, path)
         with warnings.catch_warnings():
             # Of large images, which are judged below, and of odd tags, which change no pixel.
             warnings.simplefilter("ignore")
@@ -209,6 +212,16 @@ def _decode(
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(f"{path} is a corrupt image ({reason}); remove or replace it") from error
+
+
+def _check_scans(source: Path | io.BytesIO, path: str) -> None:
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+        found = excess(stream)
+        stream.seek(0)
+    if found is not None:
+        raise DataError(
+            f"{path} is a JPEG of {found} and more, made to keep a decoder busy; remove it"
+        )
 
 
 def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:

@@ -198,7 +198,7 @@ class _TableRows:
 def serve(model: Path, port: int, host: str, threads: int) -> None:
     """Serve a page on this machine that classifies the images dropped on it: the most probable classes,
     calibrated, "not sure" below the threshold, the conformal set. Nothing leaves the machine, nothing
-    is stored. Ctrl-C ends it, with exit code 0.
+    is stored. Ctrl-C ends it, with exit code 0; a second one does not wait for requests.
     """
     from edgecell.pipeline import serving
 
@@ -210,7 +210,7 @@ def serve(model: Path, port: int, host: str, threads: int) -> None:
         def ready() -> None:
             print_line(server.url)
             sys.stdout.flush()
-            progress.say("Ctrl-C ends it")
+            progress.say("Ctrl-C ends it, a second one at once")
 
         serving.run(server, ready)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -387,3 +390,43 @@ def test_stopping_does_not_wait_for_half_a_request(bundle, upload):
     waiting.close()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", client.port), timeout=5)
+
+
+BUSY = """
+import threading, time
+from edgecell.pipeline import serving
+
+class Busy:
+    over = threading.Event()
+    request = threading.Thread(target=time.sleep, args=(60,))
+
+    def stop(self):
+        print("stopping", flush=True)
+        self.over.set()
+
+    def serve_forever(self, poll_interval):
+        self.request.start()
+        while not self.over.wait(poll_interval):
+            pass
+
+    def server_close(self):
+        self.request.join()
+
+serving.run(Busy(), lambda: print("ready", flush=True))
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)]
+)
+def test_a_second_signal_waits_for_nobody(first, second):
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout.readline() == "ready\n"
+        program.send_signal(first)
+        assert program.stdout.readline() == "stopping\n"  # and it waits for a minute's request
+        program.send_signal(second)
+        try:
+            assert program.wait(timeout=5) == -second
+        finally:
+            program.kill()
