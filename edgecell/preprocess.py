@@ -49,6 +49,8 @@ _CORRUPT = (
     zlib.error,
 )
 
+_BAND = 1 << 20  # pixels that are copied at a time
+
 MIN_SIDE = 2
 """Images with a smaller side are refused: one row of pixels shows nothing that a model could know."""
 
@@ -186,12 +188,9 @@ def _decode(
                         f"{path} has {image.width}×{image.height} pixels; allowed:"
                         f" {MIN_SIDE}×{MIN_SIDE} and more; remove or replace it"
                     )
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I") or upright.mode == "F":
-                    return to_rgb(_eight_bits(np.asarray(upright), upright.mode))
-                if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                    return to_rgb(np.asarray(upright.convert("RGBA")))
-                return np.array(upright.convert("RGB"))
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
+                return _pixels(image)
     except FileNotFoundError as error:
         raise DataError(f"no image at {path}") from error
     except UnidentifiedImageError as error:
@@ -212,6 +211,24 @@ def _decode(
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(f"{path} is a corrupt image ({reason}); remove or replace it") from error
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """A decoded image as RGB, band by band: Pillow's copies of a large one would be three times its size."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        out[top:bottom] = _rgb(image.crop((0, top, image.width, bottom)))
+    return out
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
+        return to_rgb(_eight_bits(np.asarray(image), image.mode))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return to_rgb(np.asarray(image.convert("RGBA")))
+    return np.asarray(image.convert("RGB"))
 
 
 def _check_scans(source: Path | io.BytesIO, path: str) -> None:

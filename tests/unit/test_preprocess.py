@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgecell import preprocess
 from edgecell.errors import ConfigError, DataError
 from edgecell.preprocess import MAX_PIXELS, PreprocessSpec, decode_file, resize, scale, to_rgb
 
@@ -94,6 +96,47 @@ def test_exif_orientation_turns_the_image_upright(decoded, orientation):
     exif[0x0112] = orientation
     upright = decoded(Image.fromarray(RGB), exif=exif)
     np.testing.assert_array_equal(upright, UPRIGHT[orientation](RGB))
+
+
+COLOUR = Image.fromarray(RNG.integers(0, 256, (23, 10, 3), dtype=np.uint8))
+GREY = COLOUR.convert("L")
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix", "options"),
+    [
+        (COLOUR, ".png", {}),
+        (GREY, ".png", {}),
+        (GREY.convert("1"), ".png", {}),
+        (Image.merge("LA", (GREY, GREY)), ".png", {}),
+        (Image.merge("RGBA", (*COLOUR.split(), GREY)), ".png", {}),
+        (COLOUR.convert("P"), ".png", {"transparency": 7}),
+        (Image.fromarray(np.arange(230, dtype=np.uint16).reshape(23, 10) * 257), ".png", {}),
+        (COLOUR.convert("CMYK"), ".tif", {}),
+        (COLOUR.convert("YCbCr"), ".tif", {}),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_a_large_image_is_copied_in_bands_that_nobody_sees(
+    decoded, monkeypatch, image, suffix, options
+):
+    whole = decoded(image, suffix, **options)
+    for band in (1, 29, 30, 229):
+        monkeypatch.setattr(preprocess, "_BAND", band)
+        np.testing.assert_array_equal(decoded(image, suffix, **options), whole)
+
+
+def test_a_large_image_is_not_copied_several_times(tmp_path, monkeypatch):
+    """Beside what Pillow decodes into there is the result, and little more."""
+    monkeypatch.setattr(preprocess, "_BAND", 1 << 16)
+    Image.new("RGB", (1000, 1000)).save(tmp_path / "large.png")
+    tracemalloc.start()
+    try:
+        result = decode_file(tmp_path / "large.png")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert result.nbytes <= most < 1.5 * result.nbytes
 
 
 def test_cmyk_becomes_rgb(decoded):
