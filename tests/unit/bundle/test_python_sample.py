@@ -18,6 +18,7 @@ from toy_bundle import make_bundle, weight_at
 
 from edgecell.bundle import manifest
 from edgecell.bundle.targets import SAMPLES
+from edgecell.record import seal
 from edgecell.runtime import TFLitePredictor
 
 
@@ -45,7 +46,7 @@ def failures(bundle: Path, module=None) -> list[str]:
     """The stages that the self-test names."""
     module = module or sample(bundle)
     lines = module.self_test(module.Classifier(bundle))
-    return [re.fullmatch(r"FAIL (\w+): .*", line)[1] for line in lines]
+    return [re.fullmatch(r"FAIL ([\w.]+): .*", line)[1] for line in lines]
 
 
 def test_the_sample_imports_nothing_of_ours():
@@ -161,8 +162,18 @@ def test_a_changed_weight_shows_in_the_outputs_too(bundle):
     path.write_bytes(bytes(data))
     card = json.loads((bundle / "model.json").read_text())
     card["model"]["sha256"] = manifest.sha256_bytes(bytes(data))  # as if somebody had covered it up
-    (bundle / "model.json").write_text(json.dumps(card))
+    (bundle / "model.json").write_text(json.dumps(card | {"seal": seal(card)}))
     assert failures(bundle) == ["inference"]
+
+
+def test_an_altered_card_fails(bundle):
+    card = json.loads((bundle / "model.json").read_text())
+    card["labels"].reverse()
+    (bundle / "model.json").write_text(json.dumps(card))
+    assert failures(bundle) == ["model.json"]
+    del card["seal"]  # of an older edgecell
+    (bundle / "model.json").write_text(json.dumps(card))
+    assert failures(bundle) == []
 
 
 def test_answers_are_edgecell_s(bundle, tmp_path):

@@ -172,7 +172,16 @@ def self_test(model: Classifier) -> list[str]:
             f"FAIL inference: {card['model']['file']} was altered, its sha256 is {digest[:12]}…,"
             f" model.json says {card['model']['sha256'][:12]}…"
         )
+    if "seal" in card and card["seal"] != seal(card):
+        lines.append("FAIL model.json: it was altered, its seal is not that of its content")
     return lines
+
+
+def seal(card: dict) -> str:
+    """The sha256 of model.json without its own seal: labels and thresholds are those it was made with."""
+    plain = {key: value for key, value in card.items() if key != "seal"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _compare(
