@@ -200,7 +200,7 @@ def _decode(
         ) from error
     except Image.DecompressionBombError as error:
         raise DataError(
-            f"{path} is too large ({error}); allowed: {max_pixels:,} pixels; shrink it first"
+            f"{path} is too large; allowed: {max_pixels:,} pixels; shrink it first"
         ) from error
     except MemoryError as error:
         raise DataError(
