@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -53,12 +54,14 @@ def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
     ``advice`` is what to do where it cannot be written.
 
     Raises:
-        ArtifactError: the folder cannot be made or written, or the disk is full.
+        ArtifactError: the folder cannot be made or written, the disk is full, or ``path`` is a folder,
+            a pipe or a device.
     """
     # Not mkstemp: its files are private to the user, those of open() follow the umask.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_special(path, advice)
         try:
             with temporary.open("xb") as stream:
                 with suppress(OSError):  # a file system without locks
@@ -74,6 +77,17 @@ def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise cannot_write(path, error, advice) from error
+
+
+def _refuse_special(path: Path, advice: str) -> None:
+    """A folder could not be replaced at the end of all work; a pipe or a device could."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ArtifactError(f"cannot write {path}: it is {what}; {advice}")
 
 
 def cannot_write(path: Path, error: OSError, advice: str = ELSEWHERE) -> ArtifactError:

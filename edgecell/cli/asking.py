@@ -67,12 +67,13 @@ def predict(
     with display() as progress:
         classifier = opening.open_model(model, threads=threads).classifier
         paths, notes = predicting.find_images(images)
+        target = None if table is None else predicting.table_at(table, model, paths)
         if classifier.warning is not None:
             progress.say(f"WARNING: {classifier.warning}")
         for line in (*classifier.notes, *notes):
             progress.say(f"note: {line}")
         shown = _JsonRows(classifier, top) if as_json else _TableRows(classifier, top)
-        tally = predicting.predict_files(classifier, paths, table, progress, shown.add)
+        tally = predicting.predict_files(classifier, paths, target, progress, shown.add)
         for line in tally.doubts:
             progress.say(f"WARNING: {line}")
     shown.end(tally)
@@ -90,13 +91,19 @@ class _JsonRows:
         self.top = top
         self.count = 0
         head = {"schema": "edgecell/answers", "schema_version": 1, **classifier.to_json()}
-        sys.stdout.write(_json(head)[:-1] + ', "images": [')
+        self.head = _json(head)[:-1] + ', "images": ['
 
     def add(self, row: Row) -> None:
         """A line of the list of images, where there is an answer."""
         if row.answer is not None:
+            self._begin()
             sys.stdout.write((",\n" if self.count else "\n") + _json(row.to_json(self.top)))
             self.count += 1
+
+    def _begin(self) -> None:
+        """Not before there is something: where no table can be written nothing is printed."""
+        sys.stdout.write(self.head)
+        self.head = ""
 
     def end(self, tally: Tally) -> None:
         """What could not be read, and the counts."""
@@ -104,6 +111,7 @@ class _JsonRows:
             "unreadable": [row.to_json(self.top) for row in tally.unreadable],
             "summary": tally.to_json(),
         }
+        self._begin()
         sys.stdout.write("\n], " + _json(rest)[1:] + "\n")
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from asked import (
 )
 from PIL import Image
 
-from edgecell.errors import ArtifactError, DataError
+from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.pipeline import predicting
 from edgecell.pipeline.opening import open_model
 from edgecell.progress import Silent
@@ -294,6 +295,15 @@ def test_the_csv_holds_every_file_and_every_probability(file, mixed, tmp_path, m
         assert cells["status"] == ("not sure" if row.answer.abstained else "answered")
 
 
+def test_a_problem_is_no_formula_either(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = '=HYPERLINK("http:evil","x").png'
+    Path(name).write_text("no image")
+    ask(file, [Path(name)], Path("t.csv"))
+    [row] = csv.DictReader(io.StringIO(Path("t.csv").read_text()))
+    assert row["image"] == f"./{name}" and row["problem"].startswith(f"'{name} is not an image")
+
+
 def test_labels_are_no_formulas_either(tmp_path, pictures):
     labels = ("=HYPERLINK(1)", "+cmd", "-1.5", "@x")
     file = make_run(tmp_path / "r", toys.converted("int8"), labels)
@@ -375,6 +385,71 @@ def test_unreadable_files_make_exit_code_3_and_lose_nothing(call, file, mixed):
     code, out, err = call("predict", mixed, "--model", file, "--csv", mixed.parent / "t.csv")
     assert code == 3 and out.count("not read: ") == 4 and "written: " in out
     assert len((mixed.parent / "t.csv").read_text().splitlines()) == 8
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ("folder", "a folder"),
+        ("pipe", "not a regular file"),
+        ("model", "the model"),
+        ("image", "one of the images"),
+        ("link", "one of the images"),
+    ],
+)
+def test_a_table_replaces_nothing_but_a_table(call, file, pictures, tmp_path, table, what):
+    """It is said before a model answers: nothing is printed, not half of a JSON document."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    shutil.copy(file, tmp_path / "model")
+    shutil.copy(pictures[0], tmp_path / "image")
+    (tmp_path / "link").symlink_to("image")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "model", tmp_path / "image")}
+    (tmp_path / "model").rename(tmp_path / "model.tflite")
+    (tmp_path / "model").symlink_to("model.tflite")
+    asked = ("predict", tmp_path / "image", "--model", tmp_path / "model.tflite", "--json")
+    code, out, err = call(*asked, "--csv", tmp_path / table)
+    assert (code, out) == (2, "") and f"--csv {tmp_path / table} is {what}; name another" in err
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_no_file_of_the_model_s_folder_is_replaced_but_a_table(tmp_path, pictures):
+    folder = make_bundle(tmp_path)
+    for name in ("model.tflite", "model.json"):
+        with pytest.raises(ConfigError, match=f"{name} is the model; name another file"):
+            predicting.table_at(folder / name, folder, pictures)
+    (folder / "answers.csv").write_text("old")
+    assert predicting.table_at(folder / "answers.csv", folder, pictures) == folder / "answers.csv"
+    assert predicting.table_at(folder / "new", folder, pictures) == folder / "new"
+
+
+def test_a_link_stays_one_and_its_file_becomes_the_table(call, file, pictures, tmp_path):
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    code, out, _ = call("predict", pictures[0], "--model", file, "--csv", tmp_path / "link.csv")
+    assert code == 0 and f"written: {tmp_path / 'link.csv'}" in out
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("image,status,")
+    assert predicting.table_at(tmp_path / "loop.csv", file, []).name == "loop.csv"
+
+
+def test_a_table_that_cannot_be_written_leaves_no_half_document(call, file, pictures, tmp_path):
+    (tmp_path / "blocked").write_text("a file")
+    table = tmp_path / "blocked" / "t.csv"
+    code, out, err = call("predict", pictures[0], "--model", file, "--csv", table, "--json")
+    assert (code, out) == (6, "") and "cannot write" in err
+    code, out, _ = call("predict", tmp_path / "blocked", "--model", file, "--json")
+    assert code == 3 and json.loads(out)["images"] == []
+
+
+def test_of_files_none_of_which_was_read_no_answers_are_promised(file, tmp_path):
+    _, tally = ask(file, [tmp_path / "a.png"])
+    assert str(predicting.refuse(tally)).startswith("the image could not be read: no image at")
+    _, tally = ask(file, [tmp_path / "a.png", tmp_path / "b.png"])
+    said = str(predicting.refuse(tally))
+    assert said.startswith("all 2 images could not be read, the first: ") and "other" not in said
 
 
 def test_the_table_names_what_it_shows(call, file, pictures):
