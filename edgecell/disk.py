@@ -31,7 +31,7 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file, or of a folder's relative names and contents (a SavedModel).
 
     Raises:
-        ArtifactError: the path does not exist or cannot be read.
+        ArtifactError: the path does not exist, cannot be read, or is a pipe or a device.
     """
     try:
         if path.is_dir():
@@ -41,6 +41,8 @@ def sha256_file(path: Path) -> str:
                     f"{child.relative_to(path).as_posix()}\0{sha256_file(child)}\n".encode()
                 )
             return digest.hexdigest()
+        if path.exists() and not path.is_file():
+            raise ArtifactError(f"cannot read {path}: it is not a regular file")
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:

@@ -242,11 +242,14 @@ class _Folder:
         self.root = root
 
     def read(self, name: str, most: int) -> bytes:
+        path = self.root / _plain(name)
         try:
-            with (self.root / _plain(name)).open("rb") as stream:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise ArtifactError(f"cannot read {path}: it is not a regular file")
+            with path.open("rb") as stream:
                 return _bounded(stream.read(most + 1), name, most)
         except OSError as error:
-            raise ArtifactError(f"cannot read {self.root / name}: {error.strerror}") from error
+            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 
     def names(self) -> list[str]:
         return sorted(

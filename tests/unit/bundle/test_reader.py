@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -161,6 +162,13 @@ def test_thresholds_of_labels_are_read(bundle: Path):
 def test_thresholds_of_another_form_are_refused(bundle: Path, changes, said: str):
     edit(bundle, several(**changes))
     with pytest.raises(ArtifactError, match=f"not of the form of version 1 .*{said}"):
+        open_bundle(bundle)
+
+
+def test_a_pipe_is_not_waited_for(bundle: Path):
+    (bundle / "model.tflite").unlink()
+    os.mkfifo(bundle / "model.tflite")
+    with pytest.raises(ArtifactError, match=r"model\.tflite: it is not a regular file"):
         open_bundle(bundle)
 
 
