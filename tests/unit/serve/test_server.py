@@ -347,6 +347,18 @@ def test_the_self_test_passes(client):
     assert told["lines"] == ["PASS decode, resize, scale, inference: 32 images"]
 
 
+def test_nothing_is_taken_with_it(client, monkeypatch):
+    """It would be read beside the four uploads that there is room for."""
+    read = []
+    monkeypatch.setattr(server._Handler, "_body", lambda self, length: read.append(length))
+    status, told = client.told("POST", "/api/self-test", bytes(1000))
+    assert (status, told, read) == (413, {"problem": "nothing is sent there"}, [])
+
+
+def test_an_empty_file_is_called_empty(client):
+    assert client.told("POST", "/api/classify", b"") == (400, {"problem": "the file is empty"})
+
+
 def test_a_model_without_golden_images_has_none(tmp_path, upload):
     with serving(make_run(tmp_path, toys.converted("int8"), passed=None)) as client:
         assert client.told("GET", "/api/model")[1]["self_test"] is False
