@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.options import PATH
-from edgecell.cli.terminal import display, print_line, print_table, printable
+from edgecell.cli.terminal import display, json_text, print_line, print_table
 
 if TYPE_CHECKING:
     from edgecell.answers import Answer
@@ -91,13 +90,13 @@ class _JsonRows:
         self.top = top
         self.count = 0
         head = {"schema": "edgecell/answers", "schema_version": 1, **classifier.to_json()}
-        self.head = _json(head)[:-1] + ', "images": ['
+        self.head = json_text(head)[:-1] + ', "images": ['
 
     def add(self, row: Row) -> None:
         """A line of the list of images, where there is an answer."""
         if row.answer is not None:
             self._begin()
-            sys.stdout.write((",\n" if self.count else "\n") + _json(row.to_json(self.top)))
+            sys.stdout.write((",\n" if self.count else "\n") + json_text(row.to_json(self.top)))
             self.count += 1
 
     def _begin(self) -> None:
@@ -112,11 +111,7 @@ class _JsonRows:
             "summary": tally.to_json(),
         }
         self._begin()
-        sys.stdout.write("\n], " + _json(rest)[1:] + "\n")
-
-
-def _json(data: Any) -> str:
-    return printable(json.dumps(data, ensure_ascii=False, allow_nan=False))
+        sys.stdout.write("\n], " + json_text(rest)[1:] + "\n")
 
 
 class _TableRows:

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -471,3 +473,18 @@ def test_a_long_table_is_cut_and_says_so(call, file, pictures, monkeypatch):
 def test_a_model_that_is_not_there(call, tmp_path, pictures):
     code, _, err = call("predict", pictures[0], "--model", tmp_path / "x.tflite")
     assert code == 6 and "no run folder or model at" in err
+
+
+def test_a_stdout_of_another_encoding_loses_no_answer(file, pictures, tmp_path):
+    """A name that it cannot write is escaped, in JSON as JSON does."""
+    image = Path(shutil.copy(pictures[0], tmp_path / "Zelle ä 细胞 😀.png"))
+    command = [sys.executable, "-m", "edgecell", "predict", str(image), "--model", str(file)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for extra in ([], ["--json"]):
+        done = subprocess.run(command + extra, capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        said = done.stdout.decode("ascii")
+        if extra:
+            assert json.loads(said)["images"][0]["image"] == str(image)
+        else:
+            assert "Zelle \\xe4 \\u7ec6\\u80de" in said
