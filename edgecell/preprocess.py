@@ -8,6 +8,7 @@ shrinking (antialias), horizontal pass first, each pass rounded to uint8, whatev
 from __future__ import annotations
 
 import io
+import re
 import stat
 import struct
 import warnings
@@ -199,8 +200,10 @@ def _decode(
             " remove it or convert it"
         ) from error
     except Image.DecompressionBombError as error:
+        size = re.search(r"\d+ pixels", str(error))  # the rest is Pillow's own limit
         raise DataError(
-            f"{path} is too large; allowed: {max_pixels:,} pixels; shrink it first"
+            f"{path} is too large ({size[0] if size else 'for Pillow'}); allowed: {max_pixels:,} pixels;"
+            " shrink it first"
         ) from error
     except MemoryError as error:
         raise DataError(
