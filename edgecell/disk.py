@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file, or of a folder's relative names and contents (a SavedModel).
 
     Raises:
-        ArtifactError: the path does not exist or cannot be read.
+        ArtifactError: the path does not exist, cannot be read, or is a pipe or a device.
     """
     try:
         if path.is_dir():
@@ -40,6 +41,8 @@ def sha256_file(path: Path) -> str:
                     f"{child.relative_to(path).as_posix()}\0{sha256_file(child)}\n".encode()
                 )
             return digest.hexdigest()
+        if path.exists() and not path.is_file():
+            raise ArtifactError(f"cannot read {path}: it is not a regular file")
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
@@ -53,12 +56,14 @@ def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
     ``advice`` is what to do where it cannot be written.
 
     Raises:
-        ArtifactError: the folder cannot be made or written, or the disk is full.
+        ArtifactError: the folder cannot be made or written, the disk is full, or ``path`` is a folder,
+            a pipe or a device.
     """
     # Not mkstemp: its files are private to the user, those of open() follow the umask.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _refuse_special(path, advice)
         try:
             with temporary.open("xb") as stream:
                 with suppress(OSError):  # a file system without locks
@@ -74,6 +79,17 @@ def atomic_writer(path: Path, advice: str = ELSEWHERE) -> Iterator[IO[bytes]]:
         raise
     except OSError as error:
         raise cannot_write(path, error, advice) from error
+
+
+def _refuse_special(path: Path, advice: str) -> None:
+    """A folder could not be replaced at the end of all work; a pipe or a device could."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ArtifactError(f"cannot write {path}: it is {what}; {advice}")
 
 
 def cannot_write(path: Path, error: OSError, advice: str = ELSEWHERE) -> ArtifactError:

@@ -27,16 +27,27 @@ def read_regular(path: Path, most: int) -> bytes:
     Raises:
         DocumentError: a pipe, a device or a larger file. OSError: as ``Path.read_bytes``.
     """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
-        return path.read_bytes()  # the system's own words for what that is
-    if not stat.S_ISREG(found.st_mode):
-        raise DocumentError("it is not a regular file")
-    with path.open("rb") as stream:
+    check_regular(path, most)
+    with path.open("rb") as stream:  # for a folder the system has its own words
         data = stream.read(most + 1)
     if len(data) > most:
-        raise DocumentError(f"it has {found.st_size:,} bytes; allowed: {most:,}")
+        raise DocumentError(f"it has more than {most:,} bytes")
     return data
+
+
+def check_regular(path: Path, most: int) -> None:
+    """What :func:`read_regular` refuses, before anything is read; a folder passes.
+
+    Raises:
+        DocumentError: a pipe, a device or a larger file. OSError: it is not there, or cannot be looked at.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        return
+    if not stat.S_ISREG(found.st_mode):
+        raise DocumentError("it is not a regular file")
+    if found.st_size > most:
+        raise DocumentError(f"it has {found.st_size:,} bytes; allowed: {most:,}")
 
 
 def json_of(data: bytes | str) -> Any:

@@ -8,10 +8,12 @@ shrinking (antialias), horizontal pass first, each pass rounded to uint8, whatev
 from __future__ import annotations
 
 import io
+import re
 import stat
 import struct
 import warnings
 import zlib
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgecell.config import ModelConfig
 from edgecell.errors import ConfigError, DataError
+from edgecell.jpeg_scans import excess
 
 MAX_PIXELS = 100_000_000
 """Larger images are refused before they are decoded (decompression bombs)."""
@@ -43,10 +46,11 @@ _CORRUPT = (
     OverflowError,
     NotImplementedError,
     RuntimeError,
-    MemoryError,
     struct.error,
     zlib.error,
 )
+
+_BAND = 1 << 20  # pixels that are copied at a time
 
 MIN_SIDE = 2
 """Images with a smaller side are refused: one row of pixels shows nothing that a model could know."""
@@ -170,6 +174,7 @@ def _decode(
     source: Path | io.BytesIO, path: str, max_pixels: int, formats: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     try:
+        _check_scans(source, path)
         with warnings.catch_warnings():
             # Of large images, which are judged below, and of odd tags, which change no pixel.
             warnings.simplefilter("ignore")
@@ -184,12 +189,9 @@ def _decode(
                         f"{path} has {image.width}×{image.height} pixels; allowed:"
                         f" {MIN_SIDE}×{MIN_SIDE} and more; remove or replace it"
                     )
-                upright = ImageOps.exif_transpose(image)
-                if upright.mode.startswith("I") or upright.mode == "F":
-                    return to_rgb(_eight_bits(np.asarray(upright), upright.mode))
-                if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-                    return to_rgb(np.asarray(upright.convert("RGBA")))
-                return np.array(upright.convert("RGB"))
+                image.load()
+                ImageOps.exif_transpose(image, in_place=True)
+                return _pixels(image)
     except FileNotFoundError as error:
         raise DataError(f"no image at {path}") from error
     except UnidentifiedImageError as error:
@@ -198,14 +200,48 @@ def _decode(
             " remove it or convert it"
         ) from error
     except Image.DecompressionBombError as error:
+        size = re.search(r"\d+ pixels", str(error))  # the rest is Pillow's own limit
         raise DataError(
-            f"{path} is too large ({error}); allowed: {max_pixels:,} pixels; shrink it first"
+            f"{path} is too large ({size[0] if size else 'for Pillow'}); allowed: {max_pixels:,} pixels;"
+            " shrink it first"
+        ) from error
+    except MemoryError as error:
+        raise DataError(
+            f"{path} takes more memory than there is; shrink, remove or replace it"
         ) from error
     except _CORRUPT as error:
         if isinstance(error, OSError) and error.strerror:
             raise DataError(f"cannot read {path}: {error.strerror}") from error
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(f"{path} is a corrupt image ({reason}); remove or replace it") from error
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """A decoded image as RGB, band by band: Pillow's copies of a large one would be three times its size."""
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        out[top:bottom] = _rgb(image.crop((0, top, image.width, bottom)))
+    return out
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith("I") or image.mode == "F":
+        return to_rgb(_eight_bits(np.asarray(image), image.mode))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return to_rgb(np.asarray(image.convert("RGBA")))
+    return np.asarray(image.convert("RGB"))
+
+
+def _check_scans(source: Path | io.BytesIO, path: str) -> None:
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
+        found = excess(stream)
+        stream.seek(0)
+    if found is not None:
+        raise DataError(
+            f"{path} is a JPEG of {found} and more, made to keep a decoder busy; remove it"
+        )
 
 
 def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:
@@ -217,8 +253,17 @@ def _eight_bits(array: NDArray[Any], mode: str) -> NDArray[np.uint8]:
 
 
 def resize(image: NDArray[np.uint8], spec: PreprocessSpec) -> NDArray[np.uint8]:
-    """uint8 RGB (h, w, 3) → uint8 (spec.height, spec.width, 3)."""
+    """uint8 RGB (h, w, 3) → uint8 (spec.height, spec.width, 3).
+
+    Raises:
+        DataError: between the passes it would have more than MAX_PIXELS pixels: a line of a million rows.
+    """
     top, left, rows, columns = spec.seen(*image.shape[:2])
+    if rows * spec.width > MAX_PIXELS:
+        raise DataError(
+            f"{columns}×{rows} pixels are too few columns for so many rows; allowed:"
+            f" {MAX_PIXELS // spec.width:,} rows; crop it first"
+        )
     image = image[top : top + rows, left : left + columns]
     if image.shape[:2] == (spec.height, spec.width):
         return np.ascontiguousarray(image)

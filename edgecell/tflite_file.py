@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +20,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
+from edgecell.documents import DocumentError, check_regular, read_regular
 from edgecell.errors import ArtifactError
 from edgecell.tflite_check import check
 from edgecell.tflite_tables import names_of
 
+MOST_BYTES = 2**31 - 1
+"""A flatbuffer's offsets reach no further."""
 _IDENTIFIER = b"TFL3"
 _DTYPES = names_of(schema.TensorType)
 _OPERATORS = names_of(schema.BuiltinOperator)
@@ -152,10 +156,22 @@ def read_bytes(path: Path) -> bytes:
     """The bytes of a model file.
 
     Raises:
-        ArtifactError: missing or unreadable.
+        ArtifactError: missing or unreadable, a pipe or a device, or larger than MOST_BYTES.
     """
+    with _told(path):
+        return read_regular(path, MOST_BYTES)
+
+
+def check_file(path: Path) -> None:
+    """Refuse what has no end to be read to; ArtifactError as :func:`read_bytes`."""
+    with _told(path):
+        check_regular(path, MOST_BYTES)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
     try:
-        return path.read_bytes()
+        yield
     except FileNotFoundError as error:
         raise ArtifactError(
             f"no model file at {path}; 'edgecell quantize' writes .tflite files"
@@ -166,6 +182,8 @@ def read_bytes(path: Path) -> bytes:
         ) from error
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except DocumentError as error:
+        raise ArtifactError(f"cannot read {path}: {error}; give one .tflite file") from error
 
 
 def parse(data: bytes, name: str = "the model") -> TFLiteFile:

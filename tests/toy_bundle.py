@@ -13,6 +13,7 @@ from edgecell.bundle import golden, manifest, writer
 from edgecell.data.types import Split
 from edgecell.disk import atomic_write_bytes, atomic_write_json, atomic_write_text
 from edgecell.preprocess import PreprocessSpec
+from edgecell.record import seal
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_CLASS, TASKS
 
@@ -59,6 +60,7 @@ def make_bundle(
         writer.add_samples(scratch, targets, model)
         atomic_write_text(scratch / "labels.txt", "\n".join(labels) + "\n")
         model["files"] = writer.file_hashes(scratch)
+        model["seal"] = seal(model)
         atomic_write_json(scratch / "model.json", model)
     return folder
 

@@ -16,7 +16,7 @@ from edgecell.disk import sha256_bytes
 from edgecell.documents import DocumentError, json_of
 from edgecell.errors import ArtifactError, ConfigError
 from edgecell.preprocess import PreprocessSpec
-from edgecell.record import MISSHAPEN, is_inside
+from edgecell.record import MISSHAPEN, is_inside, seal
 from edgecell.tasks import TASKS, Task
 
 MANIFEST = "model.json"
@@ -70,13 +70,17 @@ def is_bundle(path: Path) -> bool:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read model.json and the model.
+    """Read model.json and the model. One without a seal is of an older edgecell, and read all the same.
 
     Raises:
         ArtifactError: no bundle, one of a later version, damaged, or altered.
     """
     files = files_of(path)
     card = card_of(files, path)
+    if "seal" in card and card["seal"] != seal(card):
+        raise ArtifactError(
+            f"{path}: model.json was altered: its seal is not that of its content; get the bundle again"
+        )
     try:
         model = _checked(
             files.read(_plain(card["model"]["file"]), MOST_BYTES),
@@ -238,11 +242,14 @@ class _Folder:
         self.root = root
 
     def read(self, name: str, most: int) -> bytes:
+        path = self.root / _plain(name)
         try:
-            with (self.root / _plain(name)).open("rb") as stream:
+            if path.exists() and not path.is_file() and not path.is_dir():
+                raise ArtifactError(f"cannot read {path}: it is not a regular file")
+            with path.open("rb") as stream:
                 return _bounded(stream.read(most + 1), name, most)
         except OSError as error:
-            raise ArtifactError(f"cannot read {self.root / name}: {error.strerror}") from error
+            raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
 
     def names(self) -> list[str]:
         return sorted(

@@ -94,6 +94,7 @@ def main(arguments: list[str] | None = None) -> None:
     stream = sys.stderr
     try:
         verbose = "EDGECELL_VERBOSE" in os.environ
+        terminal.escape_what_cannot_be_written()
         stream = sys.stderr if verbose else terminal.quiet_native_output()
         with InterruptsUncovered():
             result: Any = cli.main(args=arguments, prog_name="edgecell", standalone_mode=False)
@@ -105,12 +106,25 @@ def main(arguments: list[str] | None = None) -> None:
         error.show(stream)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        stream.write("edgecell: interrupted; the same command with the same --output goes on\n")
+        goes_on = "--output" in _flags(arguments)
+        more = "; the same command with the same --output goes on" if goes_on else ""
+        stream.write(f"edgecell: interrupted{more}\n")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our stdout (head, less) is gone; nothing is left to be flushed to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except MemoryError:
-        stream.write("edgecell: out of memory; lower --batch-size, --image-size or --limit\n")
+        known = _flags(arguments)
+        lower = [f for f in ("--batch-size", "--image-size", "--limit") if f in known]
+        stream.write(f"edgecell: out of memory{'; lower ' if lower else ''}{' or '.join(lower)}\n")
         sys.exit(1)
+
+
+def _flags(arguments: list[str] | None) -> set[str]:
+    """The flags of the verb that was called: advice names no other."""
+    command: click.Command = cli
+    for word in sys.argv[1:] if arguments is None else arguments:
+        if isinstance(command, click.Group):
+            command = command.commands.get(word, command)
+    return {name for parameter in command.params for name in parameter.opts}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from edgecell.cli import options as opt
 from edgecell.cli.options import PATH
-from edgecell.cli.terminal import display, print_line, print_table, printable
+from edgecell.cli.terminal import display, json_text, print_line, print_table
 
 if TYPE_CHECKING:
     from edgecell.answers import Answer
@@ -67,12 +66,13 @@ def predict(
     with display() as progress:
         classifier = opening.open_model(model, threads=threads).classifier
         paths, notes = predicting.find_images(images)
+        target = None if table is None else predicting.table_at(table, model, paths)
         if classifier.warning is not None:
             progress.say(f"WARNING: {classifier.warning}")
         for line in (*classifier.notes, *notes):
             progress.say(f"note: {line}")
         shown = _JsonRows(classifier, top) if as_json else _TableRows(classifier, top)
-        tally = predicting.predict_files(classifier, paths, table, progress, shown.add)
+        tally = predicting.predict_files(classifier, paths, target, progress, shown.add)
         for line in tally.doubts:
             progress.say(f"WARNING: {line}")
     shown.end(tally)
@@ -90,13 +90,19 @@ class _JsonRows:
         self.top = top
         self.count = 0
         head = {"schema": "edgecell/answers", "schema_version": 1, **classifier.to_json()}
-        sys.stdout.write(_json(head)[:-1] + ', "images": [')
+        self.head = json_text(head)[:-1] + ', "images": ['
 
     def add(self, row: Row) -> None:
         """A line of the list of images, where there is an answer."""
         if row.answer is not None:
-            sys.stdout.write((",\n" if self.count else "\n") + _json(row.to_json(self.top)))
+            self._begin()
+            sys.stdout.write((",\n" if self.count else "\n") + json_text(row.to_json(self.top)))
             self.count += 1
+
+    def _begin(self) -> None:
+        """Not before there is something: where no table can be written nothing is printed."""
+        sys.stdout.write(self.head)
+        self.head = ""
 
     def end(self, tally: Tally) -> None:
         """What could not be read, and the counts."""
@@ -104,11 +110,8 @@ class _JsonRows:
             "unreadable": [row.to_json(self.top) for row in tally.unreadable],
             "summary": tally.to_json(),
         }
-        sys.stdout.write("\n], " + _json(rest)[1:] + "\n")
-
-
-def _json(data: Any) -> str:
-    return printable(json.dumps(data, ensure_ascii=False, allow_nan=False))
+        self._begin()
+        sys.stdout.write("\n], " + json_text(rest)[1:] + "\n")
 
 
 class _TableRows:
@@ -198,7 +201,7 @@ class _TableRows:
 def serve(model: Path, port: int, host: str, threads: int) -> None:
     """Serve a page on this machine that classifies the images dropped on it: the most probable classes,
     calibrated, "not sure" below the threshold, the conformal set. Nothing leaves the machine, nothing
-    is stored. Ctrl-C ends it, with exit code 0.
+    is stored. Ctrl-C ends it, with exit code 0; a second one does not wait for requests.
     """
     from edgecell.pipeline import serving
 
@@ -210,7 +213,7 @@ def serve(model: Path, port: int, host: str, threads: int) -> None:
         def ready() -> None:
             print_line(server.url)
             sys.stdout.flush()
-            progress.say("Ctrl-C ends it")
+            progress.say("Ctrl-C ends it, a second one at once")
 
         serving.run(server, ready)
 

@@ -15,7 +15,18 @@ from edgecell.config import BENCH_PACES, PRECISIONS, Config
 from edgecell.errors import ConfigError
 from edgecell.recipes import load_recipe
 
-PATH = click.Path(path_type=Path)
+
+class _NamedPath(click.Path):
+    """A path of at least a character: "" would be the working folder."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The path; a usage error for an empty one."""
+        if value in ("", b""):
+            self.fail("an empty path names no file and no folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _NamedPath(path_type=Path)
 
 
 def flags(*groups: tuple[Flag, ...]) -> Callable[[Any], Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import logging
 import os
@@ -36,6 +38,12 @@ def quiet_native_output() -> IO[str]:
         os.dup2(sink.fileno(), 2)
     sys.stderr = real
     return real
+
+
+def escape_what_cannot_be_written() -> None:
+    """On a stdout that is no UTF-8 a file's name is written with escapes: not the end of all answers."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 class Display:
@@ -89,9 +97,13 @@ class Display:
 
 def print_json(data: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(
-        printable(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False)) + "\n"
-    )
+    sys.stdout.write(json_text(data, indent=2) + "\n")
+
+
+def json_text(data: Any, indent: int | None = None) -> str:
+    """``data`` as JSON in characters that stdout can write; others are escaped as JSON does."""
+    utf8 = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    return printable(json.dumps(data, indent=indent, allow_nan=False, ensure_ascii=not utf8))
 
 
 def print_table(

@@ -144,7 +144,7 @@ def read_into(
 
     def fill(start: int) -> int:
         for row in range(start, min(start + chunk, len(indices))):
-            out[row] = resize(source.read(int(indices[row])), spec)
+            out[row] = _model_s(source, int(indices[row]), spec)
         return min(chunk, len(indices) - start)
 
     done = 0
@@ -153,3 +153,11 @@ def read_into(
             done += count
             if progress is not None:
                 progress(done)
+
+
+def _model_s(source: ImageSource, index: int, spec: PreprocessSpec) -> NDArray[np.uint8]:
+    image = source.read(index)
+    try:
+        return resize(image, spec)
+    except DataError as error:
+        raise DataError(f"{source.name(index)} cannot be resized: {error}") from error

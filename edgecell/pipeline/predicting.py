@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from edgecell.csv_cells import path_cell, text_cell
 from edgecell.data.channels import Running, drift_line, flat_line
 from edgecell.data.folder import images_below
 from edgecell.disk import atomic_writer
-from edgecell.errors import DataError
+from edgecell.errors import ConfigError, DataError
 from edgecell.predictions import number
 from edgecell.preprocess import PreprocessSpec, decode_file, resize
 from edgecell.progress import Progress
@@ -111,6 +112,46 @@ def find_images(names: Sequence[Path]) -> tuple[list[Path], list[str]]:
     return found, notes
 
 
+def table_at(table: Path, model: Path, images: Sequence[Path]) -> Path:
+    """The file that ``table`` names, links followed, where answers may be written to.
+
+    Raises:
+        ConfigError: there is something that a table must not replace: a folder, a pipe or a device, the
+            model or a file beside it, one of the images.
+    """
+    target = Path(os.path.realpath(table))
+    try:
+        found = target.stat()
+    except OSError:  # most of all because there is none; what else is the matter shows in writing
+        return target
+    what = None
+    if target.is_dir():
+        what = "a folder"
+    elif not target.is_file():
+        what = "not a regular file"
+    elif _is_part_of(model, target):
+        what = "the model"
+    elif any(os.path.samestat(found, each) for each in map(_stat, images) if each is not None):
+        what = "one of the images"
+    if what is not None:
+        raise ConfigError(f"--csv {table} is {what}; name another file")
+    return target
+
+
+def _is_part_of(model: Path, target: Path) -> bool:
+    """Whether a file is the model, or lies in its run or bundle and is no table."""
+    if not model.is_dir():
+        return model.exists() and model.samefile(target)
+    return Path(os.path.realpath(model)) in target.parents and target.suffix.lower() != ".csv"
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
 def predict_files(
     classifier: Classifier,
     paths: Sequence[Path],
@@ -193,9 +234,15 @@ def _pixels(path: Path, spec: PreprocessSpec) -> Pixels | str:
     try:
         if path.exists() and not path.is_file():
             return f"{path} is not a file"  # a pipe would be waited for without end
-        return resize(decode_file(path), spec)
+        image = decode_file(path)
     except (DataError, OSError) as error:
         return str(error)
+    try:
+        return resize(image, spec)
+    except DataError as error:
+        return f"{path} cannot be resized: {error}"
+    except MemoryError:  # of one image: the others are answered
+        return f"{path} takes more memory than there is; shrink it first"
 
 
 # -------------------------------------------------------------------------------------- CSV
@@ -220,7 +267,7 @@ def _csv_writer(stream: IO[bytes], rules: Rules) -> Callable[[Row], None]:
 
     def write(row: Row) -> None:
         if row.answer is None:
-            line([path_cell(row.image), "unreadable", "", "", "", row.problem])
+            line([path_cell(row.image), "unreadable", "", "", "", text_cell(row.problem or "")])
             return
         answer = row.answer
         confidence = _confidence(answer)
@@ -259,6 +306,10 @@ def refuse(tally: Tally) -> DataError | None:
     bad = tally.unreadable
     if not bad:
         return None
+    if tally.images == 1:
+        return DataError(f"the image could not be read: {bad[0].problem}")
+    if len(bad) == tally.images:
+        return DataError(f"all {len(bad)} images could not be read, the first: {bad[0].problem}")
     return DataError(
         f"{len(bad)} of {tally.images} images could not be read, the first: {bad[0].problem};"
         " the answers to the others are complete"

@@ -93,7 +93,7 @@ def _tester(bundle: Bundle, classifier: Classifier) -> SelfTest | None:
 
 
 def run(made: server.Server, ready: Callable[[], None]) -> None:
-    """Answer until Ctrl-C or a termination signal; running requests are finished then.
+    """Answer until Ctrl-C or a termination signal; running requests are finished then. A second one kills.
 
     ``ready`` is called once a signal would end it so.
     """
@@ -107,12 +107,18 @@ def run(made: server.Server, ready: Callable[[], None]) -> None:
 
 @contextmanager
 def _stopping_on_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM call ``stop`` from a thread of its own: it waits for the loop to end."""
+    """Ctrl-C and SIGTERM call ``stop`` from a thread of its own: it waits for the loop to end.
+
+    The next one is the system's: no request, and nothing that a decoder is at, holds the program then.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
 
     def end(*_: Any) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
         threading.Thread(target=stop, daemon=True).start()
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, end) for number in numbers}
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from benchmarks.joint_draws import JointDraws
 from converters.verdict import EQUIVALENCE
 from edgecell import disk, plots
 from edgecell.config import Config
+from edgecell.csv_cells import text_cell
 from edgecell.data import Dataset
 from edgecell.pipeline.benching import HOST
 from edgecell.pipeline.running import evaluate_anew
@@ -225,7 +226,7 @@ def _csv(cells: Sequence[Cell], task: Task) -> str:
     for cell in cells:
         figures = [cell[key].get(end, "") for key in measured for end in ("value", "low", "high")]
         plain = ["" if cell[key] is None else cell[key] for key in _COLUMNS]
-        writer.writerow([*plain, *figures, cell["file"] or "", cell.get("reason", "")])
+        writer.writerow([*plain, *figures, cell["file"] or "", text_cell(cell.get("reason", ""))])
     return out.getvalue()
 
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from edgecell import disk, plots
 from edgecell.config import Config
 from edgecell.config_file import to_toml
+from edgecell.csv_cells import text_cell
 from edgecell.data import Dataset
 from edgecell.metrics import wilson_interval
 from edgecell.pipeline.teaching import teacher_files
@@ -118,7 +119,12 @@ def _csv(rows: list[dict[str, Any]], keys: list[str], judge: Judge) -> str:
         head = [row["number"], row["state"], row["score"].get("value", "")]
         settings = [row["values"].get(key, "") for key in keys]
         writer.writerow(
-            [*head, *(row.get(key, "") for key in figures), *settings, row.get("reason", "")]
+            [
+                *head,
+                *(row.get(key, "") for key in figures),
+                *settings,
+                text_cell(row.get("reason", "")),
+            ]
         )
     return out.getvalue()
 

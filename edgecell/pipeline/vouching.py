@@ -11,6 +11,7 @@ from edgecell import quarantine
 from edgecell.disk import sha256_file
 from edgecell.errors import ArtifactError
 from edgecell.rundir import RunDir
+from edgecell.tflite_file import check_file
 
 _WRITERS = ("train", "quantize")
 
@@ -25,6 +26,8 @@ def admit(path: Path, run: RunDir | None) -> None:
         ArtifactError: another file than the run recorded under this name; one that cannot be opened,
             crashes, or takes too much time or memory; a damaged record.
     """
+    if path.suffix.lower() == ".tflite":
+        check_file(path)
     digest = sha256_file(path)
     recorded = _recorded(run) if run else {}
     name = run.relative(path) if run else ""

@@ -14,7 +14,7 @@ from edgecell.preprocess import decode_bytes, resize
 MOST_BYTES = 32_000_000
 MOST_PIXELS = 50_000_000
 DECODING = 2
-"""Images that are decoded at a time: one of 50 million pixels takes some 350 MB meanwhile."""
+"""Images that are decoded at a time: one of 50 million pixels takes some 400 MB meanwhile."""
 
 SelfTest = Callable[[], dict[str, Any]]
 

@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _classify(self, length: int) -> None:
         if length == 0:
-            self._complain(HTTPStatus.BAD_REQUEST, "an image has to be sent")
+            self._complain(HTTPStatus.BAD_REQUEST, "the file is empty")
             return
         if not self.server.uploads.acquire(timeout=self.server.patience.line):
             self._complain(HTTPStatus.SERVICE_UNAVAILABLE, "too many images at once; try again")
@@ -245,7 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._tell(HTTPStatus.OK, found)
 
     def _test(self, length: int) -> None:
-        self._body(length)
+        if length > 0:  # an upload that no place was taken for
+            self._complain(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "nothing is sent there")
+            return
         found = self.server.desk.test()
         if found is None:
             self._complain(HTTPStatus.NOT_FOUND, "this model has no golden images; a bundle has")

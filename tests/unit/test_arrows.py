@@ -38,6 +38,7 @@ TIERS = (
         "interrupts",
         "csv_cells",
         "fonts",
+        "jpeg_scans",
     ),
     (
         *("rundir", "recipes", "data", "models", "runtime", "tflite_file", "keras_file", "plots"),

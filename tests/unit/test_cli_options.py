@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from edgecell.cli import cli
 from edgecell.cli import flags as tables
 from edgecell.cli import options as opt
 from edgecell.cli.flags import BENCH, QAT, SEARCH, SLIM, Flag
@@ -301,3 +302,20 @@ def test_quick_and_full_stand_for_settings_that_flags_override():
 def test_whether_a_data_set_was_named():
     assert opt.names_data({"set_data__source": "x"})
     assert not opt.names_data({"set_data__source": None, "set_data__limit": 3})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "", "--model", "x.tflite"],
+        ["predict", "x.png", "--model", ""],
+        ["predict", "x.png", "--model", "x.tflite", "--csv", ""],
+        ["inspect", ""],
+        ["verify", "x", "--output", ""],
+    ],
+)
+def test_no_path_is_empty(arguments):
+    """It would be the working folder, and everything in it."""
+    shown = CliRunner().invoke(cli, arguments)
+    assert shown.exit_code == 2
+    assert shown.output.splitlines()[-1].endswith("an empty path names no file and no folder.")

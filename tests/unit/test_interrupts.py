@@ -128,8 +128,35 @@ def test_the_command_line_says_interrupted_and_ends_with_130(monkeypatch, capfd,
     with pytest.raises(SystemExit) as ended:
         main(["stop"])
     assert ended.value.code == 130
+    assert capfd.readouterr().err == "edgecell: interrupted\n"
+    output = [click.Option(["--output"])]
+    resumable = click.Command("stop", callback=lambda **_: raised(), params=output)
+    monkeypatch.setitem(cli.commands, "stop", resumable)
+    with pytest.raises(SystemExit):
+        main(["stop", "--output", "runs"])
     said = capfd.readouterr().err
     assert said == "edgecell: interrupted; the same command with the same --output goes on\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train"], "out of memory; lower --batch-size or --image-size or --limit"),
+        (["data", "eda"], "out of memory; lower --limit"),
+        (["predict"], "out of memory"),
+        (["inspect"], "out of memory"),
+    ],
+)
+def test_only_flags_of_the_verb_are_named(monkeypatch, capfd, words, said):
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(type(cli), "invoke", full)
+    monkeypatch.setenv("EDGECELL_VERBOSE", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 1
+    assert capfd.readouterr().err == f"edgecell: {said}\n"
 
 
 class Interrupting(importlib.abc.MetaPathFinder):

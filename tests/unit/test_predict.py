@@ -7,6 +7,9 @@ import io
 import json
 import os
 import shutil
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,7 @@ from asked import (
 )
 from PIL import Image
 
-from edgecell.errors import ArtifactError, DataError
+from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.pipeline import predicting
 from edgecell.pipeline.opening import open_model
 from edgecell.progress import Silent
@@ -246,6 +249,33 @@ def test_unreadable_files_are_told_and_the_others_answered(file, mixed, monkeypa
     assert len(notes) == 1 and ("notes.txt" in notes[0] or ".hidden" in notes[0])
 
 
+def test_an_image_too_large_for_the_memory_harms_no_other(file, pictures, monkeypatch):
+    right = predicting.resize
+
+    def short_of_memory(image: np.ndarray, spec) -> np.ndarray:
+        if image.shape == (7, 5, 3):
+            raise MemoryError
+        return right(image, spec)
+
+    monkeypatch.setattr(predicting, "resize", short_of_memory)
+    monkeypatch.setattr(
+        predicting,
+        "decode_file",
+        lambda path: np.zeros((7, 5, 3) if path == pictures[1] else (9, 9, 3), np.uint8),
+    )
+    rows, tally = ask(file, pictures[:3])
+    assert [row.answer is None for row in rows] == [False, True, False]
+    [row] = tally.unreadable
+    assert row.problem == f"{pictures[1]} takes more memory than there is; shrink it first"
+    assert predicting.refuse(tally).exit_code == 3
+
+
+def test_a_line_of_a_million_rows_is_named(file, tmp_path):
+    Image.new("L", (2, 7_000_000)).save(tmp_path / "line.png")
+    [row], _ = ask(file, [tmp_path / "line.png"])
+    assert row.problem.startswith(f"{tmp_path / 'line.png'} cannot be resized: 2×7000000 pixels")
+
+
 def test_nothing_to_read_is_an_error(tmp_path):
     with pytest.raises(DataError, match="no images in"):
         predicting.find_images([tmp_path])
@@ -265,6 +295,15 @@ def test_the_csv_holds_every_file_and_every_probability(file, mixed, tmp_path, m
         assert sum(shown) == pytest.approx(1, abs=1e-6) and shown != own
         assert float(cells["confidence"]) == max(shown)
         assert cells["status"] == ("not sure" if row.answer.abstained else "answered")
+
+
+def test_a_problem_is_no_formula_either(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = '=HYPERLINK("http:evil","x").png'
+    Path(name).write_text("no image")
+    ask(file, [Path(name)], Path("t.csv"))
+    [row] = csv.DictReader(io.StringIO(Path("t.csv").read_text()))
+    assert row["image"] == f"./{name}" and row["problem"].startswith(f"'{name} is not an image")
 
 
 def test_labels_are_no_formulas_either(tmp_path, pictures):
@@ -350,6 +389,71 @@ def test_unreadable_files_make_exit_code_3_and_lose_nothing(call, file, mixed):
     assert len((mixed.parent / "t.csv").read_text().splitlines()) == 8
 
 
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ("folder", "a folder"),
+        ("pipe", "not a regular file"),
+        ("model", "the model"),
+        ("image", "one of the images"),
+        ("link", "one of the images"),
+    ],
+)
+def test_a_table_replaces_nothing_but_a_table(call, file, pictures, tmp_path, table, what):
+    """It is said before a model answers: nothing is printed, not half of a JSON document."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    shutil.copy(file, tmp_path / "model")
+    shutil.copy(pictures[0], tmp_path / "image")
+    (tmp_path / "link").symlink_to("image")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "model", tmp_path / "image")}
+    (tmp_path / "model").rename(tmp_path / "model.tflite")
+    (tmp_path / "model").symlink_to("model.tflite")
+    asked = ("predict", tmp_path / "image", "--model", tmp_path / "model.tflite", "--json")
+    code, out, err = call(*asked, "--csv", tmp_path / table)
+    assert (code, out) == (2, "") and f"--csv {tmp_path / table} is {what}; name another" in err
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_no_file_of_the_model_s_folder_is_replaced_but_a_table(tmp_path, pictures):
+    folder = make_bundle(tmp_path)
+    for name in ("model.tflite", "model.json"):
+        with pytest.raises(ConfigError, match=f"{name} is the model; name another file"):
+            predicting.table_at(folder / name, folder, pictures)
+    (folder / "answers.csv").write_text("old")
+    assert predicting.table_at(folder / "answers.csv", folder, pictures) == folder / "answers.csv"
+    assert predicting.table_at(folder / "new", folder, pictures) == folder / "new"
+
+
+def test_a_link_stays_one_and_its_file_becomes_the_table(call, file, pictures, tmp_path):
+    (tmp_path / "real.csv").write_text("old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    (tmp_path / "loop.csv").symlink_to("loop.csv")
+    code, out, _ = call("predict", pictures[0], "--model", file, "--csv", tmp_path / "link.csv")
+    assert code == 0 and f"written: {tmp_path / 'link.csv'}" in out
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "real.csv").read_text().startswith("image,status,")
+    assert predicting.table_at(tmp_path / "loop.csv", file, []).name == "loop.csv"
+
+
+def test_a_table_that_cannot_be_written_leaves_no_half_document(call, file, pictures, tmp_path):
+    (tmp_path / "blocked").write_text("a file")
+    table = tmp_path / "blocked" / "t.csv"
+    code, out, err = call("predict", pictures[0], "--model", file, "--csv", table, "--json")
+    assert (code, out) == (6, "") and "cannot write" in err
+    code, out, _ = call("predict", tmp_path / "blocked", "--model", file, "--json")
+    assert code == 3 and json.loads(out)["images"] == []
+
+
+def test_of_files_none_of_which_was_read_no_answers_are_promised(file, tmp_path):
+    _, tally = ask(file, [tmp_path / "a.png"])
+    assert str(predicting.refuse(tally)).startswith("the image could not be read: no image at")
+    _, tally = ask(file, [tmp_path / "a.png", tmp_path / "b.png"])
+    said = str(predicting.refuse(tally))
+    assert said.startswith("all 2 images could not be read, the first: ") and "other" not in said
+
+
 def test_the_table_names_what_it_shows(call, file, pictures):
     code, out, _ = call("predict", *pictures[:4], "--model", file)
     assert code == 0
@@ -369,3 +473,18 @@ def test_a_long_table_is_cut_and_says_so(call, file, pictures, monkeypatch):
 def test_a_model_that_is_not_there(call, tmp_path, pictures):
     code, _, err = call("predict", pictures[0], "--model", tmp_path / "x.tflite")
     assert code == 6 and "no run folder or model at" in err
+
+
+def test_a_stdout_of_another_encoding_loses_no_answer(file, pictures, tmp_path):
+    """A name that it cannot write is escaped, in JSON as JSON does."""
+    image = Path(shutil.copy(pictures[0], tmp_path / "Zelle ä 细胞 😀.png"))
+    command = [sys.executable, "-m", "edgecell", "predict", str(image), "--model", str(file)]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    for extra in ([], ["--json"]):
+        done = subprocess.run(command + extra, capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        said = done.stdout.decode("ascii")
+        if extra:
+            assert json.loads(said)["images"][0]["image"] == str(image)
+        else:
+            assert "Zelle \\xe4 \\u7ec6\\u80de" in said

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from edgecell import preprocess
 from edgecell.errors import ConfigError, DataError
 from edgecell.preprocess import MAX_PIXELS, PreprocessSpec, decode_file, resize, scale, to_rgb
 
@@ -94,6 +96,47 @@ def test_exif_orientation_turns_the_image_upright(decoded, orientation):
     exif[0x0112] = orientation
     upright = decoded(Image.fromarray(RGB), exif=exif)
     np.testing.assert_array_equal(upright, UPRIGHT[orientation](RGB))
+
+
+COLOUR = Image.fromarray(RNG.integers(0, 256, (23, 10, 3), dtype=np.uint8))
+GREY = COLOUR.convert("L")
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix", "options"),
+    [
+        (COLOUR, ".png", {}),
+        (GREY, ".png", {}),
+        (GREY.convert("1"), ".png", {}),
+        (Image.merge("LA", (GREY, GREY)), ".png", {}),
+        (Image.merge("RGBA", (*COLOUR.split(), GREY)), ".png", {}),
+        (COLOUR.convert("P"), ".png", {"transparency": 7}),
+        (Image.fromarray(np.arange(230, dtype=np.uint16).reshape(23, 10) * 257), ".png", {}),
+        (COLOUR.convert("CMYK"), ".tif", {}),
+        (COLOUR.convert("YCbCr"), ".tif", {}),
+    ],
+    ids=lambda value: getattr(value, "mode", ""),
+)
+def test_a_large_image_is_copied_in_bands_that_nobody_sees(
+    decoded, monkeypatch, image, suffix, options
+):
+    whole = decoded(image, suffix, **options)
+    for band in (1, 29, 30, 229):
+        monkeypatch.setattr(preprocess, "_BAND", band)
+        np.testing.assert_array_equal(decoded(image, suffix, **options), whole)
+
+
+def test_a_large_image_is_not_copied_several_times(tmp_path, monkeypatch):
+    """Beside what Pillow decodes into there is the result, and little more."""
+    monkeypatch.setattr(preprocess, "_BAND", 1 << 16)
+    Image.new("RGB", (1000, 1000)).save(tmp_path / "large.png")
+    tracemalloc.start()
+    try:
+        result = decode_file(tmp_path / "large.png")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert result.nbytes <= most < 1.5 * result.nbytes
 
 
 def test_cmyk_becomes_rgb(decoded):
@@ -181,7 +224,7 @@ def jpeg() -> bytes:
         (jpeg()[: len(jpeg()) // 2], "corrupt image .*truncated"),
         (b"name,label\na,1\n", "not an image that Pillow can read"),
         (b"", "not an image that Pillow can read"),
-        (bomb(30_000, 30_000), f"too large .*allowed: {MAX_PIXELS:,} pixels"),
+        (bomb(30_000, 30_000), rf"too large \(900000000 pixels\); allowed: {MAX_PIXELS:,}"),
         (bomb(12_000, 12_000), f"12000×12000 pixels; allowed: {MAX_PIXELS:,} pixels"),
     ],
     ids=["truncated", "text", "empty", "bomb", "large"],
@@ -339,6 +382,28 @@ def test_no_other_fraction_is_taken(fraction):
 def test_a_sliver_is_cropped_to_at_least_a_pixel():
     sliver = np.full((1, 500, 3), 9, np.uint8)
     assert set(resize(sliver, PreprocessSpec(8, 8, "crop")).flat) == {9}
+
+
+def test_a_line_of_a_million_rows_is_refused_and_not_made_wide_first():
+    """2 × 2,000,000 pixels are 12 MB; between the passes they would be 2,000,000 × 96 × 4 bytes."""
+    line = np.zeros((2_000_000, 2, 3), np.uint8)
+    with pytest.raises(DataError, match=r"^2×2000000 pixels are too few columns .*1,041,666 rows"):
+        resize(line, PreprocessSpec(96, 96))
+    assert resize(line, PreprocessSpec(96, 96, "crop")).shape == (96, 96, 3)  # two rows of it
+    across = resize(line.transpose(1, 0, 2), PreprocessSpec(96, 96))
+    assert across.shape == (96, 96, 3)
+
+
+def test_an_image_that_memory_does_not_hold_is_not_called_corrupt(tmp_path, monkeypatch):
+    path = tmp_path / "cell.png"
+    Image.fromarray(RGB).save(path)
+
+    def no_room(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "tobytes", no_room)
+    with pytest.raises(DataError, match=r"cell\.png takes more memory than there is; shrink"):
+        decode_file(path)
 
 
 def test_scale_is_exact_in_steps_of_a_128th():

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ def test_a_new_file_has_the_rights_that_the_user_gives_to_files(tmp_path):
 def test_a_folder_that_is_a_file_cannot_be_written_to(old_file):
     with pytest.raises(ArtifactError, match=r"cannot write .*; choose another folder"):
         atomic_write_bytes(old_file / "below", b"x")
+
+
+def test_what_is_no_file_is_not_replaced_and_said_before_anything_is_written(tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, what in (("folder", "a folder"), ("pipe", "not a regular file")):
+        with (
+            pytest.raises(ArtifactError, match=f"cannot write .*{name}: it is {what}; "),
+            disk.atomic_writer(tmp_path / name),
+        ):
+            pytest.fail("work was done for it")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders too")

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import toys
@@ -8,6 +11,8 @@ from hypothesis import strategies as st
 
 from edgecell import tflite_file
 from edgecell.errors import ArtifactError
+from edgecell.pipeline.opening import open_model
+from edgecell.pipeline.targets import resolve
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +115,30 @@ def test_missing_and_unreadable_files(tmp_path):
         ArtifactError, match="cannot read .*: it is a folder; give one .tflite file"
     ):
         tflite_file.read(tmp_path)
+
+
+@pytest.fixture(params=["pipe", "device", "sparse"])
+def endless(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """What a reader would not come to the end of."""
+    path = tmp_path / "x.tflite"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "device":
+        path.symlink_to("/dev/full")
+    else:
+        with path.open("wb") as stream:
+            stream.truncate(30_000_000_000)
+    return path
+
+
+def test_what_has_no_end_is_not_read(endless):
+    said = "it is not a regular file|it has 30,000,000,000 bytes; allowed: 2,147,483,647"
+    for ask in (tflite_file.read, resolve, open_model):
+        with pytest.raises(ArtifactError, match=rf"cannot read .*x\.tflite: ({said})"):
+            ask(endless)
+
+
+def test_nor_hashed(tmp_path):
+    os.mkfifo(tmp_path / "x.keras")
+    with pytest.raises(ArtifactError, match=r"x\.keras: it is not a regular file"):
+        resolve(tmp_path / "x.keras")

@@ -18,6 +18,9 @@ from toy_bundle import make_bundle, weight_at
 
 from edgecell.bundle import manifest
 from edgecell.bundle.targets import SAMPLES
+from edgecell.errors import DataError
+from edgecell.preprocess import PreprocessSpec, decode_file, resize
+from edgecell.record import seal
 from edgecell.runtime import TFLitePredictor
 
 
@@ -45,7 +48,7 @@ def failures(bundle: Path, module=None) -> list[str]:
     """The stages that the self-test names."""
     module = module or sample(bundle)
     lines = module.self_test(module.Classifier(bundle))
-    return [re.fullmatch(r"FAIL (\w+): .*", line)[1] for line in lines]
+    return [re.fullmatch(r"FAIL ([\w.]+): .*", line)[1] for line in lines]
 
 
 def test_the_sample_imports_nothing_of_ours():
@@ -93,6 +96,46 @@ def test_an_image_that_is_not_there_is_one_line(bundle, monkeypatch, capsys):
         sample(bundle).main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.endswith("error: there is no image gone.png\n")
+
+
+def odd_files(folder: Path) -> dict[str, str]:
+    """Files that predict refuses, and what the sample says of each."""
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    Image.new("RGB", (1, 1)).save(folder / "one.png")
+    Image.new("RGB", (1, 9)).save(folder / "row.png")
+    Image.fromarray(grey.astype(np.float32)).save(folder / "float.tif")
+    Image.fromarray(grey.astype(np.int32) - 5).save(folder / "below.tif")
+    Image.new("RGB", (8, 8)).save(folder / "other.ppm")
+    Image.new("L", (2, 7_000_000)).save(folder / "line.png")
+    (folder / "x.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    noise = np.random.default_rng(1).integers(0, 256, (90, 90), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-300])
+    return {
+        "one.png": "it has a side of one pixel",
+        "row.png": "it has a side of one pixel",
+        "float.tif": "floating-point pixels have no agreed range",
+        "below.tif": "pixel values -5 to 58, allowed 0 to 65535",
+        "other.ppm": "cannot identify image file",
+        "line.png": "2×7000000 pixels are too few columns for so many rows",
+        "x.heic": "cannot identify image file",
+        "cut.jpg": "image file is truncated",
+    }
+
+
+def test_what_predict_refuses_is_a_line_and_harms_no_other(bundle, tmp_path, monkeypatch, capsys):
+    refused = odd_files(tmp_path)
+    program, spec = sample(bundle), PreprocessSpec(toys.SIZE, toys.SIZE)
+    for name in refused:
+        with pytest.raises(DataError):
+            resize(decode_file(tmp_path / name), spec)
+    files = [*(str(tmp_path / name) for name in refused), str(tmp_path / "whole.jpg")]
+    monkeypatch.setattr(sys, "argv", ["classify.py", *files, "--bundle", str(bundle)])
+    assert program.main() == 1
+    shown = capsys.readouterr()
+    assert shown.out.startswith("whole.jpg: ") and len(shown.out.splitlines()) == 1
+    for line, (name, said) in zip(shown.err.splitlines(), refused.items(), strict=True):
+        assert line.startswith(f"{tmp_path / name}: not read: {said}")
 
 
 def test_flipped_channels_are_a_fault_of_decoding(bundle):
@@ -161,8 +204,18 @@ def test_a_changed_weight_shows_in_the_outputs_too(bundle):
     path.write_bytes(bytes(data))
     card = json.loads((bundle / "model.json").read_text())
     card["model"]["sha256"] = manifest.sha256_bytes(bytes(data))  # as if somebody had covered it up
-    (bundle / "model.json").write_text(json.dumps(card))
+    (bundle / "model.json").write_text(json.dumps(card | {"seal": seal(card)}))
     assert failures(bundle) == ["inference"]
+
+
+def test_an_altered_card_fails(bundle):
+    card = json.loads((bundle / "model.json").read_text())
+    card["labels"].reverse()
+    (bundle / "model.json").write_text(json.dumps(card))
+    assert failures(bundle) == ["model.json"]
+    del card["seal"]  # of an older edgecell
+    (bundle / "model.json").write_text(json.dumps(card))
+    assert failures(bundle) == []
 
 
 def test_answers_are_edgecell_s(bundle, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from asked import ABSTAIN_BELOW, SET_FROM, TEMPERATURE, make_bundle
 
 from edgecell.bundle.reader import is_bundle, open_bundle
 from edgecell.errors import ArtifactError
+from edgecell.record import seal
 from edgecell.tasks import MULTI_LABEL
 
 
@@ -31,6 +33,7 @@ def edit(bundle: Path, change) -> None:
     path = bundle / "model.json"
     card = json.loads(path.read_text(encoding="utf-8"))
     change(card)
+    card["seal"] = seal(card)
     path.write_text(json.dumps(card), encoding="utf-8")
 
 
@@ -68,6 +71,18 @@ def test_an_altered_file_is_refused(bundle: Path, name: str):
     path.write_bytes(bytes(data))
     with pytest.raises(ArtifactError, match=f"{name} was altered"):
         open_bundle(bundle).read(name)
+
+
+def test_an_altered_card_is_refused(bundle: Path):
+    """Labels the other way round would answer, and pass every golden image."""
+    path = bundle / "model.json"
+    card = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(card | {"labels": card["labels"][::-1]}), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"model\.json was altered: its seal is not"):
+        open_bundle(bundle)
+    del card["seal"]  # of an older edgecell
+    path.write_text(json.dumps(card), encoding="utf-8")
+    assert open_bundle(bundle).rules.labels == toys.CLASSES
 
 
 @pytest.mark.parametrize(
@@ -147,6 +162,13 @@ def test_thresholds_of_labels_are_read(bundle: Path):
 def test_thresholds_of_another_form_are_refused(bundle: Path, changes, said: str):
     edit(bundle, several(**changes))
     with pytest.raises(ArtifactError, match=f"not of the form of version 1 .*{said}"):
+        open_bundle(bundle)
+
+
+def test_a_pipe_is_not_waited_for(bundle: Path):
+    (bundle / "model.tflite").unlink()
+    os.mkfifo(bundle / "model.tflite")
+    with pytest.raises(ArtifactError, match=r"model\.tflite: it is not a regular file"):
         open_bundle(bundle)
 
 

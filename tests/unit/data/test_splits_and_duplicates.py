@@ -12,7 +12,9 @@ from edgecell.data import SPLITS, describe, load_dataset, sample_grid, save_grid
 from edgecell.data.duplicates import find_duplicates
 from edgecell.data.sources import ArraySource, digests, subset
 from edgecell.data.splits import limit_indices, make_splits
+from edgecell.data.types import Split, materialize
 from edgecell.errors import ArtifactError, ConfigError, DataError
+from edgecell.preprocess import PreprocessSpec
 
 FRACTIONS = {"val": 0.1, "test": 0.2}
 
@@ -192,3 +194,19 @@ def test_names_beyond_ascii_can_be_told_apart_in_the_grid(make_folder):
     step = (len(sheet) - 4) // len(counts)
     names = sheet[4:, : -step - 4].reshape(len(counts), step, -1)
     assert len({name.tobytes() for name in names}) == len(counts)
+
+
+def test_an_image_that_cannot_be_resized_is_named():
+    class Lines:
+        def __len__(self) -> int:
+            return 2
+
+        def read(self, index: int) -> np.ndarray:
+            return np.zeros((2_000_000, 2, 3) if index else (9, 9, 3), np.uint8)
+
+        def name(self, index: int) -> str:
+            return f"lines/{index}.png"
+
+    split = Split("train", Lines(), np.array([0, 1]))
+    with pytest.raises(DataError, match=r"^lines/1\.png cannot be resized: 2×2000000 pixels"):
+        materialize(split, PreprocessSpec(96, 96))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -344,6 +347,18 @@ def test_the_self_test_passes(client):
     assert told["lines"] == ["PASS decode, resize, scale, inference: 32 images"]
 
 
+def test_nothing_is_taken_with_it(client, monkeypatch):
+    """It would be read beside the four uploads that there is room for."""
+    read = []
+    monkeypatch.setattr(server._Handler, "_body", lambda self, length: read.append(length))
+    status, told = client.told("POST", "/api/self-test", bytes(1000))
+    assert (status, told, read) == (413, {"problem": "nothing is sent there"}, [])
+
+
+def test_an_empty_file_is_called_empty(client):
+    assert client.told("POST", "/api/classify", b"") == (400, {"problem": "the file is empty"})
+
+
 def test_a_model_without_golden_images_has_none(tmp_path, upload):
     with serving(make_run(tmp_path, toys.converted("int8"), passed=None)) as client:
         assert client.told("GET", "/api/model")[1]["self_test"] is False
@@ -387,3 +402,43 @@ def test_stopping_does_not_wait_for_half_a_request(bundle, upload):
     waiting.close()
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", client.port), timeout=5)
+
+
+BUSY = """
+import threading, time
+from edgecell.pipeline import serving
+
+class Busy:
+    over = threading.Event()
+    request = threading.Thread(target=time.sleep, args=(60,))
+
+    def stop(self):
+        print("stopping", flush=True)
+        self.over.set()
+
+    def serve_forever(self, poll_interval):
+        self.request.start()
+        while not self.over.wait(poll_interval):
+            pass
+
+    def server_close(self):
+        self.request.join()
+
+serving.run(Busy(), lambda: print("ready", flush=True))
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)]
+)
+def test_a_second_signal_waits_for_nobody(first, second):
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout.readline() == "ready\n"
+        program.send_signal(first)
+        assert program.stdout.readline() == "stopping\n"  # and it waits for a minute's request
+        program.send_signal(second)
+        try:
+            assert program.wait(timeout=5) == -second
+        finally:
+            program.kill()

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from asked import make_bundle, save_pictures
 
+from edgecell.record import seal
+
 PROGRAM = Path(__file__).resolve().parents[2] / "soak" / "serve_soak.py"
 
 
@@ -62,7 +64,7 @@ def test_a_failing_self_test_would_be_seen(program, model, tmp_path):
     card = json.loads((broken / "model.json").read_text())
     output.write_bytes(bytes(len(output.read_bytes())))
     card["files"]["golden/00.output"] = hashlib.sha256(output.read_bytes()).hexdigest()
-    (broken / "model.json").write_text(json.dumps(card))
+    (broken / "model.json").write_text(json.dumps(card | {"seal": seal(card)}))
     made, _ = program.soak(broken, save_pictures(tmp_path, 3), 150, 2, 300)
     assert made.counts["self-test"] > 0
     assert len(made.faults) == made.counts["self-test"] and "self-test: 200" in made.faults[0]

@@ -277,3 +277,9 @@ def test_the_table_as_csv_has_a_line_for_every_cell(tmp_path, networks):
         "name,model,alpha,image_size,precision,state,passed,front,front_share"
     )
     assert "out of memory" in lines[5]
+
+
+def test_a_reason_is_no_formula(tmp_path, networks):
+    rows = cells_of(RunDir(tmp_path), networks, ONE)
+    rows[0]["reason"] = "=HYPERLINK(1) is not there"
+    assert _csv(rows, ONE).splitlines()[1].endswith(",'=HYPERLINK(1) is not there")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from edgecell.cli.tuning import tune
 from edgecell.config import Config, DataConfig, ModelConfig, TeacherConfig, TrainConfig
 from edgecell.config_file import load_config
 from edgecell.errors import ArtifactError, ConfigError, DataError
-from edgecell.pipeline import tuning
+from edgecell.pipeline import tuning, tuning_output
 from edgecell.progress import Silent
 from edgecell.rundir import RunDir
 from edgecell.tuning.space import parse_space
@@ -49,7 +50,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         raise PrunedError("not in this test")
 
     monkeypatch.setattr(tuning, "train_run", give_up)
-    monkeypatch.setattr(tuning, "_write", lambda *_: {})
+    monkeypatch.setattr(tuning, "write_study", lambda *_: {})
     monkeypatch.setattr(tuning, "write_report", lambda _: None)
     return seen
 
@@ -162,3 +163,9 @@ def test_a_state_is_found_behind_an_attempt_that_died_before_it_took_it_over(
         tuning.tune_run(config, plan(), folder, Silent())
     tuning.tune_run(config, plan(), folder, Silent())
     assert found == [[], ["state.json"]]
+
+
+def test_a_reason_is_no_formula():
+    row = {"number": 0, "state": "failed", "score": {}, "values": {}, "reason": "@x is not there"}
+    judge = SimpleNamespace(task=SimpleNamespace(metric="accuracy"))
+    assert tuning_output._csv([row], [], judge).splitlines()[1] == "0,failed,,,,,'@x is not there"

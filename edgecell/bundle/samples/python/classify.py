@@ -21,17 +21,32 @@ from PIL import Image, ImageOps
 
 BUNDLE = Path(__file__).resolve().parents[2]
 STAGES = ("decode", "resize", "scale", "inference")
+FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "TIFF",
+    "WEBP",
+    "GIF",
+)  # of what Pillow reads, none starts a program
 
 
 def decode(path: Path, rules: dict) -> np.ndarray:
     """An image file → uint8 RGB (h, w, 3), upright."""
-    with Image.open(path) as stored:
+    with Image.open(path, formats=FORMATS) as stored:
         if stored.width * stored.height > rules["max_pixels"]:
-            raise ValueError(f"{path} has more than {rules['max_pixels']:,} pixels")
+            raise ValueError(f"it has more than {rules['max_pixels']:,} pixels")
+        if min(stored.width, stored.height) < 2:
+            raise ValueError("it has a side of one pixel")
         image = ImageOps.exif_transpose(stored)
+        if image.mode == "F":
+            raise ValueError("floating-point pixels have no agreed range")
         if image.mode.startswith("I"):  # 16-bit grey
-            grey = np.asarray(image).astype(np.int64) // rules["grey16_divide"]
-            return np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+            grey = np.asarray(image).astype(np.int64)
+            if grey.min() < 0 or grey.max() > 65535:
+                raise ValueError(f"pixel values {grey.min()} to {grey.max()}, allowed 0 to 65535")
+            grey //= rules["grey16_divide"]
+            return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             rgba = np.asarray(image.convert("RGBA")).astype(np.uint32)
             return ((rgba[..., :3] * rgba[..., 3:] + 127) // 255).astype(np.uint8)  # over black
@@ -49,6 +64,8 @@ def resize(image: np.ndarray, preprocessing: dict) -> np.ndarray:
     fraction = fit.get("central_fraction", 1.0)
     crop_h = min(h, max(1, round(high * fraction)))
     crop_w = min(w, max(1, round(wide * fraction)))
+    if crop_h * width > preprocessing["decode"]["max_pixels"]:  # what the first pass would make
+        raise ValueError(f"{w}×{h} pixels are too few columns for so many rows")
     top, left = (h - crop_h) // 2, (w - crop_w) // 2
     image = image[top : top + crop_h, left : left + crop_w]
     picture = Image.fromarray(np.ascontiguousarray(image))
@@ -170,7 +187,16 @@ def self_test(model: Classifier) -> list[str]:
             f"FAIL inference: {card['model']['file']} was altered, its sha256 is {digest[:12]}…,"
             f" model.json says {card['model']['sha256'][:12]}…"
         )
+    if "seal" in card and card["seal"] != seal(card):
+        lines.append("FAIL model.json: it was altered, its seal is not that of its content")
     return lines
+
+
+def seal(card: dict) -> str:
+    """The sha256 of model.json without its own seal: labels and thresholds are those it was made with."""
+    plain = {key: value for key, value in card.items() if key != "seal"}
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _compare(
@@ -212,8 +238,15 @@ def main() -> int:
             "\n".join(wrong) or f"PASS {', '.join(STAGES)}: {model.card['golden']['count']} images"
         )
         return 1 if wrong else 0
+    unread = 0
     for path in options.images:
-        p = model.probabilities(path)
+        try:
+            p = model.probabilities(path)
+        except Exception as error:  # whatever Pillow makes of a damaged file
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(f"{path}: not read: {reason}", file=sys.stderr)
+            unread += 1
+            continue
         shown = model.calibrated(p)
         # Labels that are scaled one by one can change places; a temperature changes no order.
         by = shown if model.card["task"]["kind"] == "multi-label" else p
@@ -221,7 +254,7 @@ def main() -> int:
             f"{model.card['labels'][i]} {shown[i]:.3f}" for i in np.lexsort((-p, -by))[:3]
         )
         print(f"{path.name}: {' and '.join(model.answer(p)) or 'not sure'} ({top})")
-    return 0
+    return 1 if unread else 0
 
 
 if __name__ == "__main__":

@@ -16,11 +16,15 @@ const TYPES = {
   ".wasm": "application/wasm",
 };
 
+// A name that another site's page has taken over (DNS rebinding) is none of these.
+const OURS = /^(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/i;
+
 const server = createServer(async (request, response) => {
-  const path = normalize(decodeURIComponent(new URL(request.url, "http://here").pathname));
-  if (path === "/") return response.writeHead(302, { Location: PAGE }).end();
-  const file = path.endsWith("/") ? `${path}index.html` : path;
+  if (!OURS.test(request.headers.host ?? "")) return response.writeHead(421).end();
   try {
+    const path = normalize(decodeURIComponent(new URL(request.url, "http://here").pathname));
+    if (path === "/") return response.writeHead(302, { Location: PAGE }).end();
+    const file = path.endsWith("/") ? `${path}index.html` : path;
     const body = await readFile(join(BUNDLE, file));
     const type = TYPES[extname(file)] ?? "application/octet-stream";
     response.writeHead(200, { "Content-Type": type, "Cache-Control": "no-cache" }).end(body);
