@@ -197,6 +197,7 @@ def test_a_sweep_of_several_labels_ships_by_the_mean_auc(edgecell: Run, tmp_path
         (["--model", "mobilnet_v2"], 2, "did you mean mobilenet_v2?"),
         (["--precision", "int4"], 2, "'int4' is not one of"),
         (["--min-f1", "97"], 2, "--min-f1 is 97.0; allowed: more than 0 and less than 1"),
+        (["--max-latency-ms", "nan"], 2, "--max-latency-ms is nan; allowed: more than 0"),
         (["--weights", "none", "--min-auc", "0.9"], 2, "allowed instead: --min-f1, --min-accuracy"),
         (["--weights", "gone_{alpha}.h5"], 6, "no weights at gone_0.35.h5"),
         (["--weights", "none", "--jobs", "999"], 2, "--jobs is 999; allowed: 1 to"),
