@@ -114,7 +114,8 @@ class SharedStudy:
 
         ``after`` gets the number of each trial of this worker when it is over. Waited is for the
         running trials that it ``concerns``. A trial that this process is in when the time is over is
-        finished. An interrupt leaves the trial to be taken up again.
+        finished. An interrupt leaves the trial to be taken up again, and so does an ArtifactError: a
+        full disk, say. After another error of ours the trial is over.
         """
         begun = time.monotonic()
         waiting_said = False
@@ -157,6 +158,8 @@ class SharedStudy:
             except (UpdateFinishedTrialError, TakenError) as error:
                 lost = True
                 raise TakenError from error
+            except ArtifactError:
+                raise  # of the disk or another process: a repetition need not meet it
             except EdgecellError as error:
                 with suppress(UpdateFinishedTrialError):
                     trial.set_user_attr(ENDED, str(error))
@@ -164,15 +167,20 @@ class SharedStudy:
 
         try:
             self.study.optimize(call, n_trials=1, catch=(TakenError,))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ArtifactError):
             if taken and self.storage.requeues:
-                trial = self.study.trials[taken[0].number]
-                if trial.state == TrialState.FAIL:  # not one that was told just before
-                    retry(self.study, trial, limit=None)
+                self._queue_again(taken[0].number)
             raise
         except UpdateFinishedTrialError:
             lost = True  # told too late: another worker took us for dead and repeats the trial
         return taken[0].number if taken and not lost else None
+
+    def _queue_again(self, number: int) -> None:
+        # Where the storage is on the full disk, the next worker that looks queues it.
+        with suppress(StorageInternalError):
+            trial = self.study.trials[number]
+            if trial.state == TrialState.FAIL:  # not one that was told just before
+                retry(self.study, trial, limit=None)
 
     @staticmethod
     def step_back(trial: optuna.Trial) -> None:

@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.errors import ArtifactError, BusyError, ConfigError, DataError
 from edgecell.progress import Silent
 from edgecell.tuning.search import (
     Attempt,
@@ -272,14 +272,51 @@ def test_an_interrupt_after_a_trial_was_told_leaves_it_finished(tmp_path, monkey
 def test_an_error_of_the_data_ends_the_search_and_a_trial_of_its_own_makes_up_for_it(tmp_path):
     def objective(attempt: Attempt) -> float:
         if attempt.number == 1:
-            raise ArtifactError("the disk is full")
+            raise DataError("an image is damaged")
         return easy(attempt)
 
     study = search(tmp_path)
-    with pytest.raises(ArtifactError, match="the disk is full"):
+    with pytest.raises(DataError, match="an image is damaged"):
         run(study, 3, objective)
     run(search(tmp_path), 3)
     assert states(study).count(TrialState.COMPLETE) == 3
+    assert not any(map(retried_from, study.trials()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [ArtifactError, BusyError])
+def test_a_full_disk_loses_no_trial_however_often_it_is_met(tmp_path, kind, error):
+    recipe = {"train.learning_rate": 2e-3, "train.label_smoothing": 0.1}
+
+    def full(attempt: Attempt) -> float:
+        raise error("the disk is full")
+
+    for _ in range(RETRIES + 2):
+        with pytest.raises(error, match="the disk is full"):
+            run(search(tmp_path, kind, first=recipe), 3, full)
+    study = search(tmp_path, kind, first=recipe)
+    run(study, 3)
+    finished = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    assert len(finished) == 3
+    assert finished[0].params == recipe
+    assert retried_from(finished[0]) is not None
+
+
+def test_a_trial_is_queued_by_the_next_where_the_storage_is_on_the_full_disk(tmp_path, monkeypatch):
+    def full(attempt: Attempt) -> float:
+        raise ArtifactError("the disk is full")
+
+    def no_room(*_: object, **__: object) -> None:
+        raise StorageInternalError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edgecell.tuning.study.retry", no_room)
+        with pytest.raises(ArtifactError, match="the disk is full"):
+            run(search(tmp_path), 2, full)
+    study = search(tmp_path)
+    run(study, 2)
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert drawn(study)[0] == drawn(study)[1]
 
 
 def test_no_trial_is_begun_after_the_timeout(tmp_path):

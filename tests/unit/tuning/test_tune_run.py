@@ -49,7 +49,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         raise PrunedError("not in this test")
 
     monkeypatch.setattr(tuning, "train_run", give_up)
-    monkeypatch.setattr(tuning, "_write", lambda *_: {})
+    monkeypatch.setattr(tuning, "write_study", lambda *_: {})
     monkeypatch.setattr(tuning, "write_report", lambda _: None)
     return seen
 
