@@ -25,7 +25,7 @@ RECORD, CONFIG, MANIFEST = former.RECORD, "config.toml", "model.json"
 # Made from records at any time, or the inner state of a study: nothing is read from them again.
 _DERIVED = ("report.html", "report.xlsx", "MODEL_CARD.md", "MODEL_CARD.html", "trial.json")
 _STUDY = re.compile(r"study\.(db|journal)([.-].*)?")
-_SERVICE = re.compile(r"\.(.*\.)?lock|\.folder")
+_SERVICE = re.compile(r"\.(.*\.)?lock|\.folder|\.study")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from sklearn.metrics import roc_auc_score
 from edgecell.rundir import RunDir
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL
+from edgecell.tuning.claims import Claims
+from edgecell.tuning.storage import Storage
 
 TINY = [
     *("--model", "simple_cnn", "--weights", "none", "--head-epochs", "0", "--batch-size", "24"),
@@ -227,6 +229,19 @@ def test_the_folder_of_a_training_is_not_taken_for_a_sweep(
     flags = ["--data", easy_npz, "--weights", "none", "--output", tmp_path / "run"]
     refused = edgecell("sweep", *flags)
     assert refused.code == 2 and "holds a 'train'" in refused.err
+
+
+def test_a_folder_with_the_networks_of_another_study_is_refused(
+    edgecell: Run, easy_npz: Path, tmp_path: Path
+) -> None:
+    folder, storage = tmp_path / "first", tmp_path / "meeting.journal"
+    (folder / "networks/x").mkdir(parents=True)
+    (folder / "config.toml").write_text("")
+    (folder / ".study").write_text('{"study": "a"}')
+    Claims(Storage(str(storage), 20), "b", {})
+    flags = [*TINY, "--storage", storage, "--study", "b", "--output", folder]
+    refused = edgecell("sweep", "--data", easy_npz, *flags)
+    assert refused.code == 2 and "holds networks of another study, 'a'" in refused.err
 
 
 # ------------------------------------------------------------- processes that share a sweep

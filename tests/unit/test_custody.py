@@ -195,6 +195,7 @@ def test_a_setting_that_no_record_names_was_as_it_is_by_itself(run: Path) -> Non
         ("bench/bench.json", "unfinished", "bench"),
         (".edgecell.lock", None, None),
         ("study.db", None, None),
+        (".study", None, None),
     ],
 )
 def test_what_no_record_vouches_for_is_said_and_does_no_harm(
