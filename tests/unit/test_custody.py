@@ -258,6 +258,30 @@ def test_runs_inside_a_folder_of_runs_are_audited_too(run: Path, tmp_path: Path)
     assert said(audit_run(sweep)) == [("altered", f"networks/a/{INT8}")]
 
 
+def test_a_stage_of_a_run_is_not_accused_but_its_run_named(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.parent / "linked").symlink_to(run / "quantize")
+    for stage in (run / "quantize", run / "calibrate", run.parent / "linked"):
+        with pytest.raises(ArtifactError, match=f"of a run, .*: edgecell audit {run}$"):
+            audit_run(stage)
+    monkeypatch.chdir(run / "quantize")
+    with pytest.raises(ArtifactError, match=f"is the 'quantize' of a run.* audit {run}$"):
+        audit_run(Path())
+
+
+def test_bundles_of_their_own_folder_are_no_stage_of_a_run(tmp_path: Path) -> None:
+    """bundle --output DIR writes its record at the top, also where DIR is called like the verb."""
+    home = RunDir(tmp_path / "bundle")
+    archive = write(home.path / "toy-python.zip", "a zip")
+    home.write_record("bundle", inputs=[], outputs=[archive], config={}, results={})
+    shutil.move(home.path / "bundle/record.json", home.path / "record.json")
+    (home.path / "bundle").rmdir()
+    assert said(audit_run(home.path)) == []
+    flip(archive)
+    assert said(audit_run(home.path)) == [("altered", "toy-python.zip")]
+
+
 def test_there_has_to_be_something_to_audit(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="holds no record and is no bundle"):
         audit(tmp_path)
