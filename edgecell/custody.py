@@ -345,7 +345,12 @@ def _is_known(path: PurePosixPath, homes: set[str]) -> bool:
     """Whether a file is a lock, a study, or a run's configuration, none of which a record lists."""
     if _SERVICE.fullmatch(path.name) or any(_STUDY.fullmatch(part) for part in path.parts):
         return True
-    return path.name == CONFIG and path.parent.as_posix() in homes
+    if path.name != CONFIG:
+        return False
+    run = path.parent
+    # A trial that was given up or is repeated as another, and a network that was, have no record.
+    given_up = run.parent.name in ("trials", "networks") and run.parent.parent.as_posix() in homes
+    return run.as_posix() in homes or given_up
 
 
 def _without_record(above: list[str], finished: set[str]) -> str:

@@ -207,6 +207,22 @@ def test_what_no_record_vouches_for_is_said_and_does_no_harm(
     assert not found.broken
 
 
+def test_a_trial_without_a_record_is_known_of_a_study_only(run: Path) -> None:
+    home = RunDir(run)
+    tables = write(run / "tune/trials.csv", "number")
+    home.write_record("tune", inputs=[], outputs=[tables], config={}, results={})
+    for name in ("trials/0010", "networks/tiny-28"):
+        write(run / name / "config.toml", "")
+        write(run / name / "trial.json", "{}")
+        write(run / "elsewhere" / name / "config.toml", "")
+    write(run / "trials/0010/notes.txt", "")
+    assert said(audit_run(run)) == [
+        ("foreign", "elsewhere/networks/tiny-28/config.toml"),
+        ("foreign", "elsewhere/trials/0010/config.toml"),
+        ("foreign", "trials/0010/notes.txt"),
+    ]
+
+
 def test_links_are_named_and_not_followed(run: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     write(outside / "secret.txt", "x")
