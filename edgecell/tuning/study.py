@@ -209,11 +209,31 @@ def storage_errors() -> Iterator[None]:
     """Turn what a storage that fails raises into an ArtifactError."""
     try:
         yield
-    except (StorageInternalError, AssertionError) as error:
-        # Optuna asserts that a trial is told, and so covers why it could not be.
-        failure = error if isinstance(error, StorageInternalError) else error.__context__
-        if not isinstance(failure, StorageInternalError):
+    except EdgecellError:
+        raise
+    except Exception as error:
+        # Optuna tells the trial next, fails at that too, and trips over what it then does not know.
+        failure = _storage_failure(error)
+        if failure is None:
             raise
         # The driver knows why; what Optuna says around it is a guess.
-        reason = str(getattr(failure.__cause__, "orig", None) or failure).splitlines()[0]
-        raise ArtifactError(f"the storage of the study failed: {reason}") from error
+        known = getattr(failure, "orig", None) or getattr(failure.__cause__, "orig", None)
+        reason = str(known or failure).splitlines()[0]
+        raise ArtifactError(
+            f"the storage of the study failed: {reason}; once it works again, the same command goes on"
+        ) from error
+
+
+def _storage_failure(error: BaseException) -> BaseException | None:
+    """The last failure of a storage among an error and what it came from; None where there is none."""
+    from sqlalchemy.exc import OperationalError
+
+    ahead, seen = [error], set()
+    while ahead:
+        each = ahead.pop(0)
+        if isinstance(each, (StorageInternalError, OperationalError)):
+            return each
+        seen.add(id(each))
+        behind = (each.__cause__, each.__context__)
+        ahead += [one for one in behind if one is not None and id(one) not in seen]
+    return None

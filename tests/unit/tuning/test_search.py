@@ -29,7 +29,7 @@ from edgecell.tuning.search import (
 )
 from edgecell.tuning.space import parse_space
 from edgecell.tuning.storage import RETRIES, Storage, retried_from, retry
-from edgecell.tuning.study import PrunedError
+from edgecell.tuning.study import PrunedError, storage_errors
 
 SPACE = parse_space(
     '[space]\n"train.learning_rate" = {low = 1e-4, high = 1e-1, log = true}\n'
@@ -430,6 +430,44 @@ def test_a_storage_whose_disk_is_full_says_so_in_one_line(tmp_path, monkeypatch,
     }
     with pytest.raises(ArtifactError, match=f"the storage of the study failed: .*{said[kind]}"):
         run(study, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_storage_that_is_gone_is_one_line_and_its_trial_is_done_by_the_same_command(
+    tmp_path, monkeypatch, kind
+):
+    """A database that restarts: the trial is not told, and how it stands cannot be asked."""
+    study = search(tmp_path, kind)
+
+    def gone(*_: object, **__: object) -> None:
+        cause = OperationalError("SELECT", {}, ConnectionError("connection refused"))
+        raise StorageInternalError("due to invalid data in the commit") from cause
+
+    def objective(attempt: Attempt) -> float:
+        for name in ("set_trial_state_values", "get_trial"):
+            patch.setattr(study.storage.backend, name, gone)
+        return easy(attempt)
+
+    with monkeypatch.context() as patch, pytest.raises(ArtifactError) as caught:
+        run(study, 2, objective)
+    assert str(caught.value) == (
+        "the storage of the study failed: connection refused; once it works again, the same command"
+        " goes on"
+    )
+    again = search(tmp_path, kind)
+    run(again, 2)
+    assert states(again) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert drawn(again)[0] == drawn(again)[1]
+
+
+def test_what_is_no_failure_of_the_storage_stays_what_it_is():
+    with pytest.raises(ValueError, match="a mistake"), storage_errors():
+        raise ValueError("a mistake")
+    with pytest.raises(BusyError, match="another process"), storage_errors():
+        try:
+            raise StorageInternalError("gone")
+        except StorageInternalError as error:
+            raise BusyError("another process") from error
 
 
 def test_a_worker_on_nfs_sees_whether_another_lives(tmp_path, monkeypatch):
