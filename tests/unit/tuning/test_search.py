@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
@@ -458,6 +459,40 @@ def test_a_storage_that_is_gone_is_one_line_and_its_trial_is_done_by_the_same_co
     run(again, 2)
     assert states(again) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
     assert drawn(again)[0] == drawn(again)[1]
+
+
+def test_a_connection_to_a_server_is_tried_before_it_is_used(tmp_path, monkeypatch):
+    asked = {}
+
+    def opened(url: str, *, engine_kwargs: dict, **_: object) -> None:
+        asked[url.split(":")[0]] = engine_kwargs
+
+    monkeypatch.setattr("edgecell.tuning.storage._Database", opened)
+    Storage("postgresql+psycopg://USER:PASSWORD@HOST/NAME", 20)
+    Storage(url("sqlite", tmp_path), 20)
+    assert asked["postgresql+psycopg"] == {"pool_pre_ping": True}
+    assert asked["sqlite"] == {"connect_args": {"timeout": 60}}
+
+
+def test_a_heartbeat_that_fails_is_missed_and_the_next_one_tried(tmp_path, monkeypatch, capsys):
+    storage = Storage(url("sqlite", tmp_path), 20)
+    storage.backend.heartbeat_interval = 1  # as a server's
+    whole, beats = RDBStorage.record_heartbeat, []
+
+    def beat(self, trial_id: int) -> None:
+        beats.append(trial_id)
+        if len(beats) == 1:
+            raise StorageInternalError("terminated")
+        whole(self, trial_id)
+
+    def objective(attempt: Attempt) -> float:
+        time.sleep(1.3)
+        return easy(attempt)
+
+    monkeypatch.setattr(RDBStorage, "record_heartbeat", beat)
+    run(search(tmp_path, storage=storage), 1, objective)
+    assert len(beats) >= 2
+    assert "Exception in thread" not in capsys.readouterr().err
 
 
 def test_what_is_no_failure_of_the_storage_stays_what_it_is():
