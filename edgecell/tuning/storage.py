@@ -243,7 +243,7 @@ def _database(url: str, heartbeat: int | None) -> BaseStorage:
     except ImportError as error:
         raise ConfigError(
             f"--storage {scheme}://… needs a driver that is not installed; for PostgreSQL:"
-            " pip install 'psycopg[binary]'"
+            " pip install -c constraints.txt -e '.[postgresql]'"
         ) from error
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         # The message of these errors may hold the password.

@@ -368,7 +368,7 @@ def test_importance_names_the_setting_that_matters_or_says_why_not(tmp_path):
     ("made", "error", "message"),
     [
         ("nonsense://x", ConfigError, "nonsense://… is no storage; allowed: sqlite:///PATH"),
-        ("postgresql+psycopg://me:secret@h/d", ConfigError, r"needs a driver .* pip install"),
+        ("postgresql+psycopg://me:secret@h/d", ConfigError, r"needs a driver .* -e '.\[postgresql\]'"),
         ("sqlite:////proc/none/study.db", ArtifactError, "cannot open the storage sqlite"),
         ("/proc/none/study.journal", ArtifactError, "cannot open the journal /proc/none/study.journal"),
     ],
