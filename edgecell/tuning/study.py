@@ -12,6 +12,7 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from edgecell.errors import ArtifactError, ConfigError, EdgecellError
 from edgecell.interrupts import InterruptsUncovered
@@ -209,10 +210,9 @@ def storage_errors() -> Iterator[None]:
     """Turn what a storage that fails raises into an ArtifactError."""
     try:
         yield
-    except EdgecellError:
-        raise
-    except Exception as error:
-        # Optuna tells the trial next, fails at that too, and trips over what it then does not know.
+    except (StorageInternalError, OperationalError, AssertionError, UnboundLocalError) as error:
+        # Optuna tells the trial next, fails at that too, and trips over what it then does not know:
+        # an assertion, or a variable of its own that has no value.
         failure = _storage_failure(error)
         if failure is None:
             raise
@@ -226,8 +226,6 @@ def storage_errors() -> Iterator[None]:
 
 def _storage_failure(error: BaseException) -> BaseException | None:
     """The last failure of a storage among an error and what it came from; None where there is none."""
-    from sqlalchemy.exc import OperationalError
-
     ahead, seen = [error], set()
     while ahead:
         each = ahead.pop(0)
