@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -72,7 +73,9 @@ class Limits:
     def __post_init__(self) -> None:
         for name in _BOUNDS:
             limit, low, high = getattr(self, name), 0.0, 1.0 if name.startswith("min") else None
-            if limit is not None and (limit <= low or (high is not None and limit >= high)):
+            if limit is None:
+                continue
+            if not math.isfinite(limit) or limit <= low or (high is not None and limit >= high):
                 allowed = "more than 0" + ("" if high is None else " and less than 1")
                 flag = "--" + name.replace("_", "-")
                 raise ConfigError(f"{flag} is {limit}; allowed: {allowed}")

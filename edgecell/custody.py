@@ -25,7 +25,7 @@ RECORD, CONFIG, MANIFEST = former.RECORD, "config.toml", "model.json"
 # Made from records at any time, or the inner state of a study: nothing is read from them again.
 _DERIVED = ("report.html", "report.xlsx", "MODEL_CARD.md", "MODEL_CARD.html", "trial.json")
 _STUDY = re.compile(r"study\.(db|journal)([.-].*)?")
-_SERVICE = re.compile(r"\.(.*\.)?lock|\.folder")
+_SERVICE = re.compile(r"\.(.*\.)?lock|\.folder|\.study")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def audit_run(top: Path) -> Custody:
     ``bundles`` of the result are the folders and zips that look like bundles and lie under ``top``.
 
     Raises:
-        ArtifactError: no folder, no record in it, or a file that cannot be read.
+        ArtifactError: no folder, no record in it, a stage of a run instead of the run, or a file that
+            cannot be read.
     """
     if not top.is_dir():
         raise ArtifactError(f"no run folder or bundle at {top}")
@@ -169,6 +170,8 @@ def _stage(top: Path, path: str, found: Custody) -> _Stage | None:
         )
     folder = PurePosixPath(path).parent
     parts, own = folder.parts, PurePosixPath(str(verb)).parts
+    if len(parts) < len(own):
+        _refuse_stage(top, parts, own, data)
     if parts[-len(own) :] == own:
         home = PurePosixPath(*parts[: -len(own)]).as_posix()
     elif folder.name in VERBS:
@@ -179,6 +182,20 @@ def _stage(top: Path, path: str, found: Custody) -> _Stage | None:
     else:
         home = folder.as_posix()  # bundle --output DIR writes its record at the top
     return _Stage(folder.as_posix(), home, data)
+
+
+def _refuse_stage(
+    top: Path, parts: tuple[str, ...], own: tuple[str, ...], data: dict[str, Any]
+) -> None:
+    """Refuse ``top`` where the record in its ``parts`` is of a run above it, as its names tell."""
+    verb, whole = "/".join(own), top.resolve()
+    in_run = any(name.startswith(f"{verb}/") for name in data["outputs"])
+    if in_run and (*whole.parts, *parts)[-len(own) :] == own:
+        run = whole.parents[len(own) - len(parts) - 1]
+        raise ArtifactError(
+            f"{top} is the '{verb}' of a run, whose stages vouch for one another; give the run"
+            f" folder: edgecell audit {run}"
+        )
 
 
 def _produced(stages: list[_Stage]) -> dict[str, tuple[str, str]]:
@@ -328,7 +345,12 @@ def _is_known(path: PurePosixPath, homes: set[str]) -> bool:
     """Whether a file is a lock, a study, or a run's configuration, none of which a record lists."""
     if _SERVICE.fullmatch(path.name) or any(_STUDY.fullmatch(part) for part in path.parts):
         return True
-    return path.name == CONFIG and path.parent.as_posix() in homes
+    if path.name != CONFIG:
+        return False
+    run = path.parent
+    # A trial that was given up or is repeated as another, and a network that was, have no record.
+    given_up = run.parent.name in ("trials", "networks") and run.parent.parent.as_posix() in homes
+    return run.as_posix() in homes or given_up
 
 
 def _without_record(above: list[str], finished: set[str]) -> str:

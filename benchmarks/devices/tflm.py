@@ -59,7 +59,7 @@ class Tflm:
     def __init__(self) -> None:
         if importlib.util.find_spec("tflite_micro") is None:
             raise DeviceError(
-                f"{_PACKAGE} is not installed; run: pip install -c constraints.txt {_PACKAGE}"
+                f"{_PACKAGE} is not installed; run: pip install -c constraints.txt -e '.[tflm]'"
             )
 
     def measure(

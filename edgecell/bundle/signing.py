@@ -71,7 +71,7 @@ def _key(path: Path, kind: str, make: str) -> Any:
         from cryptography.hazmat.primitives.asymmetric import ed25519
     except ImportError as error:
         raise ConfigError(
-            "signatures need the package cryptography: pip install 'edgecell[custody]'"
+            "signatures need the package cryptography: pip install -c constraints.txt -e '.[custody]'"
         ) from error
     wanted: Any = {"private": ed25519.Ed25519PrivateKey, "public": ed25519.Ed25519PublicKey}[kind]
     try:

@@ -7,7 +7,7 @@ photograph only where a rotation, scale and shift found by RANSAC (Fischler and 
 enough features of one image onto the other. SIFT does not know mirrored images; a mirrored
 descriptor is the same numbers in another order, so that each image is described once.
 
-Needs OpenCV: ``pip install opencv-python-headless``.
+Needs OpenCV: ``pip install -c constraints.txt -e ".[copies]"``.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def find_copies(source: ImageSource, progress: Callable[[int], None] | None = No
 def _opencv() -> Any:
     if importlib.util.find_spec("cv2") is None:
         raise ConfigError(
-            "finding copies needs OpenCV; install it with: pip install opencv-python-headless"
+            "finding copies needs OpenCV; install it with: pip install -c constraints.txt -e '.[copies]'"
         )
     import cv2
 

@@ -11,7 +11,8 @@ import numpy as np
 from edgecell.data.copies import find_copies
 from edgecell.data.listing import Listing
 from edgecell.data.sources import FileSource
-from edgecell.data.table import SUFFIXES, read_table
+from edgecell.data.table import SUFFIXES, one_group
+from edgecell.data.table_file import read_table
 from edgecell.errors import ConfigError, DataError
 
 COPIES = "copies"
@@ -28,7 +29,7 @@ def group_names(
 
     ``by`` is a regular expression that is searched for in each path below the source (its brackets,
     else its whole match, are the group), or the path of a CSV with a path and a group column, or
-    COPIES, or "" for the groups that the source itself has.
+    COPIES, or "" for the groups that the source itself has. Groups that differ in case only are one.
 
     Raises:
         ConfigError: not a regular expression; OpenCV is missing for COPIES.
@@ -40,10 +41,10 @@ def group_names(
         return _by_looks(listing, notes, progress)
     if by.lower().endswith(SUFFIXES):
         return _by_table(listing, Path(by).expanduser(), notes)
-    return _by_pattern(listing, by)
+    return _by_pattern(listing, by, notes)
 
 
-def _by_pattern(listing: Listing, pattern: str) -> GroupNames:
+def _by_pattern(listing: Listing, pattern: str, notes: list[str]) -> GroupNames:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
@@ -51,32 +52,43 @@ def _by_pattern(listing: Listing, pattern: str) -> GroupNames:
             f"--group-by {pattern!r} is not a regular expression: {error}; to group by a table, give"
             " a file that ends with .csv"
         ) from error
-    found = {split: [compiled.search(p) for p in listing.paths(split)] for split in listing.splits}
-    every = [match for matches in found.values() for match in matches]
     paths = [path for split in listing.splits for path in listing.paths(split)]
-    missed = [path for path, match in zip(paths, every, strict=True) if match is None]
+    found = [_matched(compiled.search(path)) for path in paths]
+    missed = [path for path, name in zip(paths, found, strict=True) if not name]
     if missed:
         raise DataError(
             f"--group-by {pattern!r} matches {len(paths) - len(missed)} of {len(paths)} paths, not"
             f" {missed[0]!r}; every image needs a group"
         )
-    names = {
-        split: tuple(_matched(match) for match in matches if match)
-        for split, matches in found.items()
-    }
-    count = len({name for some in names.values() for name in some})
+    names = one_group(found, notes)
+    count = len(set(names))
     if count == len(paths):
         raise DataError(
             f"--group-by {pattern!r} groups nothing: it finds {count} groups in {len(paths)} images,"
-            f" such as {names['train'][0]!r}; match only what the images of a group share, or leave"
+            f" such as {names[0]!r}; match only what the images of a group share, or leave"
             " --group-by away"
         )
-    return names
+    return _by_split(listing, names)
 
 
-def _matched(match: re.Match[str]) -> str:
-    brackets = [part for part in match.groups() if part is not None]
-    return "/".join(brackets) if brackets else match.group()
+def _matched(match: re.Match[str] | None) -> str:
+    """The group as a table can hold it; "" where none was found, or one without a name."""
+    if match is None:
+        return ""
+    brackets = [part.strip() for part in match.groups() if part is not None]
+    if brackets:
+        return "/".join(brackets) if any(brackets) else ""
+    return match.group().strip()
+
+
+def _by_split(listing: Listing, names: list[str]) -> GroupNames:
+    """Names of all images, in the order of the splits, as a tuple for each split."""
+    result, start = {}, 0
+    for split in listing.splits:
+        end = start + len(listing.splits[split])
+        result[split] = tuple(names[start:end])
+        start = end
+    return result
 
 
 def _by_table(listing: Listing, path: Path, notes: list[str]) -> GroupNames:
@@ -85,7 +97,7 @@ def _by_table(listing: Listing, path: Path, notes: list[str]) -> GroupNames:
     given: dict[str, str] = {}
     for row in read_table(path, "", needed=("path", "group")).rows:
         name, group = row.cells["path"].replace("\\", "/"), row.cells["group"]
-        if given.setdefault(name, group) != group:
+        if given.setdefault(name, group).casefold() != group.casefold():
             raise DataError(
                 f"{path}, line {row.line}: '{name}' is in the groups '{given[name]}' and '{group}';"
                 " keep one"
@@ -98,12 +110,10 @@ def _by_table(listing: Listing, path: Path, notes: list[str]) -> GroupNames:
             f"{path} has a group for {len(paths) - len(missed)} of {len(paths)} images, not for"
             f" '{missed[0]}'; write paths as they are below {listing.root}, or file names"
         )
-    if len({given[name] for name in known if name}) == len(paths):
+    names = one_group([given[name] for name in known if name is not None], notes)
+    if len(set(names)) == len(paths):
         notes.append(f"every image has a group of its own in {path.name}: it groups nothing")
-    return {
-        split: tuple(given[_known_as(p, given) or p] for p in listing.paths(split))
-        for split in listing.splits
-    }
+    return _by_split(listing, names)
 
 
 def _known_as(path: str, given: dict[str, str]) -> str | None:
@@ -129,9 +139,4 @@ def _by_looks(
         )
     width = len(str(len(sizes)))
     names = [f"photo-{number + 1:0{width}d}" for number in found.groups.tolist()]
-    split_names, start = {}, 0
-    for split in listing.splits:
-        end = start + len(listing.splits[split])
-        split_names[split] = tuple(names[start:end])
-        start = end
-    return split_names
+    return _by_split(listing, names)

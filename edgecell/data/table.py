@@ -37,8 +37,8 @@ def list_table(path: Path, config: DataConfig) -> Listing:
 
     Columns are known by their names (ROLES) or by ``config.columns``, ``path=FILE,label=CLASS``; an
     empty name (``group=``) leaves a column away. Labels that differ in case only are one class, in
-    its most frequent spelling. A row that repeats another one is left out and noted; labels that join
-    several are classes of their own, which a note says.
+    its most frequent spelling, and so are groups. A row that repeats another one is left out and
+    noted; labels that join several are classes of their own, which a note says.
 
     Raises:
         DataError: no table; no such column, or several for one role; a cell that is empty or not a
@@ -63,7 +63,9 @@ def list_table(path: Path, config: DataConfig) -> Listing:
     number = {name: i for i, name in enumerate(class_names)}
     class_names = named(class_names, config.class_names, str(path))
     require_two(str(path), class_names)
-    groups = [row.cells["group"] for row in rows] if "group" in table.columns else None
+    groups = None
+    if "group" in table.columns:
+        groups = one_group([row.cells["group"] for row in rows], notes)
     found, in_groups = {}, {}
     for name in SPLITS:
         chosen = [i for i in range(len(rows)) if (splits[i] if splits else "train") == name]
@@ -104,16 +106,38 @@ def _without_repeats(table: Table, notes: list[str]) -> list[Row]:
     return list(first.values())
 
 
+def one_group(groups: list[str], notes: list[str]) -> list[str]:
+    """Groups, those that differ in case only in their most frequent spelling; a note says so."""
+    chosen = _spellings(groups)
+    several = [(name, others) for name, others in chosen.values() if others]
+    if several:
+        name, others = several[0]
+        notes.append(
+            f"groups that differ in case only, read as one: {len(several)} (for example"
+            f" '{name}', also {', '.join(others)})"
+        )
+    return [chosen[group.casefold()][0] for group in groups]
+
+
 def _one_spelling(labels: list[str], notes: list[str]) -> list[str]:
-    spellings: dict[str, Counter[str]] = {}
-    for label in labels:
-        spellings.setdefault(label.casefold(), Counter())[label] += 1
-    chosen = {key: counted.most_common(1)[0][0] for key, counted in spellings.items()}
-    for key, counted in spellings.items():
-        others = [f"'{name}' ({count})" for name, count in counted.items() if name != chosen[key]]
+    chosen = _spellings(labels)
+    for name, others in chosen.values():
         if others:
-            notes.append(f"labels read as '{chosen[key]}': {', '.join(others)}")
-    return [chosen[label.casefold()] for label in labels]
+            notes.append(f"labels read as '{name}': {', '.join(others)}")
+    return [chosen[label.casefold()][0] for label in labels]
+
+
+def _spellings(words: list[str]) -> dict[str, tuple[str, list[str]]]:
+    """Folded word → its most frequent spelling, and the others with how often they occur."""
+    counted: dict[str, Counter[str]] = {}
+    for word in words:
+        counted.setdefault(word.casefold(), Counter())[word] += 1
+    found = {}
+    for key, spellings in counted.items():
+        usual = spellings.most_common(1)[0][0]
+        others = [f"'{name}' ({count})" for name, count in spellings.items() if name != usual]
+        found[key] = (usual, others)
+    return found
 
 
 def _split_of(path: Path, row: Row) -> str:

@@ -58,8 +58,12 @@ def split_data(
 
     Raises:
         DataError: an unsuitable source; groups or copies that stand in two given splits; too few
-            groups of a class. ConfigError: nothing to make. ArtifactError: ``output`` is not writable.
+            groups of a class. ConfigError: nothing to make, or the table would replace one that is
+            read. ArtifactError: ``output`` is not writable.
     """
+    tables = _tables(source, settings)
+    _refuse_replacing(tables, output / TABLE)
+    read = {path.name: disk.sha256_file(path) for path in tables}
     listing = _list(source, columns)
     if settings.pool:
         listing = _pooled(listing)
@@ -95,7 +99,7 @@ def split_data(
     record = envelope(
         VERB,
         created=rundir.utc_now(),
-        inputs={f"data:{listing.name}": fingerprint(listing), **_hash_of_tables(source, settings)},
+        inputs={f"data:{listing.name}": fingerprint(listing), **read},
         outputs={TABLE: disk.sha256_file(output / TABLE)},
         environment=machine.environment(),
         config=asdict(settings) | {"columns": columns},
@@ -249,8 +253,17 @@ def _results(
     return results
 
 
-def _hash_of_tables(source: Path, settings: SplitSettings) -> dict[str, str]:
-    tables = [source] if source.is_file() else []
+def _tables(source: Path, settings: SplitSettings) -> list[Path]:
+    """The CSVs that are read, of those that are there; who reads them says which is not."""
+    tables = [source]
     if settings.group_by.lower().endswith(SUFFIXES):
         tables.append(Path(settings.group_by).expanduser())
-    return {path.name: disk.sha256_file(path) for path in tables}
+    return [path for path in tables if path.is_file()]
+
+
+def _refuse_replacing(tables: Sequence[Path], written: Path) -> None:
+    for path in tables:
+        if written.exists() and path.samefile(written):
+            raise ConfigError(
+                f"{written} would replace the table {path} that is read; choose another --output"
+            )

@@ -24,6 +24,7 @@ from edgecell.pipeline.benching import HOST
 from edgecell.pipeline.doctor import free_memory
 from edgecell.pipeline.jobs import run_jobs
 from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.study_folder import note_study, refuse_another
 from edgecell.pipeline.sweep_cells import make_cells, read_cells
 from edgecell.pipeline.sweep_grid import Grid, task_of
 from edgecell.pipeline.sweep_results import Found, Place, summary
@@ -136,13 +137,12 @@ class _Shop:
         plan = self.plan
         url = plan.storage or str(self.run.path.resolve() / "study.journal")
         storage = Storage(url, plan.heartbeat_seconds, requeues=False)
-        networks = self.run.path / NETWORKS
         assert plan.study is not None
-        if networks.is_dir() and any(networks.iterdir()) and not Claims.exists(storage, plan.study):
-            raise ConfigError(
-                f"{self.run.path} holds networks of another study; choose a new folder with --output"
-            )
-        return Claims(storage, plan.study, self.definition)
+        exists = Claims.exists(storage, plan.study)
+        refuse_another(self.run, NETWORKS, plan.study, exists=exists)
+        claims = Claims(storage, plan.study, self.definition)
+        note_study(self.run, NETWORKS, plan.study, self.definition)
+        return claims
 
     def left(self, claims: Claims) -> list[dict[str, Any]]:
         """Tasks that nobody has finished or given up, or whose files are gone."""

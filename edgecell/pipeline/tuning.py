@@ -20,6 +20,7 @@ from edgecell.errors import ArtifactError, ConfigError, DivergedError
 from edgecell.models.registry import MODELS, architecture_of
 from edgecell.models.weights import trained_file
 from edgecell.pipeline.reporting import write_report
+from edgecell.pipeline.study_folder import note_study, refuse_another
 from edgecell.pipeline.teaching import load_teachers, teacher_files
 from edgecell.pipeline.train_settings import (
     default_name,
@@ -54,6 +55,7 @@ from edgecell.tuning.storage import Storage, exclusively
 from edgecell.tuning.study import PrunedError
 
 FOLDER = Path("artifacts/tune")
+TRIALS = "trials"
 
 
 def tune_run(
@@ -87,11 +89,7 @@ def tune_run(
         )
         epochs = sum(stage.epochs for stage in stages(config))
         definition = _definition(config, plan, dataset)
-        trials = run.path / "trials"
-        if trials.is_dir() and any(trials.iterdir()) and not Search.exists(storage, study):
-            raise ConfigError(
-                f"{run.path} holds trials of another study; choose a new folder with --output"
-            )
+        refuse_another(run, TRIALS, study, exists=Search.exists(storage, study))
         search = Search(
             storage,
             study,
@@ -101,6 +99,7 @@ def tune_run(
             make_pruner(plan.pruner, epochs),
             first=values_in(config, plan.space),
         )
+        note_study(run, TRIALS, study, definition)
     disk.atomic_write_text(run.path / "config.toml", to_toml(config))
     judge = Judge(task_named(dataset.task), len(dataset.val))
     worker = _Worker(config, run, dataset, search, judge, progress)
@@ -200,7 +199,7 @@ class _Worker:
             write_tables(self._config, self._run, self._search, self._judge)
 
     def _folder(self, number: int) -> Path:
-        return self._run.path / "trials" / f"{number:04d}"
+        return self._run.path / TRIALS / f"{number:04d}"
 
 
 def _check_space(config: Config, space: Space) -> None:

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from edgecell.progress import Progress
 from edgecell.tuning.space import Space, Value
 from edgecell.tuning.storage import DRAWN, Storage, attempts_before
-from edgecell.tuning.study import WORKER, SharedStudy
+from edgecell.tuning.study import WORKER, SharedStudy, storage_errors
 
 SamplerName = Literal["tpe", "random"]
 PrunerName = Literal["median", "hyperband", "none"]
@@ -222,7 +222,7 @@ class Search(SharedStudy):
             return f"needs {_IMPORTANCE_FROM} finished trials, there are {len(finished)}"
         if len({trial.value for trial in finished}) < 2:
             return "all finished trials have the same figure"
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), storage_errors():
             warnings.simplefilter("ignore")
             found = get_param_importances(
                 self.study, evaluator=FanovaImportanceEvaluator(seed=seed)

@@ -23,7 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
+from optuna.exceptions import (
+    ExperimentalWarning,
+    OptunaError,
+    StorageInternalError,
+    UpdateFinishedTrialError,
+)
 from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 
@@ -231,11 +236,14 @@ def _database(url: str, heartbeat: int | None) -> BaseStorage:
             # A worker waits for another's write rather than fail.
             options["connect_args"] = {"timeout": 60}
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        else:
+            # A training is silent for long: the server, or what lies between, may have hung up.
+            options["pool_pre_ping"] = True
         return _connect(url, heartbeat, options)
     except ImportError as error:
         raise ConfigError(
             f"--storage {scheme}://… needs a driver that is not installed; for PostgreSQL:"
-            " pip install 'psycopg[binary]'"
+            " pip install -c constraints.txt -e '.[postgresql]'"
         ) from error
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         # The message of these errors may hold the password.
@@ -245,6 +253,18 @@ def _database(url: str, heartbeat: int | None) -> BaseStorage:
         raise ArtifactError(f"cannot open the storage {scheme}://…: {reason}") from error
 
 
+class _Database(RDBStorage):
+    """Optuna's; a heartbeat that fails is missed, the next one is tried.
+
+    In Optuna's it ends with a traceback the thread whose heartbeats others wait for.
+    """
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """As Optuna's."""
+        with contextlib.suppress(StorageInternalError):
+            super().record_heartbeat(trial_id)
+
+
 def _connect(url: str, heartbeat: int | None, options: dict[str, Any]) -> RDBStorage:
     """Two workers that make the tables of a new database at once get in each other's way."""
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
@@ -252,7 +272,7 @@ def _connect(url: str, heartbeat: int | None, options: dict[str, Any]) -> RDBSto
     def connect() -> RDBStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return RDBStorage(
+            return _Database(
                 url,
                 engine_kwargs=dict(options),
                 heartbeat_interval=heartbeat,

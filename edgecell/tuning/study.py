@@ -12,6 +12,7 @@ from optuna.exceptions import DuplicatedStudyError, StorageInternalError, Update
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import OperationalError
 
 from edgecell.errors import ArtifactError, ConfigError, EdgecellError
 from edgecell.interrupts import InterruptsUncovered
@@ -114,7 +115,8 @@ class SharedStudy:
 
         ``after`` gets the number of each trial of this worker when it is over. Waited is for the
         running trials that it ``concerns``. A trial that this process is in when the time is over is
-        finished. An interrupt leaves the trial to be taken up again.
+        finished. An interrupt leaves the trial to be taken up again, and so does an ArtifactError: a
+        full disk, say. After another error of ours the trial is over.
         """
         begun = time.monotonic()
         waiting_said = False
@@ -157,6 +159,8 @@ class SharedStudy:
             except (UpdateFinishedTrialError, TakenError) as error:
                 lost = True
                 raise TakenError from error
+            except ArtifactError:
+                raise  # of the disk or another process: a repetition need not meet it
             except EdgecellError as error:
                 with suppress(UpdateFinishedTrialError):
                     trial.set_user_attr(ENDED, str(error))
@@ -164,15 +168,20 @@ class SharedStudy:
 
         try:
             self.study.optimize(call, n_trials=1, catch=(TakenError,))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, ArtifactError):
             if taken and self.storage.requeues:
-                trial = self.study.trials[taken[0].number]
-                if trial.state == TrialState.FAIL:  # not one that was told just before
-                    retry(self.study, trial, limit=None)
+                self._queue_again(taken[0].number)
             raise
         except UpdateFinishedTrialError:
             lost = True  # told too late: another worker took us for dead and repeats the trial
         return taken[0].number if taken and not lost else None
+
+    def _queue_again(self, number: int) -> None:
+        # Where the storage is on the full disk, the next worker that looks queues it.
+        with suppress(StorageInternalError):
+            trial = self.study.trials[number]
+            if trial.state == TrialState.FAIL:  # not one that was told just before
+                retry(self.study, trial, limit=None)
 
     @staticmethod
     def step_back(trial: optuna.Trial) -> None:
@@ -201,11 +210,28 @@ def storage_errors() -> Iterator[None]:
     """Turn what a storage that fails raises into an ArtifactError."""
     try:
         yield
-    except (StorageInternalError, AssertionError) as error:
-        # Optuna asserts that a trial is told, and so covers why it could not be.
-        failure = error if isinstance(error, StorageInternalError) else error.__context__
-        if not isinstance(failure, StorageInternalError):
+    except (StorageInternalError, OperationalError, AssertionError, UnboundLocalError) as error:
+        # Optuna tells the trial next, fails at that too, and trips over what it then does not know:
+        # an assertion, or a variable of its own that has no value.
+        failure = _storage_failure(error)
+        if failure is None:
             raise
         # The driver knows why; what Optuna says around it is a guess.
-        reason = str(getattr(failure.__cause__, "orig", None) or failure).splitlines()[0]
-        raise ArtifactError(f"the storage of the study failed: {reason}") from error
+        known = getattr(failure, "orig", None) or getattr(failure.__cause__, "orig", None)
+        reason = str(known or failure).splitlines()[0]
+        raise ArtifactError(
+            f"the storage of the study failed: {reason}; once it works again, the same command goes on"
+        ) from error
+
+
+def _storage_failure(error: BaseException) -> BaseException | None:
+    """The last failure of a storage among an error and what it came from; None where there is none."""
+    ahead, seen = [error], set()
+    while ahead:
+        each = ahead.pop(0)
+        if isinstance(each, (StorageInternalError, OperationalError)):
+            return each
+        seen.add(id(each))
+        behind = (each.__cause__, each.__context__)
+        ahead += [one for one in behind if one is not None and id(one) not in seen]
+    return None

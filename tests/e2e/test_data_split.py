@@ -173,6 +173,42 @@ def test_a_csv_is_split_by_its_own_groups_or_another_table(
     assert set(json.loads(done.out)["inputs"]) == {"data:t", "t.csv", "wards.csv"}
 
 
+def test_a_table_that_is_read_is_not_replaced(edgecell: Run, cells: Path, tmp_path: Path) -> None:
+    lines = ["path,label,patient"]
+    lines += [f"{p},{p.parent.name},{p.name.split('_')[0]}" for p in sorted(cells.rglob("*.png"))]
+    for folder in ("mine", "link"):
+        (tmp_path / folder).mkdir()
+    mine = tmp_path / "mine/split.csv"
+    mine.write_text("\n".join(lines))
+    (tmp_path / "link/split.csv").symlink_to(mine)
+    for source, extra in (("mine/split.csv", ()), ("cells", ("--group-by", "mine/split.csv"))):
+        for output in ("mine", "link"):
+            refused = edgecell("data", "split", source, "--output", output, *extra)
+            assert refused.code == 2
+            assert "would replace the table mine/split.csv that is read" in refused.err
+            assert "choose another --output" in refused.err
+            assert mine.read_text() == "\n".join(lines)
+            assert not (tmp_path / output / "record.json").exists()
+
+
+def test_the_record_vouches_for_what_was_read(
+    edgecell: Run, cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{p},{p.parent.name}" for p in sorted(cells.rglob("*.png"))]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label", *lines]))
+    before = sha256_file(tmp_path / "t.csv")
+
+    def write(path: Path, text: str) -> None:
+        (tmp_path / "t.csv").write_text("another table")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    monkeypatch.setattr("edgecell.disk.atomic_write_text", write)
+    assert edgecell("data", "split", "t.csv", "--output", "out").code == 0
+    record = json.loads((tmp_path / "out/record.json").read_text())
+    assert record["inputs"]["t.csv"] == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

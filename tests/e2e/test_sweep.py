@@ -23,6 +23,8 @@ from sklearn.metrics import roc_auc_score
 from edgecell.rundir import RunDir
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL
+from edgecell.tuning.claims import Claims
+from edgecell.tuning.storage import Storage
 
 TINY = [
     *("--model", "simple_cnn", "--weights", "none", "--head-epochs", "0", "--batch-size", "24"),
@@ -197,6 +199,7 @@ def test_a_sweep_of_several_labels_ships_by_the_mean_auc(edgecell: Run, tmp_path
         (["--model", "mobilnet_v2"], 2, "did you mean mobilenet_v2?"),
         (["--precision", "int4"], 2, "'int4' is not one of"),
         (["--min-f1", "97"], 2, "--min-f1 is 97.0; allowed: more than 0 and less than 1"),
+        (["--max-latency-ms", "nan"], 2, "--max-latency-ms is nan; allowed: more than 0"),
         (["--weights", "none", "--min-auc", "0.9"], 2, "allowed instead: --min-f1, --min-accuracy"),
         (["--weights", "gone_{alpha}.h5"], 6, "no weights at gone_0.35.h5"),
         (["--weights", "none", "--jobs", "999"], 2, "--jobs is 999; allowed: 1 to"),
@@ -226,6 +229,19 @@ def test_the_folder_of_a_training_is_not_taken_for_a_sweep(
     flags = ["--data", easy_npz, "--weights", "none", "--output", tmp_path / "run"]
     refused = edgecell("sweep", *flags)
     assert refused.code == 2 and "holds a 'train'" in refused.err
+
+
+def test_a_folder_with_the_networks_of_another_study_is_refused(
+    edgecell: Run, easy_npz: Path, tmp_path: Path
+) -> None:
+    folder, storage = tmp_path / "first", tmp_path / "meeting.journal"
+    (folder / "networks/x").mkdir(parents=True)
+    (folder / "config.toml").write_text("")
+    (folder / ".study").write_text('{"study": "a"}')
+    Claims(Storage(str(storage), 20), "b", {})
+    flags = [*TINY, "--storage", storage, "--study", "b", "--output", folder]
+    refused = edgecell("sweep", "--data", easy_npz, *flags)
+    assert refused.code == 2 and "holds networks of another study, 'a'" in refused.err
 
 
 # ------------------------------------------------------------- processes that share a sweep

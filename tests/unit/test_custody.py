@@ -195,6 +195,7 @@ def test_a_setting_that_no_record_names_was_as_it_is_by_itself(run: Path) -> Non
         ("bench/bench.json", "unfinished", "bench"),
         (".edgecell.lock", None, None),
         ("study.db", None, None),
+        (".study", None, None),
     ],
 )
 def test_what_no_record_vouches_for_is_said_and_does_no_harm(
@@ -204,6 +205,22 @@ def test_what_no_record_vouches_for_is_said_and_does_no_harm(
     found = audit_run(run)
     assert said(found) == ([] if kind is None else [(kind, path)])
     assert not found.broken
+
+
+def test_a_trial_without_a_record_is_known_of_a_study_only(run: Path) -> None:
+    home = RunDir(run)
+    tables = write(run / "tune/trials.csv", "number")
+    home.write_record("tune", inputs=[], outputs=[tables], config={}, results={})
+    for name in ("trials/0010", "networks/tiny-28"):
+        write(run / name / "config.toml", "")
+        write(run / name / "trial.json", "{}")
+        write(run / "elsewhere" / name / "config.toml", "")
+    write(run / "trials/0010/notes.txt", "")
+    assert said(audit_run(run)) == [
+        ("foreign", "elsewhere/networks/tiny-28/config.toml"),
+        ("foreign", "elsewhere/trials/0010/config.toml"),
+        ("foreign", "trials/0010/notes.txt"),
+    ]
 
 
 def test_links_are_named_and_not_followed(run: Path, tmp_path: Path) -> None:
@@ -255,6 +272,30 @@ def test_runs_inside_a_folder_of_runs_are_audited_too(run: Path, tmp_path: Path)
     assert said(audit_run(sweep)) == []
     flip(sweep / "networks/a" / INT8)
     assert said(audit_run(sweep)) == [("altered", f"networks/a/{INT8}")]
+
+
+def test_a_stage_of_a_run_is_not_accused_but_its_run_named(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.parent / "linked").symlink_to(run / "quantize")
+    for stage in (run / "quantize", run / "calibrate", run.parent / "linked"):
+        with pytest.raises(ArtifactError, match=f"of a run, .*: edgecell audit {run}$"):
+            audit_run(stage)
+    monkeypatch.chdir(run / "quantize")
+    with pytest.raises(ArtifactError, match=f"is the 'quantize' of a run.* audit {run}$"):
+        audit_run(Path())
+
+
+def test_bundles_of_their_own_folder_are_no_stage_of_a_run(tmp_path: Path) -> None:
+    """bundle --output DIR writes its record at the top, also where DIR is called like the verb."""
+    home = RunDir(tmp_path / "bundle")
+    archive = write(home.path / "toy-python.zip", "a zip")
+    home.write_record("bundle", inputs=[], outputs=[archive], config={}, results={})
+    shutil.move(home.path / "bundle/record.json", home.path / "record.json")
+    (home.path / "bundle").rmdir()
+    assert said(audit_run(home.path)) == []
+    flip(archive)
+    assert said(audit_run(home.path)) == [("altered", "toy-python.zip")]
 
 
 def test_there_has_to_be_something_to_audit(tmp_path: Path) -> None:

@@ -218,6 +218,9 @@ def test_where_no_smaller_cell_is_named_there_is_a_reason():
     ("wrong", "said"),
     [({"max_bytes": 0}, "--max-bytes is 0; allowed: more than 0"),
      ({"max_latency_ms": -1.0}, "--max-latency-ms is -1.0"),
+     ({"max_latency_ms": float("nan")}, "--max-latency-ms is nan; allowed: more than 0"),
+     ({"max_latency_ms": float("inf")}, "--max-latency-ms is inf; allowed: more than 0"),
+     ({"min_f1": float("nan")}, "--min-f1 is nan; allowed: more than 0 and less than 1"),
      ({"min_f1": 1.0}, "--min-f1 is 1.0; allowed: more than 0 and less than 1"),
      ({"min_accuracy": 97.0}, "--min-accuracy is 97.0")],
 )  # fmt: skip

@@ -123,5 +123,5 @@ def test_a_set_without_any_feature_is_all_alone():
 def test_without_opencv_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(copies_module.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="pip install opencv-python-headless"):
+    with pytest.raises(ConfigError, match="pip install -c constraints.txt -e '.\[copies\]'"):
         find_copies(ArraySource(np.zeros((2, 8, 8, 3), np.uint8), "x"))

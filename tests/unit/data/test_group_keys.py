@@ -23,6 +23,7 @@ def test_a_pattern_s_brackets_are_the_group(listing):
     assert names["test"][-1] == "test/5"
     assert group_names(listing, r"[02468]|[13579]", notes)["test"][1] == "1"
     assert group_names(listing, r"/(a)/|/(b)/", notes)["train"] == ("a",) * 6 + ("b",) * 6
+    assert group_names(listing, r"(test)|train", notes)["train"] == ("train",) * 12
     assert notes == []
 
 
@@ -34,6 +35,11 @@ def test_a_pattern_s_brackets_are_the_group(listing):
             r"/([0-4])\.",
             DataError,
             r"matches 20 of 24 paths, not 'train/a/5.png'; every image needs",
+        ),
+        (
+            r"train/a/([1-4]?)|(\w+/b)|test/a/(\s*)",
+            DataError,
+            "matches 16 of 24 paths, not 'train/a/0.png'",
         ),
         ("zzz", DataError, "matches 0 of 24 paths, not 'train/a/0.png'"),
         (
@@ -99,6 +105,25 @@ def test_a_table_that_groups_nothing_is_noted(listing, tmp_path):
     notes: list[str] = []
     group_names(listing, table(tmp_path, lines), notes)
     assert notes == ["every image has a group of its own in patients.csv: it groups nothing"]
+
+
+def test_groups_that_differ_in_case_only_are_one_and_said(make_folder, tmp_path):
+    listing = list_folder(make_folder({f"{s}/{c}": 6 for s in ("train", "test") for c in "aB"}))
+    notes: list[str] = []
+    lines = ["path,group", *(f"{i}.png,P{i}" for i in range(6)), "train/B/3.png,p3", "0.png,p0"]
+    names = group_names(listing, table(tmp_path, lines), notes)
+    assert names["train"] == names["test"] == tuple(f"P{i}" for i in range(6)) * 2
+    assert notes == [
+        "groups that differ in case only, read as one: 1 (for example 'P3', also 'p3' (1))"
+    ]
+    for path in (listing.root / "test/a").iterdir():
+        path.rename(path.with_name(path.name.replace(".png", ".PNG")))
+    listing, notes = list_folder(listing.root), []
+    names = group_names(listing, r"\d\.[pnP]\w+", notes)
+    assert set(names["test"]) == set(names["train"]) == {f"{i}.png" for i in range(6)}
+    assert notes == [
+        "groups that differ in case only, read as one: 6 (for example '0.png', also '0.PNG' (1))"
+    ]
 
 
 def test_a_source_s_own_groups_count_where_none_are_asked_for(listing, tmp_path):

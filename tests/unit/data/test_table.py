@@ -146,6 +146,22 @@ def test_groups_in_two_given_splits_are_said_or_refused(write):
         load(path, strict_splits=True)
 
 
+def test_groups_that_differ_in_case_only_are_one_and_said(write):
+    lines = [f"{row},{'Pp'[i // 4 % 2]}{i // 8}" for i, row in enumerate(rows())]
+    dataset = load(write("path,label,patient", *lines, "img/0.png,a,p0"))
+    patients = {s: {int(name[4:-4]) // 8 for name in names(dataset.split(s))} for s in SPLITS}
+    assert sum(map(len, patients.values())) == 5
+    assert (
+        "groups that differ in case only, read as one: 5 (for example 'P0', also 'p0' (4))"
+        in dataset.notes
+    )
+    given = [f"{row},{'train' if i < 20 else 'test'}" for i, row in enumerate(rows())]
+    cut = [f"{row},{'Px' if i < 20 else 'pX'}{i % 20}" for i, row in enumerate(given)]
+    assert "groups in more than one split: 20" in str(
+        load(write("path,label,split,patient", *cut)).notes
+    )
+
+
 def test_labels_that_differ_in_case_are_one_class_and_said(write):
     lines = rows()
     lines[0] = "img/0.png,  A "

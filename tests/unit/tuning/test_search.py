@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from sqlalchemy.exc import OperationalError
 
-from edgecell.errors import ArtifactError, ConfigError
+from edgecell.errors import ArtifactError, BusyError, ConfigError, DataError
 from edgecell.progress import Silent
 from edgecell.tuning.search import (
     Attempt,
@@ -29,7 +30,7 @@ from edgecell.tuning.search import (
 )
 from edgecell.tuning.space import parse_space
 from edgecell.tuning.storage import RETRIES, Storage, retried_from, retry
-from edgecell.tuning.study import PrunedError
+from edgecell.tuning.study import PrunedError, storage_errors
 
 SPACE = parse_space(
     '[space]\n"train.learning_rate" = {low = 1e-4, high = 1e-1, log = true}\n'
@@ -272,14 +273,51 @@ def test_an_interrupt_after_a_trial_was_told_leaves_it_finished(tmp_path, monkey
 def test_an_error_of_the_data_ends_the_search_and_a_trial_of_its_own_makes_up_for_it(tmp_path):
     def objective(attempt: Attempt) -> float:
         if attempt.number == 1:
-            raise ArtifactError("the disk is full")
+            raise DataError("an image is damaged")
         return easy(attempt)
 
     study = search(tmp_path)
-    with pytest.raises(ArtifactError, match="the disk is full"):
+    with pytest.raises(DataError, match="an image is damaged"):
         run(study, 3, objective)
     run(search(tmp_path), 3)
     assert states(study).count(TrialState.COMPLETE) == 3
+    assert not any(map(retried_from, study.trials()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("error", [ArtifactError, BusyError])
+def test_a_full_disk_loses_no_trial_however_often_it_is_met(tmp_path, kind, error):
+    recipe = {"train.learning_rate": 2e-3, "train.label_smoothing": 0.1}
+
+    def full(attempt: Attempt) -> float:
+        raise error("the disk is full")
+
+    for _ in range(RETRIES + 2):
+        with pytest.raises(error, match="the disk is full"):
+            run(search(tmp_path, kind, first=recipe), 3, full)
+    study = search(tmp_path, kind, first=recipe)
+    run(study, 3)
+    finished = [trial for trial in study.trials() if trial.state == TrialState.COMPLETE]
+    assert len(finished) == 3
+    assert finished[0].params == recipe
+    assert retried_from(finished[0]) is not None
+
+
+def test_a_trial_is_queued_by_the_next_where_the_storage_is_on_the_full_disk(tmp_path, monkeypatch):
+    def full(attempt: Attempt) -> float:
+        raise ArtifactError("the disk is full")
+
+    def no_room(*_: object, **__: object) -> None:
+        raise StorageInternalError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edgecell.tuning.study.retry", no_room)
+        with pytest.raises(ArtifactError, match="the disk is full"):
+            run(search(tmp_path), 2, full)
+    study = search(tmp_path)
+    run(study, 2)
+    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert drawn(study)[0] == drawn(study)[1]
 
 
 def test_no_trial_is_begun_after_the_timeout(tmp_path):
@@ -330,7 +368,7 @@ def test_importance_names_the_setting_that_matters_or_says_why_not(tmp_path):
     ("made", "error", "message"),
     [
         ("nonsense://x", ConfigError, "nonsense://… is no storage; allowed: sqlite:///PATH"),
-        ("postgresql+psycopg://me:secret@h/d", ConfigError, r"needs a driver .* pip install"),
+        ("postgresql+psycopg://me:secret@h/d", ConfigError, r"needs a driver .* -e '.\[postgresql\]'"),
         ("sqlite:////proc/none/study.db", ArtifactError, "cannot open the storage sqlite"),
         ("/proc/none/study.journal", ArtifactError, "cannot open the journal /proc/none/study.journal"),
     ],
@@ -393,6 +431,78 @@ def test_a_storage_whose_disk_is_full_says_so_in_one_line(tmp_path, monkeypatch,
     }
     with pytest.raises(ArtifactError, match=f"the storage of the study failed: .*{said[kind]}"):
         run(study, 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_storage_that_is_gone_is_one_line_and_its_trial_is_done_by_the_same_command(
+    tmp_path, monkeypatch, kind
+):
+    """A database that restarts: the trial is not told, and how it stands cannot be asked."""
+    study = search(tmp_path, kind)
+
+    def gone(*_: object, **__: object) -> None:
+        cause = OperationalError("SELECT", {}, ConnectionError("connection refused"))
+        raise StorageInternalError("due to invalid data in the commit") from cause
+
+    def objective(attempt: Attempt) -> float:
+        for name in ("set_trial_state_values", "get_trial"):
+            patch.setattr(study.storage.backend, name, gone)
+        return easy(attempt)
+
+    with monkeypatch.context() as patch, pytest.raises(ArtifactError) as caught:
+        run(study, 2, objective)
+    assert str(caught.value) == (
+        "the storage of the study failed: connection refused; once it works again, the same command"
+        " goes on"
+    )
+    again = search(tmp_path, kind)
+    run(again, 2)
+    assert states(again) == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+    assert drawn(again)[0] == drawn(again)[1]
+
+
+def test_a_connection_to_a_server_is_tried_before_it_is_used(tmp_path, monkeypatch):
+    asked = {}
+
+    def opened(url: str, *, engine_kwargs: dict, **_: object) -> None:
+        asked[url.split(":")[0]] = engine_kwargs
+
+    monkeypatch.setattr("edgecell.tuning.storage._Database", opened)
+    Storage("postgresql+psycopg://USER:PASSWORD@HOST/NAME", 20)
+    Storage(url("sqlite", tmp_path), 20)
+    assert asked["postgresql+psycopg"] == {"pool_pre_ping": True}
+    assert asked["sqlite"] == {"connect_args": {"timeout": 60}}
+
+
+def test_a_heartbeat_that_fails_is_missed_and_the_next_one_tried(tmp_path, monkeypatch, capsys):
+    storage = Storage(url("sqlite", tmp_path), 20)
+    storage.backend.heartbeat_interval = 1  # as a server's
+    whole, beats = RDBStorage.record_heartbeat, []
+
+    def beat(self, trial_id: int) -> None:
+        beats.append(trial_id)
+        if len(beats) == 1:
+            raise StorageInternalError("terminated")
+        whole(self, trial_id)
+
+    def objective(attempt: Attempt) -> float:
+        time.sleep(1.3)
+        return easy(attempt)
+
+    monkeypatch.setattr(RDBStorage, "record_heartbeat", beat)
+    run(search(tmp_path, storage=storage), 1, objective)
+    assert len(beats) >= 2
+    assert "Exception in thread" not in capsys.readouterr().err
+
+
+def test_what_is_no_failure_of_the_storage_stays_what_it_is():
+    with pytest.raises(AssertionError, match="a mistake"), storage_errors():
+        raise AssertionError("a mistake")
+    with pytest.raises(BusyError, match="another process"), storage_errors():
+        try:
+            raise StorageInternalError("gone")
+        except StorageInternalError as error:
+            raise BusyError("another process") from error
 
 
 def test_a_worker_on_nfs_sees_whether_another_lives(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +69,49 @@ def test_who_may_not_join_leaves_the_settings_of_the_search_alone(
     # What the study does not depend on is that of whoever joined last.
     tuning.tune_run(replace(config, name="renamed"), plan(), folder, Silent())
     assert load_config(folder / "config.toml").name == "renamed"
+
+
+def test_a_folder_keeps_to_the_study_whose_trials_it_holds(config: Config, tmp_path: Path) -> None:
+    shared = f"sqlite:///{tmp_path}/shared.db"
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+
+    def search(folder: Path, study: str, storage: str = shared, lines: str = RATES) -> None:
+        asked = replace(plan(lines), storage=storage, study=study)
+        tuning.tune_run(config, asked, folder, Silent())
+
+    search(mine, "a")
+    search(theirs, "b")
+    written = (mine / "config.toml").read_bytes()
+    with pytest.raises(
+        ConfigError, match="mine holds trials of another study, 'a'; give --study a, or"
+    ):
+        search(mine, "b")  # which the storage holds as well
+    other = f"sqlite:///{tmp_path}/other.db"
+    wider = '"train.learning_rate" = [2e-3, 7e-3]'
+    search(tmp_path / "elsewhere", "a", other, wider)
+    with pytest.raises(ConfigError, match="holds trials of another study of this name, with other"):
+        search(mine, "a", other, wider)
+    assert (mine / "config.toml").read_bytes() == written
+    search(mine, "a")
+
+
+def test_a_folder_of_before_there_was_a_note_goes_on_and_gets_one(
+    config: Config, tmp_path: Path
+) -> None:
+    folder = tmp_path / "search"
+    tuning.tune_run(config, plan(), folder, Silent())
+    noted = (folder / ".study").read_bytes()
+    (folder / ".study").unlink()
+    tuning.tune_run(config, plan(trials=2), folder, Silent())
+    assert (folder / ".study").read_bytes() == noted
+
+
+def test_a_folder_without_trials_takes_another_study(config: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "search"
+    tuning.tune_run(config, plan(), folder, Silent())
+    shutil.rmtree(folder / "trials")
+    tuning.tune_run(config, replace(plan(), study="b"), folder, Silent())
+    assert disk.read_json(folder / ".study")["study"] == "b"
 
 
 def test_trials_learn_from_a_teacher_as_much_as_the_space_says(

@@ -94,13 +94,13 @@ def test_a_process_that_dies(scripted, jobs, monkeypatch):
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setattr(tflm_module.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DeviceError, match="pip install -c constraints.txt tflite-micro"):
+    with pytest.raises(DeviceError, match=r"pip install -c constraints.txt -e '.\[tflm\]'"):
         open_device("tflm")
 
 
 needs_tflm = pytest.mark.skipif(
     importlib.util.find_spec("tflite_micro") is None,
-    reason="tflite-micro is not installed: pip install -c constraints.txt tflite-micro",
+    reason="tflite-micro is not installed: pip install -c constraints.txt -e '.[tflm]'",
 )
 
 
