@@ -14,8 +14,11 @@ from edgecell.record import Measurement
 from edgecell.runtime import TFLitePredictor
 from edgecell.tasks import MULTI_LABEL, several_labels
 
-_FRACTIONS = ("accuracy", "macro_f1", "weighted_f1", "auc", "ece")
-_OF_LABELS = ("auc", "accuracy", "exact_match", "macro_f1", "average_precision", "ece")
+_FRACTIONS = ("accuracy", "macro_f1", "weighted_f1", "auc", "ece", "ece_if_calibrated")
+_OF_LABELS = (
+    *("auc", "accuracy", "exact_match", "macro_f1", "average_precision"),
+    *("ece", "ece_if_calibrated"),
+)
 _OF_A_LABEL = ("precision", "recall", "specificity", "f1", "auc", "average_precision")
 
 

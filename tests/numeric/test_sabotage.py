@@ -47,6 +47,7 @@ def test_the_sound_pipeline_passes(reference, precision):
         "F1 drop of each class",
         "significance of class drops",
         "equivalence of accuracy",
+        "equivalence of each class",
     ]
 
 

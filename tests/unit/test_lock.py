@@ -74,7 +74,7 @@ def test_the_lock_ends_with_the_block_however_it_ends(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from edgecell.rundir import atomic_writer
+from edgecell.disk import atomic_writer
 with atomic_writer(Path(sys.argv[1])) as stream:
     stream.write(b"whole")
     print("writing", flush=True)

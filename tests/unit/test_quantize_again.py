@@ -73,7 +73,7 @@ def test_every_budget_and_nothing_else_of_verify_decides_it() -> None:
     config = Config(quantize=QuantizeConfig(keep_float="auto"), verify=LENIENT)
     before = settings_of(config)
     for key, value in asdict(LENIENT).items():
-        other = "val+test" if key == "split" else not value if value is False else value / 2
+        other = "val+test" if key == "split" else not value if value is False else value / 2 or 0.1
         changed = settings_of(replace(config, verify=replace(LENIENT, **{key: other})))
         assert (changed == before) == (key == "split"), key
 
