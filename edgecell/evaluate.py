@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgecell import metrics, plots
 from edgecell.disk import atomic_write_json, atomic_write_text
 from edgecell.errors import DataError
-from edgecell.evaluate_labels import ece_caption, evaluate_labels, label_figures
+from edgecell.evaluate_labels import by_chance, ece_caption, evaluate_labels, label_figures
 from edgecell.naming import listed
 from edgecell.predictions import Predictions, answers
 from edgecell.record import Measurement
@@ -102,9 +102,7 @@ def evaluate(
         "loss": by_images("log_loss", metrics.log_loss(labels, probabilities), "nat"),
         "brier": by_images("brier", metrics.brier(labels, probabilities), "1"),
         "ece": _measured(metrics.ece(labels, probabilities), "fraction", n, None),
-        "ece_if_calibrated": _by_chance(
-            metrics.calibrated_eces(probabilities.max(axis=1), seed), n
-        ),
+        "ece_if_calibrated": by_chance(metrics.calibrated_eces(probabilities.max(axis=1), seed), n),
         "worst_class": _worst(classes),
         "classes": classes,
         "confusion": confusion.tolist(),
@@ -208,11 +206,6 @@ def _area(labels: NDArray, probabilities: NDArray, resamples: int, seed: int) ->
     )
     # Resamples of a faultless order are faultless: that is no interval.
     return _measured(area, "fraction", n, found if found.low < found.high else None)
-
-
-def _by_chance(drawn: NDArray, n: int) -> dict[str, Any]:
-    """The mean of what would be seen of a calibrated model, and what 95 of 100 such sets show."""
-    return _measured(float(drawn.mean()), "fraction", n, metrics.percentile_interval(drawn))
 
 
 def _classes(confusion: NDArray, class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -71,7 +71,7 @@ def evaluate_labels(
         "loss": _resampled(metrics.label_log_loss(labels, probabilities), "nat", n, drawn.loss),
         "brier": _resampled(float(((probabilities - labels) ** 2).mean()), "1", n, drawn.brier),
         "ece": Measurement(metrics.ece(asked, decisions), "fraction", n).to_json(),
-        "ece_if_calibrated": _by_chance(metrics.calibrated_eces(decisions.max(axis=1), seed), n),
+        "ece_if_calibrated": by_chance(metrics.calibrated_eces(decisions.max(axis=1), seed), n),
         "worst_class": _worst(classes),
         "classes": classes,
         "reliability": {
@@ -172,7 +172,8 @@ def _macro(classes: list[dict[str, Any]], drawn: metrics.LabelDraws, n: int) -> 
     return Measurement(float(np.mean(found)), "fraction", n, ends.low, ends.high).to_json()
 
 
-def _by_chance(drawn: NDArray[np.float64], n: int) -> dict[str, Any]:
+def by_chance(drawn: NDArray[np.float64], n: int) -> dict[str, Any]:
+    """The mean of calibration errors (B,) that are none, and what 95 of 100 such sets show."""
     ends = metrics.percentile_interval(drawn)
     return Measurement(float(drawn.mean()), "fraction", n, ends.low, ends.high).to_json()
 
