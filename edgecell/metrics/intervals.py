@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -31,14 +32,18 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(successes: int, n: int, level: float = 0.95) -> Interval | None:
-    """Wilson's score interval of a proportion; None where n is 0.
+    """Wilson's score interval of a proportion (1927); None where n is 0.
 
-    Preferred to the bootstrap for proportions: it keeps a width at 0 and at n successes.
+    Preferred to the bootstrap for proportions: it keeps a width at 0 and at n successes. SciPy's own comes
+    with an exact test that takes milliseconds, seconds where classes are very many.
     """
     if n == 0:
         return None
-    found = stats.binomtest(int(successes), int(n)).proportion_ci(level, method="wilson")
-    return Interval(float(found.low), float(found.high))
+    z, share = float(stats.norm.isf((1 - level) / 2)), float(successes / n)
+    middle, shrunk = share + z**2 / (2 * n), 1 + z**2 / n
+    reach = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    low = 0.0 if successes == 0 else (middle - reach) / shrunk
+    return Interval(low, 1.0 if successes == n else (middle + reach) / shrunk)
 
 
 def percentile_interval(samples: NDArray, level: float = 0.95) -> Interval:

@@ -150,6 +150,7 @@ def test_the_assets_are_the_bundle_s(tmp_path):
     assert (assets / "model.tflite").read_bytes() == (bundle / "model.tflite").read_bytes()
     card = json.loads((bundle / "model.json").read_text())
     assert card.pop("files")  # the list of the bundle's files, these assets among them
+    assert card.pop("seal")  # of the whole
     assert json.loads((assets / "model.json").read_text()) == card
 
 
