@@ -16,7 +16,7 @@ import zlib
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,11 +174,14 @@ def _decode(
     source: Path | io.BytesIO, path: str, max_pixels: int, formats: tuple[str, ...]
 ) -> NDArray[np.uint8]:
     try:
-        _check_scans(source, path)
-        with warnings.catch_warnings():
+        with (
+            source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream,
+            warnings.catch_warnings(),
+        ):
+            _check_scans(stream, path)
             # Of large images, which are judged below, and of odd tags, which change no pixel.
             warnings.simplefilter("ignore")
-            with Image.open(source, formats=formats) as image:
+            with Image.open(stream, formats=formats) as image:
                 if image.width * image.height > max_pixels:
                     raise DataError(
                         f"{path} has {image.width}×{image.height} pixels;"
@@ -218,8 +221,10 @@ def _decode(
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:
     """A decoded image as RGB, band by band: Pillow's copies of a large one would be three times its size."""
-    out = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _BAND // image.width)
+    if image.height <= rows:
+        return _rgb(image)
+    out = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
         out[top:bottom] = _rgb(image.crop((0, top, image.width, bottom)))
@@ -231,13 +236,12 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
         return to_rgb(_eight_bits(np.asarray(image), image.mode))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return to_rgb(np.asarray(image.convert("RGBA")))
-    return np.asarray(image.convert("RGB"))
+    return np.array(image.convert("RGB"))
 
 
-def _check_scans(source: Path | io.BytesIO, path: str) -> None:
-    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as stream:
-        found = excess(stream)
-        stream.seek(0)
+def _check_scans(stream: IO[bytes], path: str) -> None:
+    found = excess(stream)
+    stream.seek(0)
     if found is not None:
         raise DataError(
             f"{path} is a JPEG of {found} and more, made to keep a decoder busy; remove it"
