@@ -16,7 +16,7 @@ from benchmarks.ranking import RankingDrop, ranking_drop
 from benchmarks.sources import Source
 from edgecell.data.groups import dependence_line
 from edgecell.errors import ConfigError
-from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval
+from edgecell.metrics import confusion_matrix, macro_f1, percentile_interval, with_width
 from edgecell.metrics.paired import discordant, paired_bootstrap, tango_interval
 from edgecell.predictions import read_answers
 from edgecell.record import Measurement
@@ -145,24 +145,17 @@ def paired(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     ends = tango_interval(lost, gained, n)
     draws = paired_bootstrap(labels, before, after, classes)
     f1 = [macro_f1(confusion_matrix(labels, said, classes)) for said in (before, after)]
-    drop = Measurement((lost - gained) / n, "fraction", n, ends.low, ends.high)
+    f1_ends = with_width(percentile_interval(draws["macro_f1"]))
+    drop = Measurement.within((lost - gained) / n, "fraction", n, ends)
     p = stats.binomtest(lost, lost + gained, 0.5).pvalue if lost + gained else 1.0
     return {
         "accuracy_drop": drop.to_json(),
-        "macro_f1_drop": _resampled(float(f1[0] - f1[1]), n, draws["macro_f1"]).to_json(),
+        "macro_f1_drop": Measurement.within(float(f1[0] - f1[1]), "fraction", n, f1_ends).to_json(),
         "agreement": Measurement(float((before == after).mean()), "fraction", n).to_json(),
         "lost": lost,
         "gained": gained,
         "p": float(p),
     }
-
-
-def _resampled(value: float, n: int, draws: NDArray[np.float64]) -> Measurement:
-    """With its interval; where no answer differs resampling gives none."""
-    ends = percentile_interval(draws)
-    if ends.low == ends.high:
-        return Measurement(value, "fraction", n)
-    return Measurement(value, "fraction", n, ends.low, ends.high)
 
 
 def _paired_labels(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:

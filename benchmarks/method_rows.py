@@ -193,8 +193,7 @@ def _quality(
     confusion, n = metrics.confusion_matrix(labels, found, classes), len(labels)
     right = int((found == labels).sum())
     drawn = metrics.bootstrap_confusion(confusion, seed=seed)
-    counts = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
-    ends = metrics.mean_f1_interval(*counts, drawn["f1"], drawn["macro_f1"])
+    ends = metrics.mean_f1_interval(*metrics.margins(confusion), drawn["f1"], drawn["macro_f1"])
     return (
         _measured(right / n, n, metrics.wilson_interval(right, n)),
         _measured(metrics.macro_f1(confusion), n, ends),
@@ -202,8 +201,7 @@ def _quality(
 
 
 def _measured(value: float, n: int, interval: metrics.Interval | None) -> Measurement:
-    low, high = interval if interval is not None else (None, None)
-    return Measurement(value, "fraction", n=n, low=low, high=high)
+    return Measurement.within(value, "fraction", n, interval)
 
 
 def _shown(data: dict[str, Any], digits: int, factor: float = 1.0, *, sign: bool = False) -> str:

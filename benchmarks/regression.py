@@ -12,6 +12,7 @@ from benchmarks.ranking import RankingDrop, ranking_drop, read_ranking
 from benchmarks.sources import Source
 from edgecell.errors import ArtifactError, ConfigError, DataError
 from edgecell.metrics.paired import worse_p
+from edgecell.naming import drop_words
 from edgecell.record import Measurement
 from edgecell.tasks import task_of_record
 
@@ -167,7 +168,7 @@ def _labels(
         said, worse = f"drop {fell:+.4f}, allowed {limit:.1%}", fell > limit
         if key == "auc" and isinstance(tested, RankingDrop):
             drop, fell = tested.drop, tested.drop.value or 0.0
-            said = f"drop {_shown(drop.to_json())}, allowed {limit:.1%}; p {tested.worse_p:.2g}"
+            said = f"drop {drop_words(drop.to_json())}, allowed {limit:.1%}; p {tested.worse_p:.2g}"
             worse = fell > limit or tested.worse_p <= SIGNIFICANCE
         verdict = "regressed" if worse else "ok"
         findings.append(_finding(name, verdict, limit, said, drop.to_json()))
@@ -184,7 +185,7 @@ def _accuracy(
         if "value" not in drop:
             findings.append(_finding(name, "not judged", limit, drop["reason"]))
             continue
-        fell = _shown(drop)
+        fell = drop_words(drop)
         said = f"drop {fell}, allowed {limit:.1%}"
         worse = drop["value"] > limit
         if key == "accuracy_drop":
@@ -223,11 +224,6 @@ def _finding(
 ) -> dict[str, Any]:
     found = {"quantity": quantity, "verdict": verdict, "limit": limit, "said": said}
     return found | ({"change": change} if change else {})
-
-
-def _shown(drop: dict[str, Any]) -> str:
-    ends = f" [{drop['low']:+.4f}, {drop['high']:+.4f}]" if "low" in drop else ""
-    return f"{drop['value']:+.4f}{ends}"
 
 
 def _ratio(ratio: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from edgecell.metrics import Interval
+from edgecell.metrics import Interval, with_width
 from edgecell.metrics.paired import (
     discordant,
     drop_bound,
@@ -83,19 +83,15 @@ def compare_classes(
         f1_drops: (B, C) resampled drops, for the intervals.
         budget: largest drop that may be significant.
     """
-    finest = alpha / (2 * len(class_names))
-    rows = [
-        compare_class(
-            labels, reference, converted, index, name, f1_drops[:, index], finest=finest, seed=seed
+    finest, rows = alpha / (2 * len(class_names)), []
+    for index, name in enumerate(class_names):
+        drops = f1_drops[:, index]
+        row = compare_class(
+            labels, reference, converted, index, name, drops, finest=finest, seed=seed
         )
-        for index, name in enumerate(class_names)
-    ]
-    rows = [
-        replace(row, bound=drop_bound(row.lost, row.gained, row.support, alpha))
-        if row.support
-        else row
-        for row in rows
-    ]
+        if row.support:
+            row = replace(row, bound=drop_bound(row.lost, row.gained, row.support, alpha))
+        rows.append(row)
     return holm(rows, alpha, budget)
 
 
@@ -216,6 +212,4 @@ def f1_permutation_p(
 
 def drop_of(value: float, n: int, interval: Interval) -> Measurement:
     """A drop of fractions with its interval; resamples that are all the same are none."""
-    if interval.low == interval.high:
-        return Measurement(float(value), "fraction", n)
-    return Measurement(float(value), "fraction", n, interval.low, interval.high)
+    return Measurement.within(float(value), "fraction", n, with_width(interval))

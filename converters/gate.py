@@ -155,14 +155,14 @@ def _needed(
         return images_for_worse((lost + gained) / n, drop, alpha), "a significant drop"
     needed = [_for_equivalence(lost, gained, n, margin, alpha)]
     if class_margin is not None:
-        needed += [
-            # So many of this class come with as many more of the others.
-            None if own is None else -(-own * n // row.support)
-            for row in classes
-            if row.support
-            for own in [_for_equivalence(row.lost, row.gained, row.support, class_margin, alpha)]
-        ]
+        needed += [_for_class(row, n, class_margin, alpha) for row in classes if row.support]
     return largest(needed), "equivalence"
+
+
+def _for_class(row: ClassTest, n: int, margin: float, alpha: float) -> int | None:
+    # So many of a class come with as many more of the others.
+    own = _for_equivalence(row.lost, row.gained, row.support, margin, alpha)
+    return None if own is None else -(-own * n // row.support)
 
 
 def _for_equivalence(lost: int, gained: int, n: int, margin: float, alpha: float) -> int | None:

@@ -59,13 +59,13 @@ class Judgement:
         return self.non_inferiority_p <= self.alpha
 
     @property
-    def least_known(self) -> ClassTest | None:
-        """The class of the largest bound, which is one of the largest drop; None where none has one.
+    def least_known(self) -> tuple[ClassTest, float] | None:
+        """The class of the largest bound, and the bound, which is one of the largest drop; or None.
 
         With the confidence of one bound no class fell by more (:func:`edgecell.metrics.paired.drop_bound`).
         """
-        bounded = [row for row in self.classes if row.bound is not None]
-        return max(bounded, key=lambda row: row.bound or 0.0, default=None)
+        bounded = [(row, row.bound) for row in self.classes if row.bound is not None]
+        return max(bounded, key=lambda found: found[1], default=None)
 
     @property
     def worse_classes(self) -> tuple[ClassTest, ...]:
@@ -77,10 +77,10 @@ class Judgement:
         """The verdict with its numbers, in one line."""
         if self.verdict == "equivalent":
             said = f"equivalent at a margin of {self.margin:g} on {self.n:,} images"
-            least = self.least_known
-            if least is None or least.bound is None:
+            if self.least_known is None:
                 return said
-            return f"{said}; no class lost more than {ceiling(least.bound)} of {self.class_score}"
+            _, bound = self.least_known
+            return f"{said}; no class lost more than {ceiling(bound)} of {self.class_score}"
         if self.verdict == "worse":
             names = [self.headline] * self.drop_worse
             names += [f"'{row.name}' (p = {row.p_holm:.2g})" for row in self.worse_classes]

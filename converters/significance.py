@@ -41,16 +41,16 @@ def significance(
 
 def _each_class(gate: Judgement, budget: VerifyBudget, sure: str) -> tuple[Check, ...]:
     """What no class fell by more than, judged where ``budget`` has a margin for it."""
-    least = gate.least_known
-    if least is None:
+    if gate.least_known is None:
         return ()
+    least, bound = gate.least_known
     margin, undecided = budget.class_margin, False if budget.require_equivalence else None
     kept = None if margin is None else within(gate.classes, margin) or undecided
     return (
         Check(
             EACH_CLASS,
             kept,
-            f"no class lost more than {ceiling(least.bound or 0.0)} of {gate.class_score} {sure};"
+            f"no class lost more than {ceiling(bound)} of {gate.class_score} {sure};"
             f" least known: {least.name} (n = {least.support})",
             "not judged" if margin is None else f"at most {margin:g}",
         ),

@@ -104,10 +104,8 @@ def _kappa_drop(
     if before is None or after is None:
         return Measurement.missing("1", "labels and predictions are one class throughout")
     drawn = metrics.bootstrap_kappa_drop(labels, was, now, len(confusion))
-    ends = metrics.percentile_interval(drawn)
-    if ends.low == ends.high:  # the answers are the same in every resample
-        return Measurement(before - after, "1", len(labels))
-    return Measurement(before - after, "1", len(labels), ends.low, ends.high)
+    ends = metrics.with_width(metrics.percentile_interval(drawn))
+    return Measurement.within(before - after, "1", len(labels), ends)
 
 
 def _kappa_check(drop: Measurement) -> Check:

@@ -73,9 +73,8 @@ def evaluate(
         return _measured(value, unit, n, interval)
 
     def mean_f1(name: str, value: float, shares: NDArray | None = None) -> dict[str, Any]:
-        hits, support, called = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
         interval = metrics.mean_f1_interval(
-            hits, support, called, draws["f1"], draws[name], shares, LEVEL
+            *metrics.margins(confusion), draws["f1"], draws[name], shares, LEVEL
         )
         return _measured(value, "fraction", n, interval)
 
@@ -181,8 +180,7 @@ def _class_figures(evaluation: dict[str, Any]) -> dict[str, Figure]:
 
 
 def _measured(value: float, unit: str, n: int, interval: metrics.Interval | None) -> dict[str, Any]:
-    low, high = interval or (None, None)
-    return Measurement(value, unit, n=n, low=low, high=high).to_json()
+    return Measurement.within(value, unit, n, interval).to_json()
 
 
 def _kappa(confusion: NDArray, n: int, resamples: int, seed: int) -> dict[str, Any]:
@@ -204,8 +202,7 @@ def _area(labels: NDArray, probabilities: NDArray, resamples: int, seed: int) ->
     found = metrics.bootstrap_interval(
         "auc", labels, probabilities, n=resamples, seed=seed, level=LEVEL
     )
-    # Resamples of a faultless order are faultless: that is no interval.
-    return _measured(area, "fraction", n, found if found.low < found.high else None)
+    return _measured(area, "fraction", n, metrics.with_width(found))
 
 
 def _classes(confusion: NDArray, class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -169,13 +169,13 @@ def _macro(classes: list[dict[str, Any]], drawn: metrics.LabelDraws, n: int) -> 
         for key in ("hits", "support", "predicted")
     )
     ends = metrics.mean_f1_interval(hits, support, called, drawn.f1, drawn.macro_f1)
-    return Measurement(float(np.mean(found)), "fraction", n, ends.low, ends.high).to_json()
+    return Measurement.within(float(np.mean(found)), "fraction", n, ends).to_json()
 
 
 def by_chance(drawn: NDArray[np.float64], n: int) -> dict[str, Any]:
     """The mean of calibration errors (B,) that are none, and what 95 of 100 such sets show."""
     ends = metrics.percentile_interval(drawn)
-    return Measurement(float(drawn.mean()), "fraction", n, ends.low, ends.high).to_json()
+    return Measurement.within(float(drawn.mean()), "fraction", n, ends).to_json()
 
 
 def _classes(
@@ -248,8 +248,7 @@ def _measured(
 ) -> dict[str, Any]:
     if value is None:
         return Measurement.missing("fraction", missing).to_json()
-    low, high = interval or (None, None)
-    return Measurement(value, "fraction", n, low, high).to_json()
+    return Measurement.within(value, "fraction", n, interval).to_json()
 
 
 def _by_label(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 _LISTED = 8
 
@@ -19,6 +20,12 @@ def listed(names: Sequence[str]) -> str:
     """``names`` in a line that stays short whatever their number."""
     rest = len(names) - _LISTED
     return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def drop_words(drop: Mapping[str, Any]) -> str:
+    """A measured drop with its sign and, where it has one, its interval: ``+0.0012 [-0.0006, +0.0030]``."""
+    ends = f" [{drop['low']:+.4f}, {drop['high']:+.4f}]" if "low" in drop else ""
+    return f"{drop['value']:+.4f}{ends}"
 
 
 def short_names(precisions: Sequence[str], names: Sequence[str]) -> list[str]:

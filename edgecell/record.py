@@ -53,6 +53,14 @@ class Measurement:
             raise ValueError(f"unknown kind {self.kind!r}; allowed: {', '.join(get_args(Kind))}")
 
     @classmethod
+    def within(
+        cls, value: float, unit: str, n: int, interval: tuple[float, float] | None
+    ) -> Measurement:
+        """A measurement with the ends of its interval, or without where there is none."""
+        low, high = interval or (None, None)
+        return cls(value, unit, n, low, high)
+
+    @classmethod
     def missing(cls, unit: str, reason: str) -> Measurement:
         """A measurement that could not be made, with the reason a reader will see."""
         return cls(None, unit, reason=reason)

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgecell.cli.show import measurement
 from edgecell.cli.terminal import print_line, print_table
+from edgecell.naming import drop_words
 from edgecell.tasks import task_of_record
 
 
@@ -101,10 +102,7 @@ def regressed(found: dict[str, Any]) -> None:
 
 
 def _drop(data: dict[str, Any]) -> str:
-    if "value" not in data:
-        return "–"
-    ends = f" [{data['low']:+.4f}, {data['high']:+.4f}]" if "low" in data else ""
-    return f"{data['value']:+.4f}{ends}"
+    return drop_words(data) if "value" in data else "–"
 
 
 def _times(data: dict[str, Any]) -> str:

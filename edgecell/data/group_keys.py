@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +68,7 @@ def _by_pattern(listing: Listing, pattern: str, notes: list[str]) -> GroupNames:
             f" such as {names[0]!r}; match only what the images of a group share, or leave"
             " --group-by away"
         )
-    return _by_split(listing, names)
+    return by_split(listing, names)
 
 
 def _matched(match: re.Match[str] | None) -> str:
@@ -81,7 +81,7 @@ def _matched(match: re.Match[str] | None) -> str:
     return match.group().strip()
 
 
-def _by_split(listing: Listing, names: list[str]) -> GroupNames:
+def by_split(listing: Listing, names: Sequence[str]) -> GroupNames:
     """Names of all images, in the order of the splits, as a tuple for each split."""
     result, start = {}, 0
     for split in listing.splits:
@@ -113,7 +113,7 @@ def _by_table(listing: Listing, path: Path, notes: list[str]) -> GroupNames:
     names = one_group([given[name] for name in known if name is not None], notes)
     if len(set(names)) == len(paths):
         notes.append(f"every image has a group of its own in {path.name}: it groups nothing")
-    return _by_split(listing, names)
+    return by_split(listing, names)
 
 
 def _known_as(path: str, given: dict[str, str]) -> str | None:
@@ -139,4 +139,4 @@ def _by_looks(
         )
     width = len(str(len(sizes)))
     names = [f"photo-{number + 1:0{width}d}" for number in found.groups.tolist()]
-    return _by_split(listing, names)
+    return by_split(listing, names)

@@ -13,6 +13,7 @@ from edgecell.metrics.intervals import (
     bootstrap_together,
     percentile_interval,
     wilson_interval,
+    with_width,
 )
 from edgecell.metrics.label_draws import LabelDraws, bootstrap_labels, mean_auc_together
 from edgecell.metrics.labels import (
@@ -43,6 +44,7 @@ from edgecell.metrics.scores import (
     ece,
     log_loss,
     macro_f1,
+    margins,
     normalize_rows,
     per_class,
     reliability,

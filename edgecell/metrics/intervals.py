@@ -52,6 +52,11 @@ def percentile_interval(samples: NDArray, level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+def with_width(interval: Interval) -> Interval | None:
+    """None for one whose ends are the same: of resamples that do not differ it says nothing."""
+    return interval if interval.low < interval.high else None
+
+
 def resampled_images(total: int, n: int, seed: int) -> Iterator[FloatArray]:
     """How often each of ``total`` images is drawn in each of ``n`` resamples, in parts (B, total)."""
     rng = np.random.default_rng(seed)

@@ -111,7 +111,7 @@ def accuracy(confusion: NDArray) -> float:
 
 def per_class(confusion: NDArray) -> PerClass:
     """Precision, recall, F1 and counts of each class."""
-    hits, support, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, support, predicted = margins(confusion)
     return PerClass(
         precision=_divide(hits, predicted),
         recall=_divide(hits, support),
@@ -129,12 +129,12 @@ def macro_f1(confusion: NDArray) -> float:
     Its default also counts a class that is only predicted, with F1 0. Then one image that is called an
     absent class lowers the mean by 1/C, and two models are compared over different classes.
     """
-    return float(count_scores(*_margins(confusion))["macro_f1"])
+    return float(count_scores(*margins(confusion))["macro_f1"])
 
 
 def weighted_f1(confusion: NDArray) -> float:
     """Mean F1 weighted by support."""
-    return float(count_scores(*_margins(confusion))["weighted_f1"])
+    return float(count_scores(*margins(confusion))["weighted_f1"])
 
 
 def auc(labels: NDArray, probabilities: NDArray) -> float | None:
@@ -175,8 +175,7 @@ def binned_reliability(
 ) -> Reliability:
     """Confidence (N,) in 0..1 against what came true (N,), as :func:`reliability` bins them."""
     edges = np.linspace(0.0, 1.0, bins + 1)
-    # side="left" puts a value on an edge into the bin below it: bins are (lower, upper]
-    place = np.searchsorted(edges[1:-1], confidence, side="left")
+    place = bin_of(confidence, edges)
     count = np.bincount(place, minlength=bins)
     return Reliability(
         edges=edges,
@@ -184,6 +183,11 @@ def binned_reliability(
         confidence=_divide(np.bincount(place, confidence, bins), count),
         accuracy=_divide(np.bincount(place, right, bins), count),
     )
+
+
+def bin_of(confidence: FloatArray, edges: FloatArray) -> IntArray:
+    """The bin (lower, upper] between ``edges`` (bins + 1,) that each confidence (N,) is in, int (N,)."""
+    return np.searchsorted(edges[1:-1], confidence, side="left")  # an edge belongs to the bin below
 
 
 def ece(labels: NDArray, probabilities: NDArray, bins: int = ECE_BINS) -> float:
@@ -220,7 +224,8 @@ def _divide(above: NDArray, below: NDArray) -> FloatArray:
     return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
 
 
-def _margins(confusion: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+def margins(confusion: NDArray) -> tuple[NDArray, NDArray, NDArray]:
+    """Hits, support and predicted of each class, (C,) each."""
     return np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from edgecell import disk, machine, rundir
 from edgecell.config import DataConfig
 from edgecell.data.folder import list_folder
-from edgecell.data.group_keys import COPIES, GroupNames, group_names
+from edgecell.data.group_keys import COPIES, GroupNames, by_split, group_names
 from edgecell.data.groups import together
 from edgecell.data.listing import Listing, fingerprint, groups_across
 from edgecell.data.sources import FileSource, digests
@@ -175,12 +175,7 @@ def _merged(listing: Listing, groups: GroupNames) -> GroupNames:
     whole = together(names, copies)
     called: dict[int, str] = {}
     joined = [called.setdefault(number, name) for number, name in zip(whole, names, strict=True)]
-    result, start = {}, 0
-    for split in listing.splits:
-        end = start + len(listing.splits[split])
-        result[split] = tuple(joined[start:end])
-        start = end
-    return result
+    return by_split(listing, joined)
 
 
 def _rows(listing: Listing, made: dict[str, Split], groups: GroupNames | None) -> list[_Row]:

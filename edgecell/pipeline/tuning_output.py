@@ -67,8 +67,7 @@ class Judge:
         interval = None
         if self.task.metric == "accuracy" and not self.task.multi_label:
             interval = wilson_interval(round(value * self.images), self.images)
-        low, high = interval if interval is not None else (None, None)
-        return Measurement(value, "fraction", n=self.images, low=low, high=high)
+        return Measurement.within(value, "fraction", self.images, interval)
 
 
 def row_of(trial: FrozenTrial, judge: Judge) -> dict[str, Any]:

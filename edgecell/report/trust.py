@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgecell.naming import listed
+from edgecell.naming import drop_words, listed
 from edgecell.report.elements import (
     Html,
     Pictures,
@@ -271,5 +271,4 @@ def _drop(data: dict[str, Any]) -> str:
     """A difference of fractions with its sign and a digit more than a score needs."""
     if "reason" in data:
         return f"none: {data['reason']}"
-    interval = f" [{data['low']:+.4f}, {data['high']:+.4f}]" if "low" in data else ""
-    return f"{data['value']:+.4f}{interval}"
+    return drop_words(data)

@@ -192,13 +192,20 @@ def test_the_front_is_of_cells_that_passed_and_were_timed(tmp_path, networks):
     assert cells[0]["front_share"]["value"] == 1.0
 
 
+PAIR = "mobilenet_v2-0.35-32"
+
+
+def one_image_apart(folder):
+    """A float16 cell and a smaller, faster int8 one of a network, their networks, and their draws."""
+    mine = [made(PAIR, "float16", 2, 900), made(PAIR, "int8", 3, 600)]
+    both = [network(folder, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
+    cells = cells_of(RunDir(folder), both, ONE)
+    add_times(cells, timed({f"{PAIR}-float16": 2.0, f"{PAIR}-int8": 1.0}), ONE)
+    return cells, both, draw_scores(cells, both, ONE)
+
+
 def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
-    name = "mobilenet_v2-0.35-32"
-    mine = [made(name, "float16", 2, 900), made(name, "int8", 3, 600)]
-    both = [network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
-    cells = cells_of(RunDir(tmp_path), both, ONE)
-    add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}), ONE)
-    draws = draw_scores(cells, both, ONE)
+    cells, both, draws = one_image_apart(tmp_path)
     for by in ("macro_f1", "accuracy"):
         mark_front(cells, draws, by)
         # The larger, slower file is better by one image of 60: drawn in 1 - (59/60)^60 of the draws.
@@ -212,19 +219,14 @@ def test_a_pair_that_only_differs_by_chance_shares_the_front(tmp_path):
 def test_the_margin_of_verify_decides_whether_a_smaller_cell_is_named(
     tmp_path, monkeypatch, margin, named
 ):
-    name = "mobilenet_v2-0.35-32"
-    mine = [made(name, "float16", 2, 900), made(name, "int8", 3, 600)]
-    both = [network(tmp_path, 32, mine, trial(TrialState.COMPLETE), (2, 3))]
-    cells = cells_of(RunDir(tmp_path), both, ONE)
-    add_times(cells, timed({f"{name}-float16": 2.0, f"{name}-int8": 1.0}), ONE)
-    draws = draw_scores(cells, both, ONE)
+    cells, both, draws = one_image_apart(tmp_path)
     seen = {"results": dict.fromkeys(("n", "accuracy", "macro_f1", "worst_class"))}
     monkeypatch.setattr(sweep_output, "evaluate_anew", lambda *_: seen)
     wishes = Wishes(Limits(min_f1=0.9), "f1", "macro_f1", "macro_f1")
     dataset = SimpleNamespace(task=MULTI_CLASS)
     found = sweep_output._answer(cells, both, wishes, draws, margin, dataset, Silent())
-    assert found["cell"] == f"{name}-float16" and found["margin"] == margin
-    assert found["smaller_alike"] == (f"{name}-int8" if named else None)
+    assert found["cell"] == f"{PAIR}-float16" and found["margin"] == margin
+    assert found["smaller_alike"] == (f"{PAIR}-int8" if named else None)
     if named:
         # One image of 60 in which they differ; 60 that differ nowhere exclude no 6 %.
         lost = cells[0]["macro_f1"]["value"] - cells[1]["macro_f1"]["value"]
